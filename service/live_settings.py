@@ -15,7 +15,8 @@ from redis import RedisError
 
 from service.config import Config, ConfigError, desk_settings, parsed
 from service.model import clock
-from service.store.desk_settings import DeskDocument, DeskSetting, DeskSettings
+from service.store.desk_settings import DeskDocument, DeskSettings
+from service.store.desk_settings import DeskSetting as DeskSetting
 
 READ_AGAIN = 2.0  # seconds
 
@@ -66,7 +67,8 @@ class LiveSettings:
         """Set these settings, each checked as in the environment; return which ones have changed.
 
         An empty text gives a setting up. What the environment sets stays as it is.
-        `WrongSettings`, and nothing is changed; `ChangedMeanwhile` if `revision` is not the last.
+        `ChangedMeanwhile` if `revision` is not the last, else `WrongSettings`; nothing is changed
+        then.
         """
         before = self.document()
         errors: dict[str, str] = {}
@@ -83,10 +85,12 @@ class LiveSettings:
             after[name] = DeskSetting(text, by, clock.time())
             if not text:
                 del after[name]
-        if errors:
-            raise WrongSettings(errors)
         names = {*before.settings, *after}
         changed = [name for name in names if before.settings.get(name) != after.get(name)]
+        if (errors or changed) and revision != before.revision:
+            raise ChangedMeanwhile
+        if errors:
+            raise WrongSettings(errors)
         if changed:
             if not self._rows.save(revision, after):
                 raise ChangedMeanwhile

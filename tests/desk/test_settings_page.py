@@ -205,6 +205,32 @@ def test_two_editors_do_not_overwrite_each_other_unseen(
         assert save(editor, revision=strange, site_name="Another").status_code == 409
 
 
+def test_a_form_with_a_mistake_does_not_overwrite_what_another_editor_set(
+    editor: FlaskClient, app: Flask, runtime: Runtime
+) -> None:
+    runtime.store.access.add_editor("ben@paper.example", "a hash", Person("manages"))
+    other, seen = sign_in(app, runtime, "ben@paper.example"), revision(editor)
+    typed = {"site_name": "The Boat Post", "ask_yes": ""}
+    wrong = save(editor, revision=seen, **typed, daily_limit="15")
+    assert wrong.status_code == 422
+    assert f'name="revision" value="{seen}"' in wrong.text
+    save(other, site_name="The Ferry Post", ask_yes="Aye")
+    for limit in ("15", "3"):  # still wrong, and then put right
+        answer = save(editor, revision=seen, **typed, daily_limit=limit)
+        assert answer.status_code == 409, limit
+    assert runtime.settings.document().texts == {"site_name": "The Ferry Post", "ask_yes": "Aye"}
+    Page(answer.text)
+    text = words(answer.text)
+    assert "sets these fields as they are below: Name Button that subscribes" in text
+    for now in ("Set now: The Ferry Post", "Set now: Aye", "Set now: nothing"):
+        assert now in text
+    assert text.count("Set now:") == 3, "name, button and limit"
+    current = re.search(r'name="revision" value="(\d+)"', answer.text)
+    assert current
+    assert save(editor, revision=current[1], **typed, daily_limit="3").status_code == 303
+    assert runtime.settings.document().texts == {"site_name": "The Boat Post", "daily_limit": "3"}
+
+
 def test_the_page_is_well_formed_and_shows_what_is_typed_as_text(editor: FlaskClient) -> None:
     assert save(editor, site_name=NASTY, ask_question=NASTY).status_code == 303
     page = editor.get("/desk/settings").text

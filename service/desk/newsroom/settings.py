@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import signed_in
-from service.live_settings import ChangedMeanwhile, WrongSettings
+from service.live_settings import ChangedMeanwhile, DeskSetting, WrongSettings
 from service.model.languages import texts
 from service.model.preferences import NO_QUIET, UNLIMITED, Quiet
 from service.model.roles import Role
@@ -57,6 +58,7 @@ class Shown:
     text: str  # in the field, or as the environment sets it
     default: str
     given: bool  # by the environment
+    now: str | None = None  # what is set, where another editor has changed it and that differs
     by: str = ""  # the editor who has set it
     at: float = 0.0
 
@@ -84,7 +86,7 @@ def change_settings() -> ResponseReturnValue:
     try:
         changed = runtime().settings.change(given, revision, by=signed_in().email)
     except WrongSettings as wrong:
-        return _page(given, errors=wrong.errors), 422
+        return _page(given, errors=wrong.errors, revision=revision), 422
     except ChangedMeanwhile:
         return _page(given, meanwhile=True), 409
     now = runtime().settings.document().texts
@@ -97,13 +99,18 @@ def _page(
     given: dict[str, str] | None = None,
     *,
     errors: Any = None,
+    revision: int | None = None,
     meanwhile: bool = False,
 ) -> str:
+    """Show the page; a form with a mistake keeps the `revision` on which it was typed."""
     keys = runtime().keys
+    document = runtime().settings.document()
+    parts = _parts(given or {}, document.settings, meanwhile=meanwhile)
     return render_template(
         "desk/settings.html",
-        parts=_parts(given or {}),
-        revision=runtime().settings.document().revision,
+        parts=parts,
+        differing=[one.name for some in parts.values() for one in some if one.now is not None],
+        revision=document.revision if revision is None else revision,
         errors=errors or {},
         meanwhile=meanwhile,
         saved=not given and "saved" in request.args,
@@ -115,24 +122,25 @@ def _page(
     )
 
 
-def _parts(given: dict[str, str]) -> dict[str, list[Shown]]:
-    live = runtime().settings
-    set_here, environment, rows = (
-        live.document().settings,
-        live.environment,
-        {row.name: row for row in desk_settings()},
-    )
+def _parts(
+    given: Mapping[str, str], set_here: Mapping[str, DeskSetting], *, meanwhile: bool
+) -> dict[str, list[Shown]]:
+    environment = runtime().settings.environment
+    rows = {row.name: row for row in desk_settings()}
     found: dict[str, list[Shown]] = {}
     for part, names in PARTS.items():
         for name, hint in names.items():
             here, fixed = set_here.get(name), name in environment.given
-            text = given.get(name, here.text if here else "")
+            now = here.text if here else ""
+            text = given.get(name, now)
+            differs = meanwhile and not fixed and text.strip() != now
             one = Shown(
                 name,
                 hint,
                 in_words(getattr(environment, name)) if fixed else text,
                 _default(name, rows[name].metadata["default"]),
                 fixed,
+                now if differs else None,
                 here.by if here else "",
                 here.at if here else 0.0,
             )
