@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
+import pytest
 from flask.testing import FlaskClient
 
+from service.desk import tables
 from service.model.alert_log import ToolName
 from service.model.notifications import Content
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, words
+from tests.support.desk_pages import EMAIL, rows_of, words
 from tests.support.planned import WORLD, confirmed, edit, later, plan
 
 
@@ -76,13 +75,34 @@ def test_the_log_is_given_out_as_a_table_without_formulas(
     )
     plan(runtime)
     answer = editor.get("/desk/log.csv?by=CMS")
-    assert answer.mimetype == "text/csv"
-    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    rows = rows_of(answer)
     assert [row["title"] for row in rows] == ["Kick-off", f"'{title}"]
     assert rows[1]["alert"] == str(made.id)
     assert (rows[1]["action"], rows[1]["by"]) == ("written", "CMS")
     assert rows[1]["with an API token"] == "yes"
     assert rows[1]["time"].endswith("Z")
+    for line in answer.text.removeprefix("\ufeff").splitlines():
+        assert line[0] == line[-1] == '"', "each field is in quotes"
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("Fähre; Hafen - 3 + 4 = 7, a@b.example", "Fähre; Hafen - 3 + 4 = 7, a@b.example"),
+        ("Ferry", "Ferry"),
+        ("-5 degrees", "'-5 degrees"),
+        (" =1+1", "' =1+1"),
+        ("\t@SUM(1)", "'\t'@SUM(1)"),
+        ("Ferry;=1+1", "Ferry;'=1+1"),
+        ('Ferry; "=1+1"', 'Ferry;\' "=1+1"'),
+        ("Ferry\t+1", "Ferry\t'+1"),
+        ("Ferry\n\uff1d1", "Ferry\n'\uff1d1"),
+    ],
+)
+def test_no_text_of_a_table_is_a_formula_however_a_program_divides_the_lines(
+    text: str, given: str
+) -> None:
+    assert tables._harmless(text) == given
 
 
 def test_only_editors_see_the_log(editor: FlaskClient) -> None:

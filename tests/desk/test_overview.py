@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from datetime import date, timedelta
 
@@ -12,7 +10,7 @@ from flask.testing import FlaskClient
 
 from service.domain.daily_totals import today
 from service.runtime import Runtime
-from tests.support.desk_pages import NASTY, Page, words
+from tests.support.desk_pages import NASTY, Page, rows_of, words
 
 
 def number(day: date) -> int:
@@ -41,9 +39,7 @@ def history(runtime: Runtime) -> date:
 
 
 def table(client: FlaskClient, part: str, query: str = "") -> list[dict[str, str]]:
-    answer = client.get(f"/desk/overview/{part}.csv{query}")
-    assert answer.mimetype == "text/csv"
-    return list(csv.DictReader(io.StringIO(answer.text)))
+    return rows_of(client.get(f"/desk/overview/{part}.csv{query}"))
 
 
 def test_a_new_installation_says_what_is_not_known_yet(

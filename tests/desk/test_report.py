@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import time
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ from service.domain.receipts import step
 from service.model.notifications import Audience, Content, Outcome
 from service.runtime import Runtime
 from service.store.receipt_counts import ReceiptRow, Tally
-from tests.support.desk_pages import Page, publish, send_all, words
+from tests.support.desk_pages import Page, publish, rows_of, send_all, words
 
 pytestmark = pytest.mark.usefixtures("one_partition", "readers")
 
@@ -183,9 +181,8 @@ def test_all_of_it_is_given_out_as_a_table(editor: FlaskClient, runtime: Runtime
     id = sent(runtime, google=30, apple=5)
     report(runtime, id, "google", shown=20, clicked=2)
     answer = editor.get(f"/desk/alerts/{id}/report.csv")
-    assert answer.mimetype == "text/csv"
     rows: dict[tuple[str, str], Mapping[str, str]] = {
-        (row["by"], row["value"]): row for row in csv.DictReader(io.StringIO(answer.text))
+        (row["by"], row["value"]): row for row in rows_of(answer)
     }
     google, apple = rows["service", "google"], rows["service", "apple"]
     assert (google["handed over"], google["shown"], google["clicked"]) == ("30", "20", "2")

@@ -67,7 +67,7 @@ def test_a_release_ends_the_band_and_both_are_in_the_log(
     log = words(editor.get("/desk/log").text)
     assert f"{EMAIL} stopped everything" in log
     assert f"{EMAIL} released everything" in log
-    assert ",All alerts,stopped," in editor.get("/desk/log.csv").text
+    assert ',"All alerts","stopped",' in editor.get("/desk/log.csv").text
 
 
 @pytest.mark.parametrize("shown", ["", "1-0"])

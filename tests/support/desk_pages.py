@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from html.parser import HTMLParser
 from itertools import islice
@@ -189,6 +191,14 @@ def words(page: str) -> str:
     """The text of a page, without markup."""
     spaced = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     return re.sub(r" ([.,:;])", r"\1", spaced)
+
+
+def rows_of(answer: TestResponse) -> list[dict[str, str]]:
+    """The rows of a table that is given out as a file."""
+    assert answer.mimetype == "text/csv"
+    text = answer.text
+    assert text.startswith('\ufeff"'), "Excel knows by the mark that it is UTF-8"
+    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
 
 
 def publish(runtime: Runtime, **content: str) -> int:
