@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+from flask import Flask, request
 from flask_wtf import CSRFProtect
 from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _NO_APPLICATION = 4  # with this exit code gunicorn ends instead of starting another process
 _LARGEST_BODY = 64 * 1024  # bytes; an alert has at most four thousand
+# What needs no setting of the desk, beside readers' scripts, and so does not wait for Redis.
+_WITHOUT_SETTINGS = frozenset(("health.alive", "desk.static", "desk.htmx", "demo.static"))
 
 # Scripts and styles are our own; the pictures of an alert may be the publisher's.
 _CONTENT_SECURITY_POLICY = "; ".join(
@@ -110,7 +112,8 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
 
     @app.before_request
     def settings_now() -> None:
-        app.config["STOPPRESS"] = runtime.config  # editors may have changed some at the desk
+        if request.blueprint != scripts.bp.name and request.endpoint not in _WITHOUT_SETTINGS:
+            app.config["STOPPRESS"] = runtime.config  # editors may have changed some at the desk
 
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 
 from redis import RedisError
 
@@ -19,6 +18,7 @@ from service.store.desk_settings import DeskDocument, DeskSettings
 from service.store.desk_settings import DeskSetting as DeskSetting
 
 READ_AGAIN = 2.0  # seconds
+AFTER_A_FAULT = 4.0  # seconds without asking a Redis that did not respond
 
 
 class WrongSettings(Exception):
@@ -49,13 +49,15 @@ class LiveSettings:
     def config(self) -> Config:
         """The settings now; the same object while nothing is changed.
 
-        While Redis does not respond they stay as they were.
+        While Redis does not respond they stay as they were, and one caller in some seconds waits.
         """
         now = time.monotonic()
         if now >= self._until:
-            self._until = now + READ_AGAIN  # first, so that no other thread asks as well
-            with suppress(RedisError):
+            self._until = now + AFTER_A_FAULT  # first, so that no other thread asks as well
+            try:
                 self._take(self._rows.read())
+            except RedisError:
+                self._until = time.monotonic() + AFTER_A_FAULT
         return self._config
 
     def document(self) -> DeskDocument:

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from service.config import Config, ConfigError
 from service.domain.processes import differences
-from service.live_settings import READ_AGAIN, LiveSettings
+from service.live_settings import AFTER_A_FAULT, READ_AGAIN, LiveSettings
 from service.model.notifications import Audience, Content, Notification, State
 from service.model.preferences import NewsroomDefaults, Quiet
 from service.runtime import Runtime
@@ -259,14 +259,47 @@ def test_processes_are_not_told_apart_by_what_is_set_at_the_desk(
     assert differences(another_process(runtime).shared, [before]) == []
 
 
-def test_without_redis_the_settings_stay_as_they_were(runtime: Runtime) -> None:
-    class Away:
-        def read(self) -> None:
-            raise RedisError
+class Away:
+    """The settings of a Redis that does not respond."""
 
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def read(self) -> None:
+        self.asked += 1
+        raise RedisError
+
+
+def test_without_redis_the_settings_stay_as_they_were_and_it_is_not_asked_all_the_time(
+    runtime: Runtime,
+) -> None:
     live = LiveSettings(runtime.settings.environment, runtime.store.desk_settings)
-    live._rows, live._until = Away(), 0.0
-    assert live.config.site_name == "The Daily Example"
+    rows, away = live._rows, Away()
+    live._rows, live._until = away, 0.0
+    for asked in (1, 1, 2):
+        assert live.config.site_name == "The Daily Example"
+        live._until -= READ_AGAIN  # so much later
+        assert away.asked == asked
+    assert READ_AGAIN < AFTER_A_FAULT < 5
+    live._rows, live._until = rows, 0.0
+    runtime.settings.change({"site_name": "The Ferry Post"}, 0, by=EMAIL)
+    assert live.config.site_name == "The Ferry Post"
+
+
+def test_scripts_files_and_the_health_check_do_not_wait_for_redis(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    away = Away()
+    runtime.settings._rows = away
+    paths = ("/healthz", "/sw.js", "/optin.js", "/panel.js", "/texts/en.json", "/style.css")
+    files = ("/desk/static/desk.js", "/desk/static/icon.svg", "/demo/static/icon.svg")
+    for path in (*paths, *files, "/desk/htmx-2.0.11.min.js"):
+        runtime.settings._until = 0.0
+        assert editor.get(path).status_code == 200, path
+        assert away.asked == 0, path
+    for path in ("/healthz", "/demo/", "/api/v1/site", "/privacy", "/desk/"):
+        assert editor.get(path).status_code == 200, path
+    assert away.asked == 1, "by the first page alone"
 
 
 # What is only shown -------------------------------------------------------------------------------
