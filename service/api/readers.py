@@ -9,7 +9,15 @@ from flask import Blueprint, Response, request
 from service.api import responses
 from service.api.auth import READER
 from service.api.calls import call
-from service.api.rate_limits import Rate, bearer_token, caller, check, per_address, per_token
+from service.api.rate_limits import (
+    Rate,
+    bearer_token,
+    caller,
+    check,
+    fits,
+    per_address,
+    per_token,
+)
 from service.api.reader_requests import (
     ChangedPreferences,
     NewPairing,
@@ -34,6 +42,8 @@ SUBSCRIBING = per_address(60, "subscribing")
 _CHANGES = per_address(60, "changed preferences")
 # Hosts of a push service's wildcard that no reader has yet: strangers can make them up.
 _NEW_HOSTS = Rate(10, "address", "new push services", seconds=NEW_HOSTS_KEPT)
+# Sections of the site on which nobody else was asked today: strangers can make them up too.
+_NEW_SECTIONS = Rate(10, "address", "new sections", seconds=NEW_HOSTS_KEPT)
 _WHY = {
     "name": "why",
     "in": "query",
@@ -239,7 +249,7 @@ def report(reported: NewReceipts) -> None:
 @call(takes=NewQuestion, gives={204: None}, rates=(per_address(60),))
 def count_question(asked: NewQuestion) -> None:
     """Count how often pages ask whether a reader wants alerts, by part of the site."""
-    runtime().questions.count(asked.step, asked.page)
+    runtime().questions.count(asked.step, asked.page, lambda: fits(_NEW_SECTIONS))
 
 
 def _check_host(asked: SubscriptionRequest) -> None:

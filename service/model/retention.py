@@ -90,7 +90,8 @@ RATE_KEPT = MINUTE
 # Why: a stranger could ask for so many that no room is left for readers.
 CALLERS_KEPT = 15 * MINUTE
 
-# How many hosts of push services that nobody else used one address named, under the same code.
+# How many hosts of push services that nobody else used one address named, and on how many sections
+# of the site it was the first of a day to be asked, under the same code.
 # Why: a stranger could make up so many that no room is left for readers.
 NEW_HOSTS_KEPT = DAY
 

@@ -45,8 +45,8 @@ KEPT = {
     r"\{g\}:idempotency:\w+": "READERS_TEST_KEPT",  # that this reader had the welcome
     r"\{g\}:readers_alerts:\w+:callers": "CALLERS_KEPT",
     r"\{g\}:(pairing|paired|paired:by):[\w-]+": "PAIRED_KEPT",
-    r"stoppress:rate:(?!new push).*": "RATE_KEPT",
-    r"stoppress:rate:new push.*": "NEW_HOSTS_KEPT",
+    r"stoppress:rate:(?!new ).*": "RATE_KEPT",
+    r"stoppress:rate:new .*": "NEW_HOSTS_KEPT",
 }
 # Keys that say nothing about a reader, which the test checks.
 OF_NOBODY = (
