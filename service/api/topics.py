@@ -16,6 +16,7 @@ from service.api.problems import Problem
 from service.api.responses import TopicOfNewsroom
 from service.current import runtime
 from service.domain.stories import RunningStory
+from service.domain.topics import MergedTopic
 from service.model.notifications import Topic
 from service.model.times import iso
 
@@ -105,9 +106,13 @@ def topic(slug: str) -> TopicOfNewsroom:
 @bp.post("/topics")
 @call(by=tools("topics"), takes=NewTopic, gives={201: TopicOfNewsroom}, problems=(409,))
 def add_topic(requested: NewTopic) -> tuple[TopicOfNewsroom, dict[str, str]]:
-    """Add a topic that readers can follow."""
+    """Add a topic that readers can follow; 409 for the slug of one that was merged into another."""
     new = requested.topic()
-    if not runtime().topics.add(new):
+    try:
+        added = runtime().topics.add(new)
+    except MergedTopic as merged:
+        raise Problem(409, str(merged)) from None
+    if not added:
         raise Problem(409, "There is a topic with this slug already. PATCH changes it.")
     return _shown(new), {"Location": url_for("api.topics.topic", slug=new.slug)}
 

@@ -21,6 +21,16 @@ class TooManyTopics(Exception):
     """There are as many topics as there may be."""
 
 
+class MergedTopic(Exception):
+    """The slug is that of a topic that was merged, and leads to another one."""
+
+    def __init__(self, slug: str, into: Topic) -> None:
+        super().__init__(
+            f"“{slug}” was merged into the topic “{into.name}” ({into.slug}), and means that one"
+            " now. Choose another."
+        )
+
+
 class UnknownTopic(Exception):
     """There is no topic with that slug."""
 
@@ -61,10 +71,18 @@ class Topics:
         return self._topics.has(slugs)
 
     def add(self, topic: Topic) -> bool:
-        """Store a new topic; False if the slug is taken, `TooManyTopics` if there are too many."""
+        """Store a new topic; False if the slug is taken, `TooManyTopics` if there are too many.
+
+        `MergedTopic` if the slug leads to another topic: a tool that adds its topics each time that
+        it starts would else undo an editor's merge.
+        """
         if self._topics.add(topic):
             return True
-        if topic.slug not in self.all() and topic.slug not in self._topics.merging():
+        known = self.all()
+        into = known.get(self._topics.merged().get(topic.slug, ""))
+        if into is not None:
+            raise MergedTopic(topic.slug, into)
+        if topic.slug not in known:
             raise TooManyTopics
         return False
 

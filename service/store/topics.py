@@ -25,14 +25,12 @@ _TOPICS, _MERGED, _MERGING = "{g}:topics", "{g}:topics:merged", "{g}:topics:merg
 # Each page that asks its reader loads all topics, and nobody reads through more of them.
 MOST_TOPICS = 100
 
-# KEYS: topics, merged, merging. ARGV: slug, topic, most topics. A new topic takes back the slug of
-# one that was merged. The first write allocates.
+# KEYS: topics, merged. ARGV: slug, topic, most topics. The slug of a topic that was merged is not
+# free. The first write allocates.
 _ADD = """
 if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
-if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return 0 end
-if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('HDEL', KEYS[2], ARGV[1])
-return 1
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
+return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
 """
 
 # KEYS: topics. ARGV: slug, topic. It keeps its place; a topic that was removed stays so. The first
@@ -187,10 +185,10 @@ class Topics:
     # -- changing ----------------------------------------------------------------------------------
 
     def add(self, topic: Topic) -> bool:
-        """Store a new topic; False if the slug is taken or if there are `MOST_TOPICS`."""
+        """Store a new topic; False if its slug is not free or there are `MOST_TOPICS`."""
         order = self._redis.incr("{g}:topics:made")
         args: list[EncodableT] = [topic.slug, _row(topic, order), MOST_TOPICS]
-        added = bool(self._add(keys=[_TOPICS, _MERGED, _MERGING], args=args))
+        added = bool(self._add(keys=[_TOPICS, _MERGED], args=args))
         self._seen = _Seen()
         return added
 

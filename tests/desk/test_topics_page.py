@@ -114,7 +114,10 @@ def test_merging_says_how_many_follow_and_moves_them(
     assert edit(editor, draft, body="More").status_code == 303
     assert only(runtime).audience.topics == ("sport",)
     taken = send(editor, name="World")
-    assert (taken.status_code, "had it a minute ago" in words(taken.text)) == (409, True)
+    assert taken.status_code == 409
+    assert "“world” was merged into the topic “Sport” (sport)" in words(taken.text)
+    assert 'id="slug-error"' in taken.text
+    assert list(runtime.topics.all()) == ["sport"]
 
 
 def test_the_clock_goes_on_with_a_merge_that_was_cut_off(runtime: Runtime, readers: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.domain.topics import Topics, UnknownTopic
+from service.domain.topics import MergedTopic, Topics, UnknownTopic
 from service.local import rehearsal
 from service.model import clock
 from service.model.notifications import Audience, Content, Topic
@@ -214,22 +214,33 @@ def test_topics_are_merged_one_after_the_other(merged: Topics, store: Store) -> 
     assert list(merged.all()) == ["news"]
 
 
-def test_a_slug_is_free_again_once_the_merge_is_over_or_its_topic_removed(
+def test_no_new_topic_takes_a_merged_slug_until_the_other_topic_is_removed(
     merged: Topics, store: Store
 ) -> None:
-    assert not merged.add(SPORT), "followers are still being moved"
     with pytest.raises(UnknownTopic):
         merged.remove("sport")
-    assert followers(store, "world") == 40
-    merged.finish_merges(clock.time() + 90)
-    assert merged.add(SPORT)
-    assert (followers(store, "sport"), followers(store, "world")) == (0, 40)
-    merged.merge("sport", "world")
+    for later in (0, 90):  # also once the followers are moved
+        merged.finish_merges(clock.time() + later)
+        with pytest.raises(MergedTopic, match="merged into the topic “World”"):
+            merged.add(SPORT)
+        assert (followers(store, "sport"), followers(store, "world")) == (40, 40)
     merged.remove("world")
     assert merged.all() == {}
     assert not merged.exist({"sport"})
     assert merged.add(SPORT)
     assert followers(store, "sport") == 0
+
+
+def test_a_tool_that_adds_its_topics_at_each_start_does_not_undo_a_merge(client: Client) -> None:
+    reader, token = Reader(client, topics=["sport"]), client.add_token()
+    client.runtime.topics.merge("sport", "world")
+    for slug, name in (("world", "World"), ("sport", "Sport")):
+        answer = client.call("POST", f"{API}/topics", {"slug": slug, "name": name}, token=token)
+        assert answer.status_code == 409, slug
+    assert "“sport” was merged into the topic “World” (world)" in answer.json["detail"]
+    assert list(client.runtime.topics.all()) == ["world"]
+    assert reader.call("GET").json["topics"] == ["world"]
+    assert client.runtime.publishing.reach(Audience(topics=("sport",))) == 1
 
 
 def test_there_are_a_hundred_topics_at_most_and_the_next_one_is_told_so(client: Client) -> None:

@@ -14,12 +14,12 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
-from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
+from service.domain.topics import MOST_TOPICS, MergedTopic, TooManyTopics, UnknownTopic
 from service.model.notifications import Topic
 from service.model.roles import Role
 from service.model.slugs import slug_of
 
-_TAKEN = "Another topic has this short name, or had it a minute ago. Choose another."
+_TAKEN = "Another topic has this short name. Choose another."
 _FULL = f"There are {MOST_TOPICS} topics, as many as there may be. Remove one that nobody needs."
 _NO_TARGET = "Choose the topic that gets the followers."
 _NEW = ""  # stands for the form of a new topic where a page shows what is wrong
@@ -45,6 +45,8 @@ def add_topic() -> ResponseReturnValue:
         added = runtime().topics.add(topic)
     except TooManyTopics:
         return _page(_NEW, {"name": _FULL}), 409
+    except MergedTopic as merged:
+        return _page(_NEW, {"slug": str(merged)}), 409
     if not added:
         return _page(_NEW, {"slug": _TAKEN}), 409
     note(f"added the topic {topic.slug}")
