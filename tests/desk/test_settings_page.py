@@ -295,7 +295,8 @@ def test_scripts_files_and_the_health_check_do_not_wait_for_redis(
     files = ("/desk/static/desk.js", "/desk/static/icon.svg", "/demo/static/icon.svg")
     for path in (*paths, *files, "/desk/htmx-2.0.11.min.js"):
         runtime.settings._until = 0.0
-        assert editor.get(path).status_code == 200, path
+        with editor.get(path) as answer:
+            assert answer.status_code == 200, path
         assert away.asked == 0, path
     for path in ("/healthz", "/demo/", "/api/v1/site", "/privacy", "/desk/"):
         assert editor.get(path).status_code == 200, path
