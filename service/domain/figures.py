@@ -110,7 +110,6 @@ class Figures:
 
     def rows(self, kind: str, events: Sequence[str] = EVENTS) -> list[Row]:
         """Return what was reported by push service, language or topic, the most clicks first."""
-        tallied = {one.value for one in self.counted.tallies if one.kind == kind}
         accepted = self.accepted if kind == "service" else self.able.get(kind, {})
         rows = [
             Row(
@@ -119,9 +118,13 @@ class Figures:
                 accepted.get(value, 0) if accepted and value else None,
                 {event: self._estimate(event, kind, value) for event in events},
             )
-            for value in tallied | accepted.keys()
+            for value in self.named(kind) | accepted.keys()
         ]
         return sorted(rows, key=_by_size)
+
+    def named(self, kind: str) -> set[str]:
+        """Return the push services, languages or topics of which anything was reported."""
+        return {one.value for one in self.counted.tallies if one.kind == kind}
 
     def _estimate(self, event: str, kind: str, value: str) -> Estimate | None:
         count = self.counted.tallies.get(Tally(event, kind, value), 0)
@@ -157,16 +160,21 @@ class AlertFigures:
     def of(self, one: Notification) -> Figures:
         """Return all figures of an alert that was begun."""
         found = self.all([one])[0]
-        return replace(found, able=self._able(one)) if found.known else found
+        return replace(found, able=self._able(found)) if found.known else found
 
-    def _able(self, one: Notification) -> dict[str, dict[str, int]]:
+    def _able(self, figures: Figures) -> dict[str, dict[str, int]]:
         """Return by language and topic how many browsers have an alert and can report on it.
 
-        Empty once it is not kept any more which readers got it.
+        Only of languages and topics in which any has, because each other one of hundreds of locales
+        would cost as much. Empty once it is not kept any more which readers got it.
         """
-        names = self._store.names
-        locales = names.locales.all()
-        topics = one.audience.topics if len(one.audience.topics) > 1 else ()
+        names, one, languages = self._store.names, figures.notification, figures.named("language")
+        locales = {
+            locale: number
+            for locale, number in names.locales.all().items()
+            if locale.partition("-")[0] in languages
+        }
+        topics = sorted(figures.named("topic"))
         bitmaps: list[tuple[str, object]] = [("locale", number) for number in locales.values()]
         bitmaps += [("topic", slug) for slug in topics]
         silent = [

@@ -241,16 +241,36 @@ def test_it_is_known_who_can_report_in_each_language_and_topic_without_safari(
 ) -> None:
     apple = {**browser(2), "endpoint": "https://web.push.apple.com/a-reader"}
     first = Reader(client, 0, locale="lv-LV", topics=["world"])
-    Reader(client, 1, locale="en", topics=["world", "sport"])
+    second = Reader(client, 1, locale="en", topics=["world", "sport"])
     asked = {"subscription": apple, "locale": "lv", "topics": ["sport"]}
     assert client.call("POST", SUBSCRIPTIONS, asked).status_code == 201
     both = Audience(topics=("world", "sport"))
     alert = client.runtime.publishing.publish(content(), both, by="a test").id
     desk_pages.send_all(client.runtime, alert, {(Outcome.ACCEPTED, "google"): 3})
     report(client, alert, first, "shown")
+    report(client, alert, second, "clicked")
     figures = client.runtime.figures.of(client.runtime.publishing.get(alert))
     assert figures.able == {"language": {"lv": 1, "en": 1}, "topic": {"world": 2, "sport": 1}}
     assert not [*client.runtime.store.redis.scan_iter("*scratch*")]
+
+
+def test_a_report_asks_for_no_locale_of_which_nothing_was_reported(client: Client) -> None:
+    runtime = client.runtime
+    names, redis = runtime.store.names.locales, runtime.store.redis
+    for n in range(100):  # which strangers can make up
+        assert names.number(f"xx-{n}")
+    reader = Reader(client, locale="lv-LV", topics=["world"])
+    alert = runtime.publishing.publish(content(), EVERYONE, by="a test").id
+    desk_pages.send_all(runtime, alert, {(Outcome.ACCEPTED, "google"): 1})
+    report(client, alert, reader, "shown")
+
+    def bitops() -> int:
+        return int(redis.info("commandstats").get("cmdstat_bitop", {"calls": 0})["calls"])
+
+    before = bitops()
+    figures = runtime.figures.of(runtime.publishing.get(alert))
+    assert figures.able["language"] == {"lv": 1}
+    assert bitops() - before < 10
 
 
 def test_a_reader_who_leaves_counts_for_the_last_alert_of_a_day(
