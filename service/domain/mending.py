@@ -10,6 +10,11 @@ from service.domain.publishing import Conflict, Publishing
 from service.domain.requests import Idempotency, Published
 from service.model.notifications import Notification, State
 
+_NOBODY_YET = (
+    "Nobody has this alert yet, so there is nothing to replace, and nothing was stopped. Cancel the"
+    " alert instead: then nobody gets it."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -86,13 +91,16 @@ class Mending:
     ) -> Published:
         """Stop an alert and put this text in its place, without its picture and buttons.
 
-        See `Publishing.correct`. Stopping needs no second person, even where the text does.
+        `Conflict` if nobody has it; then it is not stopped either. See `Publishing.correct`.
+        Stopping needs no second person, even where the text does.
         """
         if (before := self._publishing.earlier_response(idempotency)) is not None:
             return before
         root = self._publishing.root(id)
         check(root)  # before anything is stopped
         if not root.over or self._publishing.held(root).waiting:
+            if not self._publishing.reached(root):
+                raise Conflict(root.id, _NOBODY_YET)
             with suppress(Conflict):  # it ended meanwhile
                 self._publishing.cancel(root.id, by=by)
         return self._publishing.correct(

@@ -284,6 +284,22 @@ def test_a_retraction_without_a_title_or_with_the_same_text_stops_nothing(
     assert (one.state, one.corrections) == (State.SENDING, ())
 
 
+def test_a_retraction_of_an_alert_that_nobody_has_says_so_and_stops_nothing(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = publish(runtime)
+    answer = retract(editor, id)
+    assert answer.status_code == 409
+    Page(answer.text)
+    text = words(answer.text)
+    assert "Nobody has this alert yet" in text
+    assert "nothing was stopped. Cancel the alert instead" in text
+    assert runtime.publishing.get(id).state is State.SENDING
+    runtime.publishing.cancel(id, by="a test")
+    over = retract(editor, id)
+    assert (over.status_code, "Nobody has this alert on screen" in over.text) == (409, True)
+
+
 def test_a_retraction_drops_the_alert_where_it_is_held(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
