@@ -491,11 +491,13 @@ class Correction(RequestModel):
     def check(self, root: Notification, runtime: Runtime) -> tuple[tuple[str, str], ...]:
         """Return field and sentence of each thing that its writer should know.
 
-        Raises `Invalid` if it changes nothing, or makes the alert too long to be pushed.
+        Raises `Invalid` if it changes nothing, or makes the alert too long to be pushed. Where some
+        browsers have the other of two texts, any text changes something.
         """
         before = root.text
         changes = {name: text for name, text in self.texts().items() if text is not None}
-        if all(getattr(before, name) == text for name, text in changes.items()):
+        one_text = root.second_text is None or root.revision > 0
+        if one_text and all(getattr(before, name) == text for name, text in changes.items()):
             detail = "Nothing would change. Send a new title, body or url."
             raise Invalid([FieldError("title", detail)])
         content = replace(before, **changes)  # type: ignore[arg-type]

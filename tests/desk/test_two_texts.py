@@ -18,6 +18,7 @@ from tests.support.desk_pages import (
     STORY,
     FormFields,
     Page,
+    correct,
     hidden_fields,
     open_form,
     post,
@@ -193,6 +194,24 @@ def test_an_editor_sends_a_text_by_hand_and_the_log_names_who(
     assert "Ferry runs aground Tried against: Ferry aground" in shown
     for nonsense in ("", "C", "A\n"):
         assert post(editor, f"{address}/choose", page=address, text=nonsense).status_code == 400
+
+
+@pytest.mark.parametrize("chosen", ["", "A", "B"])
+def test_a_wrong_text_is_corrected_to_the_other_one(
+    editor: FlaskClient, runtime: Runtime, trial: int, chosen: str
+) -> None:
+    if chosen:
+        runtime.text_choice.choose(trial, chosen, by=EMAIL)
+    reached = runtime.publishing.reached(runtime.publishing.get(trial))
+    title = runtime.publishing.get(trial).text.title
+    assert correct(editor, trial, title=title).status_code == 303
+    one = runtime.publishing.get(trial)
+    assert (one.text.title, one.revision) == (title, 1)
+    (correction,) = one.corrections
+    runtime.planning.plan(runtime.publishing.get(correction))
+    assert runtime.publishing.progress(correction).recipients == reached > 0
+    again = correct(editor, trial, title=title)
+    assert (again.status_code, "Nothing would change" in again.text) == (422, True)
 
 
 def test_apples_browsers_are_left_out_and_named(
