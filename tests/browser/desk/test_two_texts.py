@@ -39,3 +39,30 @@ def test_two_texts_are_written_tried_and_chosen(installation: Installation, desk
     expect(desk.locator(".trial")).to_contain_text("Text B went to all others")
     installation.over(one.id)
     assert installation.outcomes(one.id) == {"accepted": READERS}
+
+
+def test_a_look_at_the_second_text_does_not_keep_breaking_news_from_going_out(desk: Page) -> None:
+    desk.get_by_role("link", name="New alert").click()
+    first, second = desk.locator("#body"), desk.locator("#body_b")
+    desk.locator("#title").fill(TITLE)
+    first.fill("All aboard are safe.")
+    desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
+    desk.get_by_label("Everyone").check()
+    desk.get_by_text("Try two texts").click()
+    expect(second).to_have_value("All aboard are safe.")
+    first.fill("")
+    first.fill("All are ashore.")
+    expect(second).to_have_value("All are ashore.")
+    expect(desk.locator("#saved")).to_have_text("Saved")
+    desk.reload()  # what is kept follows, too
+    desk.get_by_text("Try two texts").click()
+    first.fill("All are safe and ashore.")
+    expect(second).to_have_value("All are safe and ashore.")
+    desk.locator("[name=kind][value=breaking]").check()
+    desk.get_by_role("button", name="Review").click()
+    expect(desk.get_by_role("button", name=f"Notify {READERS} browsers")).to_be_visible()
+    desk.go_back()
+    desk.get_by_text("Try two texts").click()
+    second.fill("Written for itself.")
+    first.fill("All are ashore.")
+    expect(second).to_have_value("Written for itself.")

@@ -135,14 +135,27 @@ for (const field of document.querySelectorAll("#at, [name=local]")) {
   });
 }
 
-// Text B begins as a copy of text A, since mostly only the title differs.
+// Text B begins as a copy of text A, since mostly only the title differs. It follows text A until it is
+// changed itself: else a look at this part alone would make two texts, which breaking news cannot have.
 const bodyB = document.querySelector("#body_b");
-bodyB?.closest("details").addEventListener("toggle", ({ target }) => {
+if (bodyB) {
   const { title_b: titleB, body } = bodyB.form.elements;
-  if (!target.open || titleB.value || bodyB.value) return;
-  bodyB.value = body.value;
-  bodyB.dispatchEvent(new Event("restored"));
-});
+  let follows;
+  const compare = () => (follows = Boolean(bodyB.value) && bodyB.value === body.value);
+  const copy = () => {
+    bodyB.value = body.value;
+    bodyB.dispatchEvent(new Event("restored"));
+  };
+  compare();
+  bodyB.addEventListener("input", compare);
+  body.addEventListener("restored", compare);
+  body.addEventListener("input", () => follows && copy());
+  bodyB.closest("details").addEventListener("toggle", ({ target }) => {
+    if (!target.open || titleB.value || bodyB.value) return;
+    follows = true;
+    copy();
+  });
+}
 
 // An alert belongs to one story at most: choosing a running one clears a new one, and vice versa.
 const stories = [document.querySelector("#story"), document.querySelector("#new_story")];
