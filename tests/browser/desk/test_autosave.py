@@ -150,6 +150,29 @@ def test_review_and_notify_go_on_after_signing_in_again(
     assert len(installation.runtime.publishing.latest(10)) == 1
 
 
+def test_what_is_typed_after_a_press_that_did_not_leave_the_page_is_saved(desk: Page) -> None:
+    new_alert(desk)
+    desk.locator("#title").fill(TITLE)
+    desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
+    desk.get_by_label("Everyone").check()
+    saved(desk)
+    pressed: list[Route] = []
+
+    def stop(route: Route) -> None:
+        """End the way to the next page, as an editor does who presses Escape."""
+        pressed.append(route)
+        route.abort("aborted")
+
+    desk.route(re.compile(r"/unfinished/[\w-]+$"), stop, times=1)
+    desk.get_by_role("button", name="Review").click()
+    wait_until(lambda: desk.evaluate("1") and pressed)
+    desk.locator("#body").fill("Typed after the press.")
+    saved(desk)
+    desk.get_by_role("button", name="Review").click()
+    expect(desk.get_by_role("heading", level=1)).to_contain_text("Notify all")
+    expect(desk.locator("main")).to_contain_text("Typed after the press.")
+
+
 def test_another_editor_who_signs_in_sees_none_of_it(
     installation: Installation, desk: Page
 ) -> None:

@@ -38,14 +38,17 @@ class Autosave {
     form.addEventListener("input", () => this.changed());
     addEventListener("online", () => this.unsaved && this.save());
     addEventListener("pagehide", () => this.leave());
+    // Brought back as it was, the page does not know what the service has by now.
+    addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
     form.addEventListener("submit", (event) => this.submit(event));
   }
 
   get unsaved() {
-    return this.edits > this.saved && !this.over;
+    return this.edits > this.saved && !this.over && !this.leaving;
   }
 
   changed() {
+    this.going = this.leaving = false; // the form was sent, and its editor is still here
     this.edits += 1;
     this.since ??= Date.now();
     this.remember();
@@ -181,7 +184,7 @@ class Autosave {
   async submit(event) {
     if (this.over) return;
     if (this.going) {
-      this.over = true; // the form itself carries all that is typed
+      this.leaving = true; // the form itself carries all that is typed
       return;
     }
     event.preventDefault();
