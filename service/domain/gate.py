@@ -84,15 +84,19 @@ class Gate:
         now = now_in_ms()
         return Leaving(State.SCHEDULED, SendAt(now, sent_at=now), (("status", WAITS),))
 
-    def asked_to_correct(self, correction: Notification, browsers: int) -> Notification | None:
+    def asked_to_correct(
+        self, correction: Notification, revision: int, browsers: int
+    ) -> Notification | None:
         """Return a correction as it waits for a second person; None if it needs none.
 
-        `browsers` have the alert, or would get its text.
+        `revision` is how often the alert was corrected before. `browsers` have the alert, or would
+        get its text.
         """
         if not self._two_persons.applies(correction.content, browsers):
             return None
         leave = correction.state is State.SENT
-        request = Request(correction.created_by, correction.created_at, leave)
+        by, at = correction.created_by, correction.created_at
+        request = Request(by, at, leave, revision=revision)
         return dataclasses.replace(correction, state=State.DRAFT, request=request)
 
     def _must_wait(self, audience: Audience, by: str) -> bool:

@@ -46,6 +46,10 @@ __all__ = ["Conflict", "KeyReused", "PlanWithdrawn", "Publishing", "UnknownNotif
 
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
 _MOST_PLANNED = 200  # drafts and scheduled notifications in a list
+_CORRECTED_SINCE = (
+    "This alert was corrected since the correction was asked for. Delete it, and write another one"
+    " that begins with the text of now."
+)
 
 
 class Publishing:
@@ -430,7 +434,9 @@ class Publishing:
                 reporting=reporting(reached),
                 authors=authors_of(by),
             )
-            asked = self._gate.asked_to_correct(correction, self.concerned(root, reached))
+            asked = self._gate.asked_to_correct(
+                correction, root.revision, self.concerned(root, reached)
+            )
             if asked is not None:
                 return self._keep_correction(asked, reached, warnings, idempotency)
             browsers = reached if replace else 0
@@ -452,26 +458,22 @@ class Publishing:
         """
         assert waiting.corrects is not None  # noqa: S101 - see `Approvals`
         assert waiting.request is not None  # noqa: S101
-        text, leaves = waiting.content, waiting.request.leave
-        is_bare = text.image is None and not text.actions
-        while True:
-            root = self.root(waiting.corrects)
-            correction = dataclasses.replace(
-                waiting,
-                content=root.text.changed(
-                    title=text.title, body=text.body, url=text.url, bare=is_bare
-                ),
-                state=State.SENT if leaves else State.SENDING,
-                created_at=now_in_ms(),
-                reporting=reporting(self._reached_of(root)),
-                request=None,
-                approved_by=by,
-            )
-            entry = alert_log.corrected(root, correction.content, waiting.created_by)
-            approval = (waiting, alert_log.entry(waiting, "approved", by))
-            stored = self._store.notifications.correct(root, correction, None, entry, approval)
-            if stored:
-                break
+        root, request = self.root(waiting.corrects), waiting.request
+        if request.revision not in (None, root.revision):
+            raise Conflict(waiting.id, _CORRECTED_SINCE)
+        correction = dataclasses.replace(
+            waiting,
+            state=State.SENT if request.leave else State.SENDING,
+            created_at=now_in_ms(),
+            reporting=reporting(self._reached_of(root)),
+            request=None,
+            approved_by=by,
+        )
+        entry = alert_log.corrected(root, correction.content, waiting.created_by)
+        approval = (waiting, alert_log.entry(waiting, "approved", by))
+        stored = self._store.notifications.correct(root, correction, None, entry, approval)
+        if not stored:
+            raise Conflict(waiting.id, _CORRECTED_SINCE)
         if stored == 1:
             self._wake(correction)
         return stored == 1
@@ -479,7 +481,9 @@ class Publishing:
     def _reached_of(self, root: Notification) -> int:
         """Return how many browsers have an alert; `Conflict` if it is over and none has it."""
         reached = self.reached(root)
-        if root.over and not (reached or self.held(root).waiting):
+        # Until it is finished, answers may come that are not counted yet.
+        is_done = root.over and root.finished_at is not None
+        if is_done and not (reached or self.held(root).waiting):
             raise Conflict(
                 root.id,
                 "Nobody has this alert on screen: it reached nobody, or that was more than"

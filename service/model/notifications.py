@@ -248,6 +248,8 @@ class Request:
     leave: bool = False  # a correction: leave the old text where readers have it
     sent_back_by: str = ""  # an editor who did not approve it; empty: it waits
     word: str = ""  # what that editor said
+    # A correction: how often the alert was corrected by then; None: an earlier release asked.
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

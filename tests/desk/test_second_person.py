@@ -364,6 +364,22 @@ def test_a_correction_is_not_sent_once_it_is_deleted_or_sent_back(
     assert [one.id for one in runtime.publishing.planned()] == ([] if first == "remove" else [id])
 
 
+def test_an_approved_correction_does_not_replace_a_newer_one(
+    runtime: Runtime, readers: int
+) -> None:
+    root = reached_by_all(runtime)
+    first, second = (
+        runtime.publishing.correct(root, title=title, body=None, url=None, replace=True, by=EMAIL)
+        for title in ("Ferry afloat", "Ferry saved")
+    )
+    id, waiting = first.id, runtime.publishing.get(first.id)
+    approve(runtime, runtime.publishing.get(second.id))
+    with pytest.raises(Conflict, match="corrected since"):
+        approve(runtime, waiting)
+    assert runtime.publishing.get(root).text.title == "Ferry saved"
+    assert runtime.publishing.get(id).state is State.DRAFT
+
+
 def test_a_correction_that_few_have_is_sent_at_once(runtime: Runtime, readers: int) -> None:
     id = runtime.publishing.publish(NEWS, Audience(topics=("world",)), by=EMAIL).id
     send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 20})
