@@ -202,7 +202,7 @@ class Runtime:
                 tokens.address_key,
             ),
             passkeys=Passkeys(store, config.public_url),
-            provider=_provider(config) if without_private_keys else None,
+            provider=provider_of(config) if without_private_keys else None,
             api_tokens=ApiTokens(store),
             topics=Topics(store),
             stories=Stories(store),
@@ -279,7 +279,8 @@ def as_soon_as_redis_answers(
         time.sleep(_TRY_AGAIN)
 
 
-def _provider(config: Config) -> Provider | None:
+def provider_of(config: Config) -> Provider | None:
+    """Return the provider that the settings name; `ConfigError` if they are not complete."""
     config.check_provider()
     if not config.oidc_issuer:
         return None

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from service.cli.doctor.findings import Finding, Level
+from service.cli.doctor.sign_in import provider
 from service.cli.doctor.way_out import way_out
 from service.cli.terminal import GB, size
 from service.domain.processes import SKEW, VITAL, differences, named
@@ -68,6 +69,7 @@ class Examination:
         yield from self.stop()
         yield from self.hosts()
         yield way_out(self.runtime.config, self._level_if_missing)
+        yield from provider(self.runtime.config)
         yield from self.push_services()
         yield from self.unknown_values()
         yield from self.pretend_readers()
