@@ -157,7 +157,9 @@ class DailyTotals:
         found = DayOfAlerts()
         for figures in self._figures.all(alerts):
             if figures.handed_over:
-                found.add(_one(figures))
+                audience = figures.notification.audience
+                topics = self._store.topics.current(audience.topics or audience.all_topics)
+                found.add(_one(figures, topics or (EVERYONE,)))
         return found
 
 
@@ -180,15 +182,14 @@ def sum_of(days: Sequence[Day]) -> Day:
     return total
 
 
-def _one(figures: Figures) -> DayOfAlerts:
-    """Return one alert as a day has it."""
+def _one(figures: Figures, topics: Sequence[str]) -> DayOfAlerts:
+    """Return one alert, to these topics, as a day has it."""
     one, counted = figures.notification, figures.counted
     clicks = Clicks(1)
     if figures.known:
         silent = counted.tallies.get(Tally("clicked", "service", SILENT), 0)
         clicks = Clicks(1, figures.may_report, counted.events["clicked"] - silent)
     began = datetime.fromtimestamp(one.started_at or one.created_at, timezone.utc)
-    topics = one.audience.topics or one.audience.all_topics or (EVERYONE,)
     return DayOfAlerts(
         all=clicks,
         handed_over=figures.handed_over,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from statistics import median
@@ -195,8 +195,11 @@ class AlertFigures:
         ids = [one.id for one in alerts]
         reports = self._store.alert_rows.reports(ids)
         counted = self._store.receipt_counts.all(ids, EVENTS)
+        merged = self._store.topics.merged()
         return [
-            Figures(one, report or self._store.outcomes.progress(one.id), counts)
+            Figures(
+                one, report or self._store.outcomes.progress(one.id), _by_current(counts, merged)
+            )
             for one, report, counts in zip(alerts, reports, counted, strict=True)
         ]
 
@@ -220,6 +223,24 @@ class AlertFigures:
                 return
             before = page[-1].id
             yield [other for other in page if counts(other) and _same_topic(one, other)]
+
+
+def _by_current(counted: Counted, merged: Mapping[str, str]) -> Counted:
+    """Add up the tallies of topics that were merged, under the slug of the topic that is left.
+
+    A browser that followed both counts twice, but never more than all do.
+    """
+    if merged.keys().isdisjoint(one.value for one in counted.tallies if one.kind == "topic"):
+        return counted
+    tallies: dict[Tally, int] = {}
+    for tally, n in counted.tallies.items():
+        if tally.kind == "topic":
+            current = tally._replace(value=merged.get(tally.value, tally.value))
+            most = counted.events.get(tally.event, n)
+            tallies[current] = min(most, tallies.get(current, 0) + n)
+        else:
+            tallies[tally] = n
+    return counted._replace(tallies=tallies)
 
 
 def counts(one: Notification) -> bool:

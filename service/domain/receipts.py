@@ -86,12 +86,13 @@ class Receipts:
         alerts: Mapping[int, _Alert],
         readers: Mapping[SubscriptionId, Record],
     ) -> None:
-        asked = [(one, slug) for id, one, _ in receipts for slug in alerts[id].topics]
+        topics_of = {id: self._current(alert.topics) for id, alert in alerts.items()}
+        asked = [(one, slug) for id, one, _ in receipts for slug in topics_of[id]]
         found = self._store.audiences.follows(asked) if asked else []
         follows = dict(zip(asked, found, strict=True))
         rows = []
         for id, one, event in receipts:
-            topics = [slug for slug in alerts[id].topics if follows[one, slug]]
+            topics = [slug for slug in topics_of[id] if follows[one, slug]]
             tallies = self._tallies(alerts[id], event, readers[one], topics)
             rows.append(ReceiptRow(id, event, str(one), tallies))
             if event == "clicked" and self._keeps_clicks:
@@ -99,6 +100,10 @@ class Receipts:
             if event == "clicked" and alerts[id].two_texts:
                 rows += self._of_text(id, one, readers[one])
         self._store.receipt_counts.count(rows, self._kept)
+
+    def _current(self, topics: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the topics to which these slugs lead now, which have the followers."""
+        return self._store.topics.current(topics) if topics else ()
 
     def _of_text(self, id: int, reader: SubscriptionId, record: Record) -> list[ReceiptRow]:
         """Return the row that counts a click for one of two texts, while they are tried.

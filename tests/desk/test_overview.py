@@ -95,6 +95,21 @@ def test_each_part_is_given_out_as_a_file(editor: FlaskClient, history: date) ->
     assert editor.get("/desk/overview/secrets.csv").status_code == 404
 
 
+def test_a_merged_topic_stands_once_with_the_sum_of_both(
+    editor: FlaskClient, runtime: Runtime, history: date
+) -> None:
+    alerts = {"all": [1, 900, 90], "topics": {"sport": [1, 900, 90], "world": [1, 100, 10]}}
+    runtime.store.daily_totals.put_alerts(number(history - timedelta(2)), alerts)
+    runtime.topics.merge("sport", "world")
+    rows = [row for row in table(editor, "topics") if row["topic"] in ("World", "sport", "Sport")]
+    assert rows == [
+        {"topic": "World", "alerts": "16", "may report clicks": "15000", "clicked": "240"}
+    ]
+    page = words(editor.get("/desk/overview").text)
+    assert page.count("World 16") == 1
+    assert "Sport" not in page
+
+
 @pytest.mark.usefixtures("history")
 def test_a_year_is_shown_by_the_week_and_given_out_by_the_day(editor: FlaskClient) -> None:
     page = editor.get("/desk/overview?days=364").text

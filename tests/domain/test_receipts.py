@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from service.domain import receipts
+from service.domain.daily_totals import today
 from service.domain.receipts import (
     EVENTS,
     STEPS,
@@ -252,6 +253,27 @@ def test_it_is_known_who_can_report_in_each_language_and_topic_without_safari(
     figures = client.runtime.figures.of(client.runtime.publishing.get(alert))
     assert figures.able == {"language": {"lv": 1, "en": 1}, "topic": {"world": 2, "sport": 1}}
     assert not [*client.runtime.store.redis.scan_iter("*scratch*")]
+
+
+def test_after_a_merge_an_alert_counts_for_the_topic_that_is_left(client: Client) -> None:
+    client.runtime.topics.add(Topic("chess", "Chess"))
+    first = Reader(client, 0, topics=["sport", "chess"])
+    second = Reader(client, 1, topics=["world"])
+    third = Reader(client, 2, topics=["sport"])
+    several = Audience(topics=("sport", "world", "chess"))
+    alert = client.runtime.publishing.publish(content(), several, by="a test").id
+    desk_pages.send_all(client.runtime, alert, {(Outcome.ACCEPTED, "google"): 3})
+    report(client, alert, first, "clicked")
+    report(client, alert, second, "clicked")
+    client.runtime.topics.merge("sport", "world")
+    report(client, alert, third, "clicked")
+    figures = client.runtime.figures.of(client.runtime.publishing.get(alert))
+    rows = {row.value: row for row in figures.rows("topic")}
+    clicked = {slug: row.reported["clicked"] for slug, row in rows.items()}
+    assert {slug: one.browsers for slug, one in clicked.items() if one} == {"world": 3, "chess": 1}
+    assert figures.able["topic"] == {"world": 3, "chess": 1}
+    (day,) = client.runtime.daily_totals.days(today(), 1)
+    assert {slug: row.alerts for slug, row in day.alerts.topics.items()} == {"world": 1, "chess": 1}
 
 
 def test_a_report_asks_for_no_locale_of_which_nothing_was_reported(client: Client) -> None:

@@ -236,11 +236,14 @@ def _hours_chart(hours: Sequence[tuple[str, Clicks]]) -> Chart | None:
 
 
 def _topics(alerts: DayOfAlerts) -> list[tuple[str, Clicks]]:
-    """Return clicks by topic, the highest rate first."""
-    known = runtime().topics.named()
+    """Return clicks by topic, the highest rate first; those of merged topics are added up."""
+    known, found = runtime().topics.named(), dict[str, Clicks]()
+    for slug, clicks in alerts.topics.items():
+        topic = known[slug].slug if slug in known else slug
+        found[topic] = found.get(topic, Clicks()).plus(clicks)
     rows = [
         ("Everyone" if slug == EVERYONE else known[slug].name if slug in known else slug, clicks)
-        for slug, clicks in alerts.topics.items()
+        for slug, clicks in found.items()
     ]
     return sorted(rows, key=lambda row: (-(row[1].rate or 0), row[0]))
 
