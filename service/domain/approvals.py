@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from service.domain.gate import TwoPersonRule
+from service.domain.gate import TwoPersonRule, now_in_ms
 from service.domain.publishing import Conflict, Publishing
 from service.model import alert_log
 from service.model.alert_log import ToolName
-from service.model.notifications import Content, Notification
+from service.model.notifications import Audience, Content, Notification, Request, State
 from service.store import Store
 
 _CHANGED = "This alert was changed, sent back or sent meanwhile. Look at it again."
+_MOST_SCHEDULED = 100_000  # alerts
 _OWN = "Another editor has to approve this alert: you, or a token of yours, wrote it or asked."
 
 
@@ -52,6 +53,42 @@ class Approvals:
         if not self._store.notifications.change(one, after, one.created_at, entry):
             raise Conflict(id, _CHANGED)
 
+    def before_merge(self, slug: str, into: str, *, by: str) -> int:
+        """Ask for a second person for each scheduled alert that needs one once topics are merged.
+
+        Returns how many these are. It is done before the merge, so that no alert leaves in between
+        and none is left out if this is cut off.
+        """
+        asked = 0
+        for one in self._store.notifications.planned(_MOST_SCHEDULED):
+            asked += one.state is State.SCHEDULED and self._ask_again(one, {slug, into}, by)
+        return asked
+
+    def _ask_again(self, one: Notification, merged: set[str], by: str) -> bool:
+        """Make a draft that waits of a scheduled alert, if a merge makes its audience too large."""
+        audience = self._store.topics.current_audience(one.audience)
+        larger = _with_merged(audience, merged)
+        if larger == audience:
+            return False
+        browsers = self._publishing.reach(larger)
+        enlarged = browsers > self._publishing.reach(audience)
+        if not enlarged or not self._rule.applies(one.content, browsers):
+            return False
+        after = dataclasses.replace(
+            one,
+            state=State.DRAFT,
+            send_at=None if one.waits_for_undo else one.send_at,
+            request=Request(by, now_in_ms()),
+            approved_by="",
+        )
+        entry = alert_log.entry(one, "asked", by)
+        if self._store.notifications.change(one, after, now_in_ms(), entry):
+            return True
+        now = self._store.notifications.get(one.id)  # changed meanwhile, begun or deleted
+        if now is None or now.state is not State.SCHEDULED:
+            return False
+        return self._ask_again(now, merged, by)
+
     def _waiting(self, id: int, digest: str, by: str) -> Notification:
         one = self._publishing.get(id)
         if not one.planned or not one.waits_for_approval or one.digest != digest:
@@ -59,3 +96,12 @@ class Approvals:
         if by in one.authors or isinstance(by, ToolName):
             raise Conflict(id, _OWN)
         return one
+
+
+def _with_merged(audience: Audience, merged: set[str]) -> Audience:
+    """Return an audience that is at least as large as what a merge of these topics makes of it."""
+    topics = audience.topics
+    if not merged.isdisjoint(topics):
+        topics = (*topics, *sorted(merged.difference(topics)))
+    every = tuple(slug for slug in audience.all_topics if slug not in merged)
+    return dataclasses.replace(audience, topics=topics, all_topics=every)

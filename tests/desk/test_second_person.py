@@ -27,6 +27,7 @@ from tests.support.desk_pages import (
     Page,
     filled,
     hidden_fields,
+    post,
     review,
     send_all,
     sign_in,
@@ -287,6 +288,53 @@ def test_a_scheduled_alert_is_scheduled_once_it_is_approved(runtime: Runtime, re
     runtime.publishing.send(one.id, by=EMAIL)
     assert runtime.publishing.get(one.id).waits_for_approval, "sent now, it is asked for anew"
     assert runtime.publishing.get(one.id).approved_by == ""
+
+
+def test_a_merge_that_enlarges_a_scheduled_alert_asks_for_a_second_person(
+    editor: FlaskClient, second: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    at = SendAt(int(time.time()) + 3600.0)
+
+    def schedule(audience: Audience) -> Notification:
+        id = runtime.publishing.publish(NEWS, audience, by="eve@paper.example", send_at=at).id
+        return runtime.publishing.get(id)
+
+    world, sport = Audience(topics=("world",)), Audience(topics=("sport",))
+    every = Audience(everyone=True, all_topics=("world", "sport"))
+    enlarged = [schedule(world), schedule(sport), schedule(every)]
+    both = approve(runtime, schedule(Audience(topics=("world", "sport"))))
+    as_before = [
+        *(both, schedule(replace(world, exclude=("sport",)))),
+        schedule(replace(world, locales=("xx",))),
+    ]
+    assert {one.state for one in (*enlarged, *as_before)} == {State.SCHEDULED}
+    answer = post(editor, "/desk/topics/sport/merge", page="/desk/topics", into="world")
+    assert answer.location == "/desk/topics?asked=3#topic-world"
+    page = editor.get(answer.location).text
+    Page(page)
+    assert "wait for a second person" in words(page)
+    for one in enlarged:
+        waiting = runtime.publishing.get(one.id)
+        assert waiting.waits_for_approval
+        assert (waiting.request and waiting.request.by, waiting.send_at) == (EMAIL, at)
+        assert f"{EMAIL} asked for one" in words(second.get(f"/desk/alerts/{one.id}").text)
+        approved = approve(runtime, waiting)
+        assert (approved.state, approved.send_at) == (State.SCHEDULED, at)
+    for one in as_before:
+        assert runtime.publishing.get(one.id).state is State.SCHEDULED, one.audience
+    again = post(editor, "/desk/topics/sport/merge", page="/desk/topics", into="world")
+    assert again.location == "/desk/topics#topic-world", "a second click asks for nothing"
+    assert runtime.publishing.get(enlarged[0].id).state is State.SCHEDULED
+
+
+def test_a_merge_asks_for_nobody_where_the_rule_is_off(
+    runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, world = SendAt(int(time.time()) + 3600.0), Audience(topics=("world",))
+    id = runtime.publishing.publish(NEWS, world, by=EMAIL, send_at=at).id
+    monkeypatch.setattr(runtime.approvals, "_rule", TwoPersonRule())
+    assert runtime.approvals.before_merge("sport", "world", by=EMAIL) == 0
+    assert runtime.publishing.get(id).state is State.SCHEDULED
 
 
 def test_what_is_approved_while_everything_is_stopped_waits(runtime: Runtime, readers: int) -> None:

@@ -14,6 +14,7 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
+from service.desk.session import signed_in
 from service.domain.topics import MOST_TOPICS, MergedTopic, TooManyTopics, UnknownTopic
 from service.model.notifications import Topic
 from service.model.roles import Role
@@ -83,18 +84,24 @@ def move_topic(slug: str) -> ResponseReturnValue:
 @bp.post("/topics/<slug>/merge")
 @allowed(Role.MANAGES)
 def merge_topic(slug: str) -> ResponseReturnValue:
-    """Let the followers of a topic follow another one, to which its short name then leads."""
+    """Let the followers of a topic follow another one, to which its short name then leads.
+
+    A scheduled alert that more browsers get by that may need a second person.
+    """
     into = request.form.get("into", "")
     known = runtime().topics.all()
     if into not in known or into == slug:
         return _page(slug, {"into": _NO_TARGET}), 422
+    asked = 0
+    if slug in known:  # else it is the second of two clicks
+        asked = runtime().approvals.before_merge(slug, into, by=signed_in().email)
     try:
         runtime().topics.merge(slug, into)
     except UnknownTopic:
         abort(404)
-    if slug in known:  # else it is the second of two clicks
+    if slug in known:
         note(f"merged the topic {slug} into {into}")
-    return _back(into)
+    return _back(into, asked=asked or None)
 
 
 @bp.post("/topics/<slug>/remove")
@@ -130,8 +137,9 @@ def _checked(slug: str) -> tuple[Topic | None, dict[str, str]]:
         return None, {error.field: error.detail for error in reversed(invalid.errors)}
 
 
-def _back(slug: str = "") -> ResponseReturnValue:
-    return redirect(url_for("desk.topics", _anchor=f"topic-{slug}" if slug else None), 303)
+def _back(slug: str = "", asked: int | None = None) -> ResponseReturnValue:
+    anchor = f"topic-{slug}" if slug else None
+    return redirect(url_for("desk.topics", asked=asked, _anchor=anchor), 303)
 
 
 def _page(wrong: str | None = None, errors: dict[str, str] | None = None) -> str:
@@ -150,6 +158,7 @@ def _page(wrong: str | None = None, errors: dict[str, str] | None = None) -> str
         topics=list(known.values()),
         followers=runtime().topics.followers(),
         merged=runtime().topics.merged(),
+        asked=request.args.get("asked", 0, type=int),
         wrong=wrong,
         typed=typed,
         errors=errors or {},
