@@ -8,6 +8,7 @@ import time
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
+from service.domain.unfinished import sent_by
 from service.model.notifications import Audience, Content, State
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import EMAIL, PASSWORD, READERS, TITLE, sign_in
@@ -221,6 +222,27 @@ def test_two_windows_of_one_editor_do_not_overwrite_each_other(desk: Page) -> No
     expect(notice).to_be_hidden()
     other.reload()
     assert title(other) == "Third"
+
+
+def test_that_the_form_was_sent_in_another_window_is_said_until_the_page_is_left(
+    installation: Installation, desk: Page
+) -> None:
+    new_alert(desk)
+    desk.locator("#title").fill(TITLE)
+    saved(desk)
+    key = desk.url.rpartition("/")[2]
+    content = Content(title=TITLE, url="https://paper.example/ferry")
+    everyone = Audience(everyone=True)
+    publishing = installation.runtime.publishing
+    publishing.publish(content, everyone, by=EMAIL, idempotency=sent_by(EMAIL, key))
+    said = desk.get_by_role("link", name="This form was sent or saved in another window.")
+    for text in ("All are safe.", "All are safe, we hear."):
+        desk.locator("#body").fill(text)
+        expect(said).to_be_visible()
+    desk.get_by_role("link", name="Alerts", exact=True).click()
+    expect(desk.locator("[data-unfinished]").get_by_role("link", name=TITLE)).to_have_count(2)
+    kept = installation.runtime.unfinished.of(EMAIL)
+    assert [one.fields["body"] for one in kept] == ["All are safe, we hear.", ""]
 
 
 def test_two_editors_of_one_draft_see_names_and_changes(

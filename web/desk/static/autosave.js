@@ -50,8 +50,9 @@ class Autosave {
   changed() {
     this.going = this.leaving = false; // the form was sent, and its editor is still here
     this.edits += 1;
-    this.since ??= Date.now();
     this.remember();
+    if (this.over) return; // the line that says so stays
+    this.since ??= Date.now();
     if (!this.failures && !this.conflict) this.say("Saving…", false);
     this.later(Math.min(PAUSE, Math.max(0, this.since + MOST_UNSAVED - Date.now())));
   }
@@ -161,10 +162,12 @@ class Autosave {
     return false;
   }
 
-  /** Another window has sent this form, or saved it as a draft: what is typed now is another one. */
+  /**
+   * Another window has sent this form, or saved it as a draft: what is typed now is another one. This
+   * browser remembers it, and the list of alerts saves it under a key of its own.
+   */
   sentAlready({ location: page }) {
     this.over = true;
-    setAside(this.key);
     const link = Object.assign(document.createElement("a"), {
       href: page,
       textContent: "This form was sent or saved in another window.",
