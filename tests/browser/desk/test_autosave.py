@@ -167,6 +167,15 @@ def test_what_is_typed_after_a_press_that_did_not_leave_the_page_is_saved(desk: 
     desk.route(re.compile(r"/unfinished/[\w-]+$"), stop, times=1)
     desk.get_by_role("button", name="Review").click()
     wait_until(lambda: desk.evaluate("1") and pressed)
+    too_long = "This is too long to be kept. Shorten it, please."
+    desk.locator("#body").fill("x" * 70_000)  # more than the service reads
+    expect(desk.locator("#saved")).to_have_text(too_long)
+    desk.get_by_role("button", name="Review").click()
+    expect(desk.locator("#saved")).to_have_text(too_long)
+    page = "<html><h1>413 Request Entity Too Large</h1></html>"  # as a proxy says it
+    desk.route("**/save", lambda route: route.fulfill(status=413, body=page), times=1)
+    desk.locator("#body").fill("Too long for a proxy")
+    expect(desk.locator("#saved")).to_have_text(too_long)
     desk.locator("#body").fill("Typed after the press.")
     saved(desk)
     desk.get_by_role("button", name="Review").click()

@@ -4,6 +4,8 @@
 const MOST_UNSAVED = 1500; // ms
 const PAUSE = 700; // ms without a key
 const LONGEST_WAIT = 15_000; // ms between two attempts
+const LARGEST = 64 * 1024; // bytes that the service takes
+const TOO_LONG = "This is too long to be kept. Shorten it, please.";
 
 const writing = document.querySelector("form[data-save]");
 const KEPT = "stoppress-unsaved ";
@@ -88,6 +90,7 @@ class Autosave {
   async send(isRepeat = false) {
     const sent = this.edits;
     this.since = undefined;
+    if (String(typed(this.form)).length > LARGEST) return this.isTooLong();
     let response;
     try {
       response = await fetch(this.form.dataset.save, { method: "POST", body: typed(this.form), redirect: "manual" });
@@ -108,6 +111,7 @@ class Autosave {
 
   async answered(response, sent) {
     if (response.status >= 500) throw new Error(String(response.status));
+    if (response.status === 413) return this.isTooLong(); // by a proxy, perhaps, and in its own words
     const answer = await response.json();
     this.failures = 0;
     if (response.status === 409) return this.overtaken(answer);
@@ -126,6 +130,12 @@ class Autosave {
     }
     this.show(answer);
     return true;
+  }
+
+  isTooLong() {
+    this.failures = 0;
+    this.say(TOO_LONG);
+    return false;
   }
 
   /** Say what the folded parts are set to, and what other editors do with the same alert. */
