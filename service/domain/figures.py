@@ -206,7 +206,8 @@ class AlertFigures:
     def usual(self, one: Notification) -> Usual | None:
         """Return what is usual for the last alerts of the same topic; None if there are none.
 
-        Alerts whose receipts are not kept any more do not count.
+        For an alert without a topic they are the last ones to everyone. Alerts whose receipts are
+        not kept any more do not count.
         """
         found: list[Figures] = []
         for some in self._like(one):
@@ -249,10 +250,16 @@ def counts(one: Notification) -> bool:
     return one.corrects is None and audience.subscription is None and audience.waking is None
 
 
+def topics_of(one: Notification) -> set[str]:
+    """Return the topics whose followers got an alert; none if it was not sent to any topic."""
+    return {*one.audience.topics, *one.audience.all_topics}
+
+
 def _same_topic(one: Notification, other: Notification) -> bool:
-    if one.audience.everyone or other.audience.everyone:
-        return one.audience.everyone and other.audience.everyone
-    return not {*one.audience.topics}.isdisjoint(other.audience.topics)
+    """Whether both have a topic in common, or the first has none and the other went to everyone."""
+    if topics := topics_of(one):
+        return not topics.isdisjoint(topics_of(other))
+    return other.audience.everyone and not other.audience.narrowed
 
 
 def _usual(found: Sequence[Figures]) -> Usual:

@@ -83,13 +83,38 @@ def test_an_alert_to_everyone_stands_beside_others_to_everyone(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
     everyone = Audience(everyone=True)
-    for audience, clicked in ((everyone, 2), (everyone, 2), (everyone, 4), (WORLD, 20)):
+    narrowed = Audience(everyone=True, all_topics=("world",))
+    others = ((WORLD, 20), (narrowed, 20))
+    for audience, clicked in ((everyone, 2), (everyone, 2), (everyone, 4), *others):
         report(runtime, sent(runtime, audience, google=20), "google", shown=20, clicked=clicked)
     id = sent(runtime, everyone, google=20)
     report(runtime, id, "google", shown=20, clicked=1)
     page = editor.get(f"/desk/alerts/{id}").text
     assert table(page, "beside")["Clicked"] == ["1 5 %", "10 % by then"]
     assert "the median of the last 3 alerts to everyone" in words(page)
+
+
+@pytest.mark.parametrize(
+    ("audience", "says"),
+    [
+        (Audience(everyone=True, all_topics=("world",)), "of the same topic"),
+        (Audience(topics=("sport", "world"), new_within_days=9), "of the same topic"),
+        (Audience(everyone=True, new_within_days=9), "to everyone"),
+    ],
+    ids=str,
+)
+def test_an_alert_to_a_narrowed_audience_stands_beside_alerts_as_the_page_says(
+    editor: FlaskClient, runtime: Runtime, audience: Audience, says: str
+) -> None:
+    usual = {"of the same topic": WORLD, "to everyone": Audience(everyone=True)}
+    for one in [*usual.values()] * 3:
+        clicked = 2 if one == usual[says] else 20
+        report(runtime, sent(runtime, one, google=20), "google", shown=20, clicked=clicked)
+    id = sent(runtime, audience, google=20)
+    report(runtime, id, "google", shown=20, clicked=1)
+    page = editor.get(f"/desk/alerts/{id}").text
+    assert table(page, "beside")["Clicked"] == ["1 5 %", "10 % by then"]
+    assert f"the median of the last 3 alerts {says}" in words(page)
 
 
 def test_what_safari_does_not_report_is_said_and_is_no_zero(

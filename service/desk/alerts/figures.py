@@ -21,7 +21,7 @@ from service.desk.words import (
     service_and_browsers,
     topic_names,
 )
-from service.domain.figures import Figures, Row, Usual
+from service.domain.figures import Figures, Row, Usual, topics_of
 from service.domain.receipts import EVENTS, STEPS, estimate
 from service.model import clock
 from service.model.notifications import Notification
@@ -47,6 +47,7 @@ def figures_of(one: Notification) -> dict[str, Any] | None:
     return {
         "figures": figures,
         "usual": known,
+        "alike": "of the same topic" if topics_of(one) else "to everyone",
         "usual_clicks": known.click_rates[begun - 1] if known else None,
         "young": begun < len(STEPS),
         "curve": _curve(figures, known, begun),
