@@ -33,6 +33,11 @@ class Trouble:
         return bool(self.running) and all(one.state is State.PAUSED for one in self.running)
 
     @property
+    def leaves_by_wave(self) -> bool:
+        """Whether browsers get it when their quiet hours end, while nothing is decided."""
+        return self.held > 0 and self.root.state is not State.PAUSED
+
+    @property
     def open(self) -> bool:
         """Whether other browsers would yet get the alert itself."""
         return self.held > 0 or any(one.id == self.root.id for one in self.running)

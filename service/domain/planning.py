@@ -12,7 +12,7 @@ from service.domain.job_queue import JobQueue
 from service.domain.push_services import UNDER_WAY
 from service.domain.two_texts import TwoTexts
 from service.model import clock
-from service.model.notifications import Batch, Notification, Outcome, State
+from service.model.notifications import QUIET, Batch, Notification, Outcome, State
 from service.model.two_texts import outside_sample
 from service.store import Store
 from service.store.batches import NO_BATCHES, Look
@@ -133,6 +133,8 @@ class Planning:
         stopped = notification.state is State.CANCELLED
         expired = clock.time() > notification.last_start
         undone = Outcome.CANCELLED if stopped else Outcome.EXPIRED if expired else None
+        if undone is None and self._waits_for_editor(notification):
+            return
         if undone or all(look.planned for look in looks.values()):
             if expired and not stopped:
                 root = self._store.notifications.get(notification.corrects or 0)
@@ -153,6 +155,15 @@ class Planning:
         if undone is None and notification.state is State.SENDING and not self._store.stops.holds():
             work = sum(look.due if look.planned else 1 for look in looks.values())
             self._jobs.wake(work, at_front=notification.urgent)
+
+    def _waits_for_editor(self, notification: Notification) -> bool:
+        """Whether a notification is paused, and also held: then it does not end by itself.
+
+        A wave would send it, while an editor was told that nothing of it leaves.
+        """
+        if notification.state is not State.PAUSED:
+            return False
+        return self._store.outcomes.progress(notification.id).skipped(QUIET) > 0
 
     def advance_all(self) -> None:
         """Do the next step for each unfinished notification: what the clock does every second."""

@@ -379,8 +379,14 @@ class Publishing:
         self._move(self.get(id), State.PAUSED, [State.SENDING], "paused", by)
 
     def resume(self, id: int, *, by: str) -> None:
-        """Go on with a paused notification."""
-        self._move(self.get(id), State.SENDING, [State.PAUSED], "resumed", by)
+        """Go on with a paused notification.
+
+        Readers for whom it is held and whose quiet hours ended meanwhile get it by the next wave.
+        """
+        one = self.get(id)
+        if one.state is State.PAUSED and self.progress(id).skipped(QUIET):
+            self._store.held_alerts.wake_again(id)  # first, so that a call cut off is repeated
+        self._move(one, State.SENDING, [State.PAUSED], "resumed", by)
         self._planning.advance(id)
 
     def _move(

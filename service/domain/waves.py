@@ -14,6 +14,7 @@ from service.model.clocks import QUARTER
 from service.model.notifications import Notification, State
 from service.model.retention import DAY
 from service.store import Store
+from service.store.held_alerts import AWAKE
 
 MOST_HELD = 100  # alerts that are looked through
 
@@ -33,7 +34,8 @@ class HeldSummary:
 
     waiting: int = 0
     first_at: float | None = None  # when the first of those waiting wakes, in seconds since 1970
-    last_at: float | None = None  # when the last one wakes; both None if none waits
+    # When the last one wakes; both None if none waits, or only those who woke during a pause.
+    last_at: float | None = None
     waves: tuple[Wave, ...] = ()
 
     @property
@@ -53,7 +55,16 @@ class HeldSummary:
 
 
 def wave_may_send(quarter: int, notification: Notification) -> bool:
-    """Whether the wave of a quarter hour may send a notification: quiet hours end within a day.
+    """Whether the wave of a quarter hour may send a notification.
+
+    It may not while that is paused, nor if it was cancelled or ran out of time during a pause.
+    """
+    stopped = notification.state in (State.CANCELLED, State.PAUSED) or notification.withheld
+    return not stopped and _wakes_in_time(quarter, notification)
+
+
+def _wakes_in_time(quarter: int, notification: Notification) -> bool:
+    """Whether a notification can be held until a quarter hour: quiet hours end within a day.
 
     If a wave ran out of time, its alerts are still marked as held. They are too old for the wave
     of the next night.
@@ -112,13 +123,17 @@ def held_summaries(store: Store, notifications: Sequence[Notification]) -> list[
             if (found := counts.get(notification.id)) and wave not in delivered:
                 delivered[wave] = found
         waves = tuple(Wave(id, ended[id], *delivered[id]) for id in sorted(delivered))
-        if notification.state is State.CANCELLED:
+        if notification.state is State.CANCELLED or notification.withheld:
             return HeldSummary(waves=waves)
-        to_come = [quarter for quarter in sorted(pending) if wave_may_send(quarter, notification)]
+        to_come = [one for one in sorted(pending) if _wakes_in_time(one, notification)]
         instead = [(one.id, one.revision) for one in newer_of_story(notification, latest)]
-        waiting = store.held_alerts.waiting(notification.id, to_come, instead) if to_come else {}
+        is_paused = notification.state is State.PAUSED
+        waiting: dict[int, int] = {}
+        if to_come or is_paused:
+            waiting = store.held_alerts.waiting(notification.id, to_come, instead)
+        awake = waiting.pop(AWAKE, 0)
         return HeldSummary(
-            waiting=sum(waiting.values()),
+            waiting=sum(waiting.values()) + (awake if is_paused else 0),
             first_at=min(waiting) * QUARTER if waiting else None,
             last_at=max(waiting) * QUARTER if waiting else None,
             waves=waves,

@@ -280,6 +280,7 @@ class Notification:
     approved_by: str = ""  # the second person
     second_text: SecondText | None = None  # text B, which is tried on a sample of the audience
     decision: Decision | None = None  # between both texts
+    withheld: bool = False  # it ran out of time while it was paused: no wave sends it any more
     # Of all that is stored of its content and plan, for which an approval holds.
     digest: str = field(default="", compare=False)
 

@@ -4,7 +4,8 @@
   wake:<q>     bitmap of readers whose quiet hours end with quarter hour q, counted from 1970
   wakes        sorted set of these quarter hours
 
-The script that records outcomes writes them (outcomes.py).
+The script that records outcomes writes them (outcomes.py). No wave sends an alert that is paused:
+once it goes on, readers whose wave has passed meanwhile wake again.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from typing import NamedTuple, cast
 
 from redis import Redis
 
+from service.model import clock
+from service.model.clocks import QUARTER
+from service.model.retention import HELD_KEPT
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked
 from service.store.partitions import Partitions
-from service.store.scripts import Call, run_each
+from service.store.scripts import NOW, Call, run_each
 
 # KEYS: scratch, readers who still wait, held, live; bitmaps of readers who do not wait; the bitmap
 # of each quarter hour. ARGV: how many bitmaps of readers who do not wait. Returns for each quarter
-# hour how many of the waiting readers wake in it; a reader in several counts in the first. Returns
-# nothing if the alert is held for no reader. The first write frees.
+# hour how many of the waiting readers wake in it, and then how many wake in none; a reader in
+# several counts in the first. Returns nothing if the alert is held for no reader. The first write
+# frees.
 _WAITING = """
 local scratch, left, held, live = unpack(KEYS, 1, 4)
 local last = 4 + ARGV[1]
@@ -40,10 +45,41 @@ for i = 5, #KEYS do
   end
   if i > last then found[i - last] = count end
 end
+found[#KEYS - last + 1] = redis.call('BITCOUNT', left)
 redis.call('DEL', scratch, left)
 return found
 """
 
+# KEYS: scratch, readers who wake, wakes, the bitmap of a quarter hour, held, live; bitmaps of
+# readers who do not wake: those called gone, and who wake in another quarter hour that is to come.
+# ARGV: the quarter hour; ms in one; seconds for which its bitmap is kept. Returns 0; the next
+# quarter hour if the wave of this one may be planned by now. The first write frees.
+_WAKE_AGAIN = (
+    NOW
+    + """
+local scratch, left, wakes, wake, held, live = unpack(KEYS, 1, 6)
+local next_quarter = math.floor(now / ARGV[2]) + 1
+redis.call('DEL', scratch, left)
+if redis.call('EXISTS', held) == 0 then return 0 end
+if tonumber(ARGV[1]) < next_quarter then return next_quarter end
+redis.call('BITOP', 'AND', left, held, live)
+for i = 7, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    redis.call('BITOP', 'AND', scratch, left, KEYS[i])
+    redis.call('BITOP', 'XOR', left, left, scratch)
+  end
+end
+if redis.call('BITCOUNT', left) > 0 then
+  redis.call('BITOP', 'OR', wake, wake, left)
+  redis.call('EXPIRE', wake, ARGV[3])
+  redis.call('ZADD', wakes, ARGV[1], ARGV[1])
+end
+redis.call('DEL', scratch, left)
+return 0
+"""
+)
+
+AWAKE = -1  # instead of a quarter hour: readers whose quiet hours are over
 _NEVER = 1 << 40  # a quarter hour that never comes
 
 
@@ -82,6 +118,7 @@ class HeldAlerts:
         self._redis = redis
         self._partitions = partitions
         self._waiting = redis.register_script(_WAITING)
+        self._wake_again = redis.register_script(_WAKE_AGAIN)
 
     def due(self, quarter: int) -> list[int]:
         """Return the quarter hours up to this one until which alerts are held."""
@@ -100,6 +137,7 @@ class HeldAlerts:
     ) -> dict[int, int]:
         """Return how many readers wait for a notification, by the quarter hour in which they wake.
 
+        Under `AWAKE` are those for whom it is held and who wake in none of `quarters`.
         Readers who have, or wait for, a notification that comes `instead` are left out; it is
         given with its last revision.
         """
@@ -116,10 +154,31 @@ class HeldAlerts:
             calls.append(([*keys, *without, *wakes], [len(without)]))
         found: dict[int, int] = {}
         for counts in run_each(self._redis, self._waiting, calls):
-            for quarter, count in zip(quarters, counts):  # noqa: B905 - perhaps none
+            for quarter, count in zip([*quarters, AWAKE], counts):  # noqa: B905 - perhaps none
                 if count:
                     found[quarter] = found.get(quarter, 0) + count
         return found
+
+    def wake_again(self, id: int) -> None:
+        """Let readers wake in the next quarter hour whose wave has passed and did not bring this.
+
+        Those for whom the notification is held and who have yet to wake are left as they are.
+        """
+        quarter = int(clock.time() // QUARTER) + 1
+        while (later := self._try_to_wake_again(id, quarter)) > 0:
+            quarter = later
+
+    def _try_to_wake_again(self, id: int, quarter: int) -> int:
+        to_come = self.pending()
+        calls: list[Call] = []
+        for partition in self._partitions:
+            scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
+            keys = [scratch, scratch + ":left", wakes_key(partition)]
+            keys += [bitmap_key(partition, "wake", quarter), held_key(partition, id)]
+            keys += [bitmap_key(partition, "live"), bitmap_key(partition, "gone")]
+            keys += [bitmap_key(partition, "wake", one) for one in to_come]
+            calls.append((keys, [quarter, QUARTER * 1000, HELD_KEPT]))
+        return max(map(int, run_each(self._redis, self._wake_again, calls)))
 
     def forget(self, quarter: int) -> None:
         """Drop a quarter hour whose wave is planned; its bitmap ends by itself."""

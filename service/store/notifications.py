@@ -51,7 +51,7 @@ _WAVES = "{g}:waves"
 _LEFT_OUT = 10_000
 _FIELDS = (
     *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
-    *("missed", "changes", "waves", "decision"),
+    *("missed", "changes", "waves", "decision", "withheld"),
 )
 
 # KEYS: last id, the history of the data when it was given out. ARGV: how many ids are left out if
@@ -209,16 +209,17 @@ return 0
 # KEYS: notification, active; for a wave the alerts that it delivered. ARGV: id, state, finished_at,
 # report, seconds for which one that a reader asked for is kept, the history of the data when it was
 # closed; for a wave, to how many readers it delivered each alert alone, and together with others.
-# 'cancelled' stays so. Returns 0 if it is finished already, or if Redis may have forgotten that it
-# was closed. The first write frees.
+# 'cancelled' stays so; one that was paused is withheld from waves. Returns 0 if it is finished
+# already, or if Redis may have forgotten that it was closed. The first write frees.
 _FINISH = (
     HISTORY
     + """
 if history ~= ARGV[6] then return 0 end
 redis.call('SREM', KEYS[2], ARGV[1])
 if redis.call('HEXISTS', KEYS[1], 'report') == 1 then return 0 end
-local state = ARGV[2]
-if redis.call('HGET', KEYS[1], 'state') == 'cancelled' then state = 'cancelled' end
+local before, state = redis.call('HGET', KEYS[1], 'state'), ARGV[2]
+if before == 'cancelled' then state = 'cancelled' end
+if before == 'paused' then redis.call('HSET', KEYS[1], 'withheld', 1) end
 redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[3], 'report', ARGV[4])
 if redis.call('HEXISTS', KEYS[1], 'by_reader') == 1 then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
 for i = 3, #KEYS do
@@ -581,7 +582,7 @@ def _send_at(document: dict[str, Any]) -> SendAt | None:
 
 def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
     doc, state, started_at, finished_at, revision, corrected, corrections = row[:7]
-    missed, changes, waves, decision = row[7:]
+    missed, changes, waves, decision, withheld = row[7:]
     document = json.loads(cast(bytes, doc))
     asked, other = document.get("request"), document.get("second_text")
     return Notification(
@@ -609,5 +610,6 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         approved_by=document.get("approved_by", ""),
         second_text=SecondText(**known_fields(SecondText, other)) if other else None,
         decision=Decision.from_json(json.loads(decision)) if decision else None,
+        withheld=bool(withheld),
         digest=hashlib.sha1(cast(bytes, doc), usedforsecurity=False).hexdigest(),
     )

@@ -47,6 +47,21 @@ def retract(editor: FlaskClient, id: int, **changes: str) -> TestResponse:
     return editor.post(page, data={**form, **changes})
 
 
+def half_asleep(runtime: Runtime) -> int:
+    """An alert that every second browser has, and that is held for the others."""
+    id = publish(runtime)
+    runtime.planning.plan(runtime.publishing.get(id))
+    wakes = int(runtime.store.redis.time()[0]) // QUARTER + 20
+    asleep = Result(Outcome.SKIPPED, "quiet", 0, wakes=wakes, is_held=True)
+    accepted = Result(Outcome.ACCEPTED, "other", 1, 0)
+    while claim := runtime.store.batches.claim_any(id, "a test", 60_000):
+        some = claim.pending
+        results = {asleep: some[::2], accepted: some[1::2]}
+        runtime.store.outcomes.record(id, claim.batch, "a test", 60_000, results)
+        runtime.store.batches.release(id, claim.batch, "a test", wait_ms=None)
+    return id
+
+
 def finish(runtime: Runtime, id: int, accepted: int = 100) -> None:
     send_all(runtime, id, {ACCEPTED: accepted})
     runtime.planning.advance(id)
@@ -151,6 +166,25 @@ def test_a_draft_a_wave_and_a_test_have_nothing_to_mend(
     assert runtime.publishing.get(wave).state is State.SENDING
     assert press(editor, draft, "go-on").status_code == 409
     assert editor.get("/desk/alerts/9999/wrong").status_code == 404
+
+
+def test_while_it_is_paused_it_leaves_by_no_wave_either_and_the_page_says_so(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    root = half_asleep(runtime)
+    press(editor, root)
+    text = words(page_of(editor, root))
+    assert "Paused. Nothing more leaves while you decide." in text
+    assert re.search(r"\d+ held until quiet hours end", text)
+    runtime.mending.go_on(root, by="a test")
+    runtime.planning.advance(root)
+    assert runtime.publishing.get(root).state is State.SENT
+    correct(editor, root)
+    (correction,) = runtime.publishing.get(root).corrections
+    press(editor, root)
+    assert runtime.publishing.get(correction).state is State.PAUSED
+    text = words(page_of(editor, root))
+    assert "while you decide, but browsers that it is held for get it" in text
 
 
 # A new text ---------------------------------------------------------------------------------------
@@ -303,16 +337,7 @@ def test_a_retraction_of_an_alert_that_nobody_has_says_so_and_stops_nothing(
 def test_a_retraction_drops_the_alert_where_it_is_held(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
-    root = publish(runtime)
-    runtime.planning.plan(runtime.publishing.get(root))
-    wakes = int(runtime.store.redis.time()[0]) // QUARTER + 20
-    asleep = Result(Outcome.SKIPPED, "quiet", 0, wakes=wakes, is_held=True)
-    accepted = Result(Outcome.ACCEPTED, "other", 1, 0)
-    while claim := runtime.store.batches.claim_any(root, "a test", 60_000):
-        some = claim.pending
-        results = {asleep: some[::2], accepted: some[1::2]}
-        runtime.store.outcomes.record(root, claim.batch, "a test", 60_000, results)
-        runtime.store.batches.release(root, claim.batch, "a test", wait_ms=None)
+    root = half_asleep(runtime)
     runtime.planning.advance(root)
     assert re.search(r"\d+ held until quiet hours end", words(page_of(editor, root)))
     assert retract(editor, root).status_code == 303

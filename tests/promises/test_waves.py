@@ -234,6 +234,84 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
     assert runtime.store.stories.open()["ferry"].latest == newer
 
 
+# Pausing ------------------------------------------------------------------------------------------
+
+
+def hold_and_pause(runtime: Runtime, id: int, sleepers: dict[int, int], rest: int = 0) -> None:
+    """Hold an alert as `hold` does, send it to so many others, and pause it then."""
+    batches = runtime.store.batches
+    runtime.planning.plan(runtime.publishing.get(id))
+    claim = batches.claim(id, 0, "a test ", 60_000)
+    assert claim is not None
+    left, results = claim.pending, {}
+    for quarter, count in sleepers.items():
+        asleep = Result(Outcome.SKIPPED, "quiet", 0, wakes=quarter, is_held=True)
+        results[asleep], left = left[:count], left[count:]
+    results[Result(Outcome.ACCEPTED, "google", 1, 0)] = left[:rest]
+    runtime.store.outcomes.record(id, claim.batch, "a test ", 60_000, results)
+    more = len(left) > rest
+    batches.release(id, claim.batch, "a test ", wait_ms=0 if more else None)
+    runtime.publishing.pause(id, by="a test")
+
+
+@pytest.mark.usefixtures("one_partition")
+def test_paused_alert_is_in_no_wave_and_comes_by_the_next_one_when_it_goes_on(
+    client: Client,
+) -> None:
+    seed(client, 10)
+    runtime, now = client.runtime, int(time.time()) // QUARTER
+    publishing, morning, later = runtime.publishing, now + 20, now + 24
+    wrong, right = publish(runtime, "Ten dead"), publish(runtime, "Ferry home")
+    hold_and_pause(runtime, wrong, {morning: 4, later: 2})
+    hold(runtime, right, {morning: 4})
+    publishing.wake_readers(morning * QUARTER, FRONT)
+    (wave,) = publishing.waves(9)
+    digest = WaveDigest(runtime, wave)
+    assert digest.held(0, range(4)) == {number: [right] for number in range(4)}
+    (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
+    assert record is not None
+    # A worker may have found both just before the pause.
+    message = digest.message(SubscriptionId(0, 1), [wrong, right], record)
+    assert message is not None
+    assert message[0] == WaveDelivery(((right, 0),), (right,), (right,))
+    assert digest.message(SubscriptionId(0, 1), [wrong], record) is None
+
+    deliver(runtime, morning, right)
+    held = publishing.held(publishing.get(wrong))
+    assert (held.waiting, held.first_at) == (6, later * QUARTER), "four of them are awake"
+    publishing.resume(wrong, by="a test")
+    soon, last = runtime.store.held_alerts.pending()
+    assert now < soon <= now + 2
+    assert last == later
+    assert publishing.reach(Audience(waking=soon)) == 4, "the others sleep until their time"
+    held = publishing.held(publishing.get(wrong))
+    assert (held.waiting, held.first_at, held.last_at) == (6, soon * QUARTER, later * QUARTER)
+    publishing.wake_readers(soon * QUARTER, FRONT)
+    digest = WaveDigest(runtime, publishing.waves(1)[0])
+    assert digest.held(0, range(4)) == {number: [wrong] for number in range(4)}
+
+
+@pytest.mark.usefixtures("one_partition")
+def test_paused_alert_that_is_held_ends_with_its_time_and_then_no_wave_brings_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(client, 10)
+    runtime, now = client.runtime, time.time()
+    publishing, morning = runtime.publishing, int(now // QUARTER) + 20
+    id = publish(runtime)
+    hold_and_pause(runtime, id, {morning: 4}, rest=6)
+    runtime.planning.advance_all()
+    assert publishing.get(id).state is State.PAUSED, "an editor decides, although all is sent"
+    assert publishing.held(publishing.get(id)).waiting == 4
+    monkeypatch.setattr(time, "time", lambda: now + 4 * 3600)
+    runtime.planning.advance_all()
+    one = publishing.get(id)
+    assert (one.state, one.finished_at is None) == (State.SENT, False)
+    assert publishing.held(one).waiting == 0
+    publishing.wake_readers(morning * QUARTER, FRONT)
+    assert WaveDigest(runtime, publishing.waves(1)[0]).held(0, range(4)) == {}
+
+
 # Cancelling ---------------------------------------------------------------------------------------
 
 

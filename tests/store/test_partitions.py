@@ -222,6 +222,7 @@ ASKS: dict[str, Callable[[Store], object]] = {
     "forget outcomes": lambda store: store.outcomes.forget(1),
     "held until": lambda store: store.held_alerts.due(1),
     "held for": lambda store: store.held_alerts.waiting(1, [1]),
+    "wake again": lambda store: store.held_alerts.wake_again(1),
     "forget quarter": lambda store: store.held_alerts.forget(1),
     "gone": lambda store: store.gone.due(1.0, 1),
     "gone or doubted": lambda store: store.gone.waiting(),

@@ -24,6 +24,7 @@ class WaveDigest:
         self._runtime = runtime
         self._wave = wave
         self._alerts: dict[int, Notification] = {}
+        self._paused: set[int] = set()  # these stay held
         self._newer: dict[int, dict[int, Notification]] = {}  # by alert, newer ones of its story
         self._made: dict[tuple[tuple[int, ...], str], Payload] = {}  # by alerts shown and language
         self._read_at = -math.inf
@@ -65,7 +66,8 @@ class WaveDigest:
         # The receipt of a single alert names that alert; the receipt of several names the wave.
         about = delivered[0] if len(delivered) == 1 else self._wave.id
         revisions = tuple((one, self._alerts[one].revision) for one in shown)
-        delivery = WaveDelivery(revisions, tuple(held), delivered)
+        done = tuple(one for one in held if one not in self._paused)
+        delivery = WaveDelivery(revisions, done, delivered)
         receipt = self._runtime.tokens.receipt(about, id) if record.may_report else None
         payload = self._made[key].small() if small else self._made[key]
         return delivery, payload.carrying(receipt)
@@ -78,24 +80,25 @@ class WaveDigest:
         """
         self._read()
         found: dict[int, int] = {}
-        for id in sorted(id for id in held if id in self._alerts):
+        left = sorted(id for id in held if id in self._alerts)
+        for id in left:
             root = self._alerts.get(self._alerts[id].corrects or id, self._alerts[id])
-            if self._newer[id].keys().isdisjoint(held):
+            if self._newer[id].keys().isdisjoint(left):
                 found[root.id] = id
         return dict(sorted(found.items()))
 
     def _read(self) -> None:
-        """Read the latest alerts again, once a second: they may be corrected or cancelled."""
+        """Read the latest alerts again, once a second: an editor may have changed something.
+
+        A paused one stays held for its readers, who wake again when it goes on.
+        """
         if time.monotonic() - self._read_at < _READ_AGAIN:
             return
         self._read_at, self._made = time.monotonic(), {}
         latest = self._runtime.publishing.started(MOST_HELD)
         quarter = self._wave.audience.waking or 0
-        self._alerts = {
-            one.id: one
-            for one in latest
-            if one.state is not State.CANCELLED and wave_may_send(quarter, one)
-        }
+        self._paused = {one.id for one in latest if one.state is State.PAUSED}
+        self._alerts = {one.id: one for one in latest if wave_may_send(quarter, one)}
         self._newer = {
             id: {newer.id: newer for newer in newer_of_story(one, latest)}
             for id, one in self._alerts.items()
