@@ -7,6 +7,7 @@ workers call it when they have finished something, and the clock calls it every 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from service.domain.job_queue import JobQueue
 from service.domain.push_services import UNDER_WAY
@@ -16,6 +17,7 @@ from service.model.notifications import QUIET, Batch, Notification, Outcome, Sta
 from service.model.two_texts import outside_sample
 from service.store import Store
 from service.store.batches import NO_BATCHES, Look
+from service.store.connection import WRITE_REFUSED
 from service.store.records import BUCKET
 
 BATCH_RECIPIENTS = 2048  # measured: decision 5
@@ -92,26 +94,37 @@ class Planning:
     def sending(self) -> list[tuple[Notification, bool]]:
         """Return what is being sent, planned by now, and whether batches of it are due.
 
-        That is nothing while everything is stopped.
+        That is nothing while everything is stopped. What Redis refuses to plan, such as a new alert
+        while it is full, is left out; its error is raised if nothing else is being sent.
         """
         found: list[tuple[Notification, bool]] = []
         if self._store.stops.holds():
             return found
-        sending = self._store.batches
+        refused: list[Exception] = []
         for id in self._store.notifications.active():
-            notification = self._store.notifications.get(id)
-            if notification is None or notification.state is not State.SENDING:
-                continue
-            if clock.time() > notification.last_start:
-                continue  # `advance` counts the recipients that are left as expired
-            if notification.spread_minutes:
-                self._keep_even(notification)
-            looks = sending.looks(id)
-            if not all(look.planned for look in looks.values()) or _rest_waits(notification, looks):
-                self.plan(notification)
-                looks = sending.looks(id)
-            found.append((notification, any(look.due for look in looks.values())))
+            with _going_on(refused):
+                found += self._being_sent(id)
+        if refused and not found:
+            raise refused[0]
         return found
+
+    def _being_sent(self, id: int) -> list[tuple[Notification, bool]]:
+        """Return the notification if it is being sent, planned by now, and whether batches are due.
+
+        Else nothing.
+        """
+        notification = self._store.notifications.get(id)
+        if notification is None or notification.state is not State.SENDING:
+            return []
+        if clock.time() > notification.last_start:
+            return []  # `advance` counts the recipients that are left as expired
+        if notification.spread_minutes:
+            self._keep_even(notification)
+        looks = self._store.batches.looks(id)
+        if not all(look.planned for look in looks.values()) or _rest_waits(notification, looks):
+            self.plan(notification)
+            looks = self._store.batches.looks(id)
+        return [(notification, any(look.due for look in looks.values()))]
 
     def _keep_even(self, notification: Notification) -> None:
         """Keep the pace of a spread send after a pause, or after an hour without workers."""
@@ -166,15 +179,23 @@ class Planning:
         return self._store.outcomes.progress(notification.id).skipped(QUIET) > 0
 
     def advance_all(self) -> None:
-        """Do the next step for each unfinished notification: what the clock does every second."""
+        """Do the next step for each unfinished notification: what the clock does every second.
+
+        If Redis refuses something for one of them, its error is raised when all others are done.
+        """
+        refused: list[Exception] = []
         sampling = []
         for id in self._store.notifications.active():
-            if (one := self._store.notifications.get(id)) is not None:
-                self._advance(one)
-                sampling += [one] if one.sampling else []
+            with _going_on(refused):
+                if (one := self._store.notifications.get(id)) is not None:
+                    sampling += [one] if one.sampling else []
+                    self._advance(one)
         for one in sampling:
-            if not self._store.stops.holds() and self.two_texts.decide_due(one):
-                self.advance(one.id)
+            with _going_on(refused):
+                if not self._store.stops.holds() and self.two_texts.decide_due(one):
+                    self.advance(one.id)
+        if refused:
+            raise refused[0]
 
     def _finish(self, notification: Notification, history: bytes) -> None:
         progress = self._store.outcomes.progress(notification.id)
@@ -185,6 +206,15 @@ class Planning:
         id = notification.id
         if self._store.notifications.finish(id, state, clock.time(), progress, history):
             self._store.outcomes.forget(id)
+
+
+@contextmanager
+def _going_on(refused: list[Exception]) -> Iterator[None]:
+    """Go on with other notifications if Redis refuses something for one, and keep its error."""
+    try:
+        yield
+    except WRITE_REFUSED as error:
+        refused.append(error)
 
 
 def _rest_waits(one: Notification, looks: Mapping[int, Look]) -> bool:

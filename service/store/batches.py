@@ -51,7 +51,8 @@ end
 # KEYS: state, batches. ARGV: 'final', or 'open' if the audience may still grow; as JSON, pairs of a
 # batch and the ms from now until it is due; the batches beside which these are, between spaces.
 # Returns 0 and writes nothing while there are others, which workers may be sending, or if the send
-# is closed. 'final' stays 'final'. The first write allocates.
+# is closed. 'final' stays 'final'. The first write allocates; where the send was planned before, it
+# frees.
 _LAY_OUT = (
     NOW
     + """
@@ -60,6 +61,7 @@ if known[2] or not known[3] then return 0 end
 for _, batch in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   if not string.find(ARGV[3], ' ' .. batch .. ' ', 1, true) then return 0 end
 end
+if known[1] then redis.call('ZREM', KEYS[2], '') end
 if known[1] ~= 'final' then redis.call('HSET', KEYS[1], 'planned', ARGV[1]) end
 for _, row in ipairs(cjson.decode(ARGV[2])) do redis.call('ZADD', KEYS[2], now + row[2], row[1]) end
 return 1

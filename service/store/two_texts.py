@@ -38,12 +38,13 @@ redis.call('BITOP', 'XOR', KEYS[2], KEYS[2], KEYS[3])
 
 # KEYS: audience, rest, batches, leases. Adds the rest to the audience, and makes batches due that
 # nobody leases: a batch has all recipients within its bounds, so that some of the rest are in it.
-# Returns all batches. The first write allocates.
+# Returns all batches. The first write frees.
 _ADD_REST = (
     NOW
     + """
 local batches = redis.call('ZRANGE', KEYS[3], 0, -1)
 if redis.call('EXISTS', KEYS[2]) == 0 then return batches end
+redis.call('ZREM', KEYS[3], '')
 redis.call('BITOP', 'OR', KEYS[1], KEYS[1], KEYS[2])
 redis.call('DEL', KEYS[2])
 for _, batch in ipairs(batches) do

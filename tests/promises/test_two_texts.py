@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ResponseError
 
 from service.domain import planning
 from service.model.notifications import Audience, Batch, Outcome, State
@@ -20,6 +21,7 @@ from service.store.batches import Look, part_key
 from service.store.outcomes import Result
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
+from tests.support.redis_server import RedisServer
 from tests.support.seeded import reader_of, shown
 from workers.sending.send import Send
 
@@ -344,6 +346,54 @@ def test_the_clock_decides_once_it_is_time_unless_paused_stopped_or_too_late(
     one = runtime.publishing.get(late)
     assert (one.state, one.decision) == (State.EXPIRED, None)
     assert installation.outcomes(late) == {"expired": 50}
+
+
+@pytest.mark.usefixtures("one_partition", "small_batches")
+def test_a_full_redis_keeps_no_reader_from_the_chosen_text_and_no_other_alert_from_its_end(
+    installation: Installation, redis_server: RedisServer
+) -> None:
+    if installation.config.redis_url != redis_server.url:
+        pytest.skip("not a Redis of our own")
+    installation.seed(READERS)
+    runtime = installation.runtime
+    id, other = publish(installation), installation.publish()
+    for one in (id, other):
+        runtime.planning.plan(runtime.publishing.get(one))
+    sample = take_all(installation, id, but=lambda number: number < 40)
+    assert 0 < len(batches(installation, id)) < 2, "only some readers of the sample are left"
+    new = installation.publish()
+    with redis_server.full():
+        runtime.text_choice.choose(id, "B", by="an editor")
+        assert {one.id for one, due in runtime.planning.sending() if due} == {id, other}
+        rest = take_all(installation, id)
+        assert sorted(sample + rest) == list(range(READERS))
+        assert len(take_all(installation, other)) == READERS
+        runtime.planning.advance_all()
+        for one in (id, other):
+            assert runtime.publishing.get(one).state is State.SENT
+        with pytest.raises(ResponseError):  # nothing else is being sent
+            runtime.planning.sending()
+    assert [(one.id, due) for one, due in runtime.planning.sending()] == [(new, True)]
+
+
+@pytest.mark.usefixtures("one_partition")
+def test_a_correction_that_a_full_redis_refuses_keeps_no_other_alert_from_its_end(
+    installation: Installation, redis_server: RedisServer
+) -> None:
+    if installation.config.redis_url != redis_server.url:
+        pytest.skip("not a Redis of our own")
+    installation.seed(10)
+    runtime = installation.runtime
+    root = installation.publish()
+    correction = installation.correct(root, "Right at last").id
+    other = installation.publish()
+    for one in (root, correction, other):
+        runtime.planning.plan(runtime.publishing.get(one))
+    assert len(take_all(installation, other)) == 10
+    with redis_server.full():
+        with pytest.raises(ResponseError):  # it looks for readers whom the alert has reached
+            runtime.planning.advance_all()
+        assert runtime.publishing.get(other).state is State.SENT
 
 
 def test_a_worker_that_has_not_heard_which_text_was_chosen_lets_others_wait(

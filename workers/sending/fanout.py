@@ -28,6 +28,7 @@ from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.batches import Recent
+from service.store.connection import WRITE_REFUSED
 from service.store.held_alerts import NOTHING
 from service.store.newest_first import NewestFirst
 from workers.http.transport import Answer, NoRoom, Transport
@@ -436,7 +437,8 @@ class FanOut:
         self._leases.remove(lease)
         lease.send.leases -= 1
         if wait is None and not lease.send.leases:
-            self._planning.advance(lease.send.id)
+            with suppress(*WRITE_REFUSED):  # the clock does it in a second, and reports the error
+                self._planning.advance(lease.send.id)
 
     def _due_in(self, lease: Lease) -> float | None:
         """Return the seconds until a batch is due again; None if nobody in it is left to try."""
