@@ -26,6 +26,8 @@ from service.model.notifications import Notification, Outcome, Progress
 from service.runtime import Runtime
 
 _DAY = 86_400.0  # seconds
+# Seconds after its time within which the clock has surely chosen between two texts.
+_DECIDING = 60.0
 _LATEST = 100  # alerts looked through for those of the last day
 
 
@@ -154,8 +156,8 @@ class Figures(Collector):
         for one in counted:
             progress = self._progress(one)
             # While two texts are tried, most recipients wait, and nothing is wrong.
-            waits = one.finished_at or one.sampling
-            left += 0 if waits else progress.recipients - progress.done
+            trying = one.sampling and clock.time() < one.decides_at + _DECIDING
+            left += 0 if one.finished_at or trying else progress.recipients - progress.done
             for (outcome, service), n in progress.outcomes.items():
                 asked = "none" if outcome is Outcome.SKIPPED else service or "none"
                 outcomes[outcome.value, asked] += n

@@ -92,6 +92,10 @@ def test_an_alert_without_a_worker_shows_as_work_left(installation: Installation
     id = client.runtime.publishing.publish(content(), everyone, by="a test", second_text=two).id
     client.runtime.planning.plan(client.runtime.publishing.get(id))
     assert figure(scrape(client), "recipients_left") == 7, "who wait for the better text are not"
+    for late, left in ((50, 7), (70, 14)):  # seconds; then nothing decides, such as a dead clock
+        began = repr(time.time() - 15 * 60 - late)
+        client.runtime.store.redis.hset(f"{{g}}:n:{id}", "started_at", began)
+        assert figure(scrape(client), "recipients_left") == left
     client.runtime.publishing.cancel(id, by="a test")
     client.runtime.publishing.cancel(notification.id, by="a test")
     client.runtime.planning.advance(notification.id)

@@ -396,6 +396,23 @@ def test_a_correction_that_a_full_redis_refuses_keeps_no_other_alert_from_its_en
         assert runtime.publishing.get(other).state is State.SENT
 
 
+@pytest.mark.usefixtures("one_partition")
+def test_an_alert_that_cannot_be_decided_keeps_no_other_from_being_decided(
+    installation: Installation,
+) -> None:
+    installation.seed(50)
+    runtime = installation.runtime
+    broken, other = publish(installation), publish(installation)
+    for id in (broken, other):
+        key = f"{{g}}:n:{id}"
+        runtime.store.redis.hset(key, "started_at", repr(time.time() - 15 * 60))
+    runtime.store.redis.rpush(f"{{g}}:n:{broken}:clicked:A", "no count of clicks")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        runtime.planning.advance_all()
+    assert runtime.publishing.get(broken).decision is None
+    assert runtime.publishing.get(other).decision is not None
+
+
 def test_a_worker_that_has_not_heard_which_text_was_chosen_lets_others_wait(
     installation: Installation,
 ) -> None:
