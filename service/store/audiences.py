@@ -120,10 +120,13 @@ class Audiences:
 
     def follows(self, asked: Sequence[tuple[SubscriptionId, str]]) -> list[bool]:
         """Return for each reader and topic whether that reader follows it."""
+        bitmaps = {slug: self._topics.bitmaps(slug) for _, slug in asked}
         with self._redis.pipeline(transaction=False) as pipe:
             for reader, slug in asked:
-                pipe.getbit(bitmap_key(reader.partition, "topic", slug), reader.number)
-            return [bool(bit) for bit in pipe.execute()]
+                for one in bitmaps[slug]:
+                    pipe.getbit(bitmap_key(reader.partition, "topic", one), reader.number)
+            bits = iter(pipe.execute())
+        return [sum(next(bits) for _ in bitmaps[slug]) > 0 for _, slug in asked]
 
     def _read(self, keys: list[str], args: list[str]) -> bytes:
         """Select as `SELECT` does, but only by reading, because Redis refuses to write."""

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import reduce
 from itertools import islice
+from operator import or_
 from typing import Any, cast
 
 from redis import Redis, RedisError
@@ -217,8 +219,8 @@ class Subscriptions:
         return count
 
     def _slugs(self) -> tuple[Collection[str], Collection[str]]:
-        """Return all topics and all open stories."""
-        return self._topics.all(), self._stories.slugs()
+        """Return all topics, also those that are being merged, and all open stories."""
+        return self._topics.followed(), self._stories.slugs()
 
     def _removal(
         self,
@@ -305,7 +307,7 @@ class Subscriptions:
         if topics is not None:
             topics = frozenset(self._topics.current(topics))
         for kind, chosen, known in (
-            ("topic", topics, self._topics.all),
+            ("topic", topics, self._topics.followed),
             ("muted", requested.muted, self._stories.slugs),
             ("followed", requested.followed, self._stories.slugs),
         ):
@@ -378,15 +380,16 @@ class Subscriptions:
         if packed is None:
             raise NotSubscribed
         record = Record.unpack(packed)
-        topics, stories = list(self._topics.all()), list(self._stories.slugs())
+        topics, stories = self._topics.followed(), list(self._stories.slugs())
         keys = bitmaps_chosen(id.partition, topics, stories, stories)
         with self._redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.getbit(key, id.number)
             bits = iter(pipe.execute() if keys else [])
         # The bits of the topics, then of muted stories, then of followed stories.
-        chosen = [frozenset(s for s in names if next(bits)) for names in (topics, stories, stories)]
-        return subscription_of(self._names, id, record, *chosen)
+        follows = frozenset(topic for topic in topics.values() if next(bits))
+        muted, followed = (frozenset(s for s in stories if next(bits)) for _ in range(2))
+        return subscription_of(self._names, id, record, follows, muted, followed)
 
     def is_gone(self, id: SubscriptionId) -> bool:
         """Whether its push service called this browser gone."""
@@ -479,8 +482,26 @@ class Subscriptions:
 
     def followers(self, slugs: Sequence[str]) -> dict[str, int]:
         """Return how many browsers follow each of these topics."""
-        counts = self._counts([("topic", slug) for slug in slugs])
-        return dict(zip(slugs, counts, strict=True))
+        found = dict(zip(slugs, self._counts([("topic", slug) for slug in slugs]), strict=True))
+        bitmaps: dict[str, list[str]] = {}
+        for slug, topic in self._topics.followed().items():
+            bitmaps.setdefault(topic, []).append(slug)
+        several = {topic for topic in found if len(bitmaps.get(topic, ())) > 1}
+        return found | {topic: self._follow_any(bitmaps[topic]) for topic in several}
+
+    def _follow_any(self, slugs: Sequence[str]) -> int:
+        """Return how many readers are in any of these topics' bitmaps."""
+        total = 0
+        for partition in self.partitions:
+            keys = [bitmap_key(partition, "topic", slug) for slug in slugs]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.get(key)
+                rows = [row or b"" for row in cast("list[bytes | None]", pipe.execute())]
+            size = max(map(len, rows))
+            bits = (int.from_bytes(row.ljust(size, b"\0"), "big") for row in rows)
+            total += reduce(or_, bits).bit_count()
+        return total
 
     def _counts(self, bitmaps: Sequence[tuple[str, object]]) -> list[int]:
         """Return how many readers are in each of these bitmaps, by kind and name."""

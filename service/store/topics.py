@@ -182,6 +182,16 @@ class Topics:
         topic = merged.get(slug, slug)
         return [topic, *(one for one in self._seen.merging if merged.get(one) == topic)]
 
+    def followed(self) -> dict[str, str]:
+        """Return all slugs with a bitmap of followers, each with the topic that these follow.
+
+        They are those of all topics, and of topics whose followers are being moved.
+        """
+        topics = self.all()
+        merged, merging = self._seen.merged, self._seen.merging
+        moving = {one: merged[one] for one in merging if merged.get(one) in topics}
+        return {**{slug: slug for slug in topics}, **moving}
+
     # -- changing ----------------------------------------------------------------------------------
 
     def add(self, topic: Topic) -> bool:

@@ -200,6 +200,32 @@ def test_a_process_that_has_not_heard_of_a_merge_loses_no_follower(
     assert (followers(store, "world"), followers(store, "sport")) == (1, 1)
 
 
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_who_unfollows_while_topics_are_merged_stays_out(
+    topics: Topics, store: Store, cut_off: bool
+) -> None:
+    subscriptions = store.subscriptions
+    for name in ("stays", "unfollows", "leaves"):
+        subscriptions.subscribe(requested(name, topics=frozenset({"sport"})))
+    late = Store(store.redis)
+    late.topics.all()  # within the second for which a process knows the topics
+    (store.topics if cut_off else topics).merge("sport", "world")
+    one, _ = late.subscriptions.subscribe(requested("unfollows"))
+    assert one.topics == {"world"}
+    assert subscriptions.get(one.id).topics == {"world"}
+    two, _ = subscriptions.subscribe(requested("leaves"))
+    assert topics.followers() == {"world": 3}
+    assert store.audiences.follows([(one.id, "world")]) == [True]
+    late.subscriptions.change(one.id, requested("unfollows", topics=frozenset()))
+    subscriptions.remove(two.id)
+    assert followers(store, "world") == 1
+    topics.finish_merges(clock.time() + 30)
+    assert followers(store, "world") == 1
+    assert subscriptions.get(one.id).topics == frozenset()
+    assert topics.followers() == {"world": 1}
+    assert not store.redis.getbit(f"{{{two.id.partition}}}:topic:world", two.id.number)
+
+
 def test_topics_are_merged_one_after_the_other(merged: Topics, store: Store) -> None:
     merged.add(Topic("news", "News"))
     merged.merge("world", "news")
