@@ -7,7 +7,6 @@ from collections.abc import Iterable, Set
 
 from redis import RedisError
 
-from service.model import clock
 from service.model.notifications import Topic
 from service.store import Store
 from service.store.topics import MOST_TOPICS as MOST_TOPICS
@@ -15,6 +14,10 @@ from service.store.topics import MOST_TOPICS as MOST_TOPICS
 _KEPT = 600.0  # seconds for which the topics are known without Redis
 # Seconds after which every process knows of a merge, and no call is under way that does not.
 _KNOWN_AFTER = 60.0
+# Seconds after which followers are moved. A worker that chooses an audience by the topics that it
+# read a second ago must find their bitmaps where they were. It is noted in whole seconds when
+# topics were merged, and that may be up to one too early.
+_MOVED_AFTER = 4.0
 
 
 class TooManyTopics(Exception):
@@ -104,25 +107,28 @@ class Topics:
     def merge(self, slug: str, into: str) -> None:
         """End a topic: its followers follow another one, and its slug leads there; `UnknownTopic`.
 
-        An alert to the old slug reaches the followers of the other topic from now on. If this is
-        cut off, the clock goes on with it; a second call does no harm.
+        An alert to the old slug reaches the followers of the other topic from now on. The clock
+        moves them; a second call does no harm.
         """
         if slug == into or not self._topics.merge(slug, into):
             raise UnknownTopic
-        self.finish_merges(clock.time())
 
     def finish_merges(self, now: float) -> None:
-        """Move the followers of topics that were merged: what the clock does too.
+        """Move the followers of topics that were merged: what the clock does.
 
         It is repeated for a minute, because a process that has not heard of a merge may still write
         a follower into the bitmap of the topic that ended.
         """
-        merging, merged = self._topics.merging(), self._topics.merged()
-        for slug, at in merging.items():
-            if slug in merged:
-                self._subscriptions.move_followers(slug, merged[slug])
+        for slug, at in self._topics.merging().items():
+            if now - at > _MOVED_AFTER:
+                self._move(slug)
             if now - at > _KNOWN_AFTER:
                 self._topics.end_merge(slug)
+
+    def _move(self, slug: str) -> None:
+        into = self._topics.merged().get(slug)
+        if into is not None:
+            self._subscriptions.move_followers(slug, into)
 
     def current(self, slugs: Iterable[str]) -> tuple[str, ...]:
         """Return the slugs of the topics to which these lead since topics were merged."""
@@ -147,9 +153,11 @@ class Topics:
 
     def remove(self, slug: str) -> None:
         """Remove a topic and forget which readers followed it; `UnknownTopic`."""
-        self.finish_merges(clock.time())
+        merging = self._topics.merging()
         if slug in self._topics.merged():
             raise UnknownTopic
+        for one in merging:  # else nobody would drop the bitmap of a topic that was merged into it
+            self._move(one)
         known = self._topics.remove(slug)
         # Forget the followers of an unknown topic too: an earlier call may have been cut off here.
         self._subscriptions.forget_topic(slug)

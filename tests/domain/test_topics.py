@@ -9,6 +9,7 @@ from service.local import rehearsal
 from service.model import clock
 from service.model.notifications import Audience, Content, Topic
 from service.store import Store
+from service.store.scripts import answers
 from tests.store.test_subscriptions import requested
 from tests.support.client import API, Client, Reader
 
@@ -135,6 +136,9 @@ def merged(topics: Topics, store: Store) -> Topics:
 def test_the_followers_of_a_merged_topic_follow_the_other_one(merged: Topics, store: Store) -> None:
     assert list(merged.all()) == ["world"]
     assert followers(store, "world") == 40
+    assert merged.followers() == {"world": 40}
+    merged.finish_merges(clock.time() + 5)
+    assert followers(store, "world") == 40
     assert list(store.redis.scan_iter("*:topic:sport")) == []
     assert merged.merged() == {"world": ["sport"]}
     assert merged.followers() == {"world": 40}
@@ -175,7 +179,7 @@ def test_a_merge_that_was_cut_off_counts_at_once_and_the_clock_finishes_it(
     assert store.audiences.count(Audience(everyone=True, all_topics=("world",))) == 1
     assert store.audiences.count(Audience(everyone=True, all_topics=("world", "news"))) == 0
     assert (followers(store, "world"), followers(store, "sport")) == (1, 1)
-    Topics(store).finish_merges(clock.time())
+    Topics(store).finish_merges(clock.time() + 5)
     assert store.subscriptions.get(reader.id).topics == {"world"}
     assert (followers(store, "world"), followers(store, "sport")) == (1, 1)
     topics.merge("sport", "world")  # the editor repeats it
@@ -200,16 +204,33 @@ def test_a_process_that_has_not_heard_of_a_merge_loses_no_follower(
     assert (followers(store, "world"), followers(store, "sport")) == (1, 1)
 
 
-@pytest.mark.parametrize("cut_off", [True, False])
-def test_who_unfollows_while_topics_are_merged_stays_out(
-    topics: Topics, store: Store, cut_off: bool
+def test_a_worker_that_read_the_topics_before_a_merge_finds_their_followers(
+    topics: Topics, store: Store
 ) -> None:
+    store.subscriptions.subscribe(requested("reader", topics=frozenset({"sport"})))
+    calls = store.audiences._scratch_selections(Audience(topics=("sport",)))
+    topics.merge("sport", "world")
+    topics.finish_merges(clock.time() + 2)
+    assert sum(answers(store.redis, store.audiences._count, calls)) == 1
+    assert (followers(store, "sport"), followers(store, "world")) == (1, 1)
+
+
+def test_a_topic_that_is_removed_right_after_a_merge_takes_the_followers_along(
+    topics: Topics, store: Store
+) -> None:
+    store.subscriptions.subscribe(requested("reader", topics=frozenset({"sport"})))
+    topics.merge("sport", "world")
+    topics.remove("world")
+    assert list(store.redis.scan_iter("*:topic:*")) == []
+
+
+def test_who_unfollows_while_topics_are_merged_stays_out(topics: Topics, store: Store) -> None:
     subscriptions = store.subscriptions
     for name in ("stays", "unfollows", "leaves"):
         subscriptions.subscribe(requested(name, topics=frozenset({"sport"})))
     late = Store(store.redis)
     late.topics.all()  # within the second for which a process knows the topics
-    (store.topics if cut_off else topics).merge("sport", "world")
+    topics.merge("sport", "world")
     one, _ = late.subscriptions.subscribe(requested("unfollows"))
     assert one.topics == {"world"}
     assert subscriptions.get(one.id).topics == {"world"}
