@@ -117,8 +117,8 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
 
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.extensions["stoppress"] = runtime
-    with suppress(RedisError):  # a later start forgets them
-        runtime.receipts.forget_clicks_unless_kept()
+    with suppress(RedisError):  # a later start does it
+        runtime.receipts.keep_or_forget_clicks()
     problems.init_app(app)
     outside = beside.config if beside else config
     hosts.Hosts(

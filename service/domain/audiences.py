@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+import math
+from datetime import date, datetime, timedelta, timezone
 from typing import NamedTuple
 
 from service.domain.requests import Conflict
@@ -52,6 +53,10 @@ class AudienceConditions:
             for id in ids:
                 if detail := _unknown_alert(id, found.get(id), at):
                     return Refusal(field, detail)
+        since = self._store.clicks.known_since() if audience.clicked else 0.0
+        for one in self._store.notifications.all(audience.clicked):
+            if (one.started_at or 0.0) < since:
+                return Refusal("clicked", _before(one.id, since))
         return None
 
     def _unknown_days(self, audience: Audience, at: float) -> str:
@@ -96,6 +101,17 @@ class AudienceConditions:
 def _is_root(one: Notification) -> bool:
     """Whether it is an alert that editors know, and no correction."""
     return not (one.wave or one.audience.subscription or one.corrects)
+
+
+def _before(id: int, since: float) -> str:
+    """Say since when clicks are kept, which is not long enough for an alert."""
+    if math.isinf(since):
+        return (
+            "It is not known yet since when it is kept who clicks. Ask your operator to restart"
+            " Stop Press."
+        )
+    began = f"{datetime.fromtimestamp(since, timezone.utc):%-d %B %Y, %H:%M} UTC"
+    return f"Who clicks an alert is kept since {began}. It began before: leave out alert {id}."
 
 
 def _unknown_alert(id: int, one: Notification | None, at: float) -> str:

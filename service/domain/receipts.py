@@ -122,9 +122,11 @@ class Receipts:
         if alert.counts and alert.began > clock.time() - CLICKED_KEPT:
             self._store.clicks.mark(id, reader)
 
-    def forget_clicks_unless_kept(self) -> None:
-        """Forget who clicked what if the setting was on before, and is off now."""
-        if not self._keeps_clicks:
+    def keep_or_forget_clicks(self) -> None:
+        """Note since when the setting is on; forget who clicked what if it is off now."""
+        if self._keeps_clicks:
+            self._store.clicks.remember()
+        else:
             self._store.clicks.forget()
 
     def _alert(self, id: int) -> _Alert | None:

@@ -48,9 +48,9 @@ _COMMANDS = {
 # `paired_browsers.py` in `service/store`.
 _SHARED = (
     "active scheduled started waves log totals totals:* idempotency:* n n:* ended"
-    " readers_alerts:* topics topics:* stories days names:* hosts:* resting limited paced proof"
-    " released doubted believed pace:* start:* layout stop keys keys:retired clock clock:*"
-    " processes web settings"
+    " readers_alerts:* topics topics:* stories days clicks:since names:* hosts:* resting limited"
+    " paced proof released doubted believed pace:* start:* layout stop keys keys:retired clock"
+    " clock:* processes web settings"
 )
 _PARTITIONS = "{[^g]*}:*"
 _QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")

@@ -113,7 +113,13 @@ class Store:
         self.joined = Joined(redis, self.partitions)
         self.clicks = Clicks(redis, self.partitions)
         self.audiences = Audiences(
-            redis, self.partitions, self.names, self.topics, self.notifications, self.joined
+            redis,
+            self.partitions,
+            self.names,
+            self.topics,
+            self.notifications,
+            self.joined,
+            self.clicks,
         )
         self.gone = GoneRows(redis, self.partitions)
         self.prepared_keys = PreparedKeys(redis, self.partitions)

@@ -21,6 +21,7 @@ from service.model.retention import ACCEPTED_KEPT, DAY
 from service.model.subscriptions import SubscriptionId
 from service.store.batches import part_key
 from service.store.bitmaps import aligned, bitmap_key
+from service.store.clicks import Clicks
 from service.store.connection import WRITE_REFUSED
 from service.store.joined import Joined
 from service.store.names import Names
@@ -77,6 +78,7 @@ class Audiences:
         topics: Topics,
         notifications: Notifications,
         joined: Joined,
+        clicks: Clicks,
     ) -> None:
         self._redis = redis
         self._names = names
@@ -84,6 +86,7 @@ class Audiences:
         self._partitions = partitions
         self._notifications = notifications
         self._joined = joined
+        self._clicks = clicks
         self._count = redis.register_script(_COUNT)
         self._selected = redis.register_script(_SELECTED)
 
@@ -178,6 +181,9 @@ class Audiences:
             if is_remembered(one, max(at, clock.time()))
         }
         first, known = None, alerts.keys() >= {*audience.not_reached_by, *audience.clicked}
+        if audience.clicked and known:
+            since = self._clicks.known_since()
+            known = all((alerts[id].started_at or 0.0) >= since for id in audience.clicked)
         if audience.new_within_days:
             day = int(at // DAY) - audience.new_within_days
             known = known and day >= self._joined.known_since()

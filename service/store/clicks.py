@@ -2,23 +2,28 @@
 
   n:<id>:clicked  bitmap of the readers who clicked the notification
   clicked         sorted set: notifications with such a bitmap, scored with when that ends (s)
+  {g}:clicks:since  since when every click is kept, in seconds since 1970; missing: it is not
 
 A script that removes a reader clears the bits of all these notifications.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import cast
 
 from redis import Redis
 
+from service.model import clock
 from service.model.retention import CLICKED_KEPT
 from service.model.subscriptions import SubscriptionId
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key
 from service.store.partitions import Partitions
 from service.store.scripts import NOW
+
+_SINCE = "{g}:clicks:since"
 
 # KEYS: clicked, bitmap, live. ARGV: number, notification. Notes that a reader who has not left
 # clicked a notification. The bitmap ends a fixed time after its first bit. The first write frees.
@@ -58,8 +63,18 @@ class Clicks:
             bits = pipe.execute() if ids else []
         return [id for id, bit in zip(ids, bits, strict=True) if bit]
 
+    def remember(self) -> None:
+        """Note that clicks are kept from now on, if they were not yet."""
+        self._redis.set(_SINCE, f"{clock.time():.3f}", nx=True)
+
+    def known_since(self) -> float:
+        """Return since when every click is kept, in seconds since 1970; infinity: it is not."""
+        found = cast("bytes | None", self._redis.get(_SINCE))
+        return math.inf if found is None else float(found)
+
     def forget(self) -> None:
         """Drop all clicks."""
+        self._redis.delete(_SINCE)
         found = clicked_in(self._redis, [*self._partitions])
         with self._redis.pipeline(transaction=False) as pipe:
             for partition, ids in found.items():

@@ -259,3 +259,21 @@ def test_nothing_is_kept_of_clicks_without_the_setting(
     client.runtime.store.clicks.mark(over, id)  # as kept while the setting was on
     make_app(redis_url)
     assert client.runtime.store.clicks.of(id) == []
+
+
+def test_an_alert_that_began_before_clicks_were_kept_is_refused(
+    client: Client, token: str, client_with: Callable[..., Client]
+) -> None:
+    reader = Reader(client)
+    over, later = sent(client, accepted=1), client_with(CLICK_AUDIENCES="on")
+    click(later, over, reader)
+    answer = counted(later, token, {"everyone": True, "clicked": [str(over)]})
+    assert str(answer).startswith("clicked: Who clicks an alert is kept since ")
+    assert f"leave out alert {over}." in answer
+    new = sent(later, accepted=1)
+    click(later, new, reader)
+    client_with(CLICK_AUDIENCES="on")  # a web process that starts later changes nothing
+    assert counted(later, token, {"everyone": True, "clicked": [str(new)]}) == 1
+    later.runtime.store.redis.delete("{g}:clicks:since")
+    answer = counted(later, token, {"everyone": True, "clicked": [str(new)]})
+    assert "Ask your operator to restart" in answer

@@ -20,6 +20,7 @@ from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key
 from service.store.joined import days_key, today
 from tests.store.test_subscriptions import requested
+from tests.support.redis_users import as_users
 
 pytestmark = pytest.mark.redis
 
@@ -36,6 +37,7 @@ def store(redis_url: str) -> Store:
 def opened(redis: Redis) -> Store:
     store = Store(redis, 2)
     store.convert()
+    redis.set("{g}:clicks:since", 0)
     return store
 
 
@@ -364,7 +366,23 @@ def test_all_clicks_are_forgotten_at_once(clicked: tuple[Store, SubscriptionId, 
     store, reader, _ = clicked
     store.clicks.forget()
     assert store.clicks.of(reader) == []
-    assert not [key for key in store.redis.scan_iter() if b"clicked" in key]
+    assert not [key for key in store.redis.scan_iter() if b"click" in key]
+
+
+def test_an_alert_that_began_before_clicks_were_kept_selects_nobody(
+    clicked: tuple[Store, SubscriptionId, int], redis_url: str
+) -> None:
+    _, reader, one = clicked
+    address = as_users({"REDIS_URL": redis_url}, "worker")["REDIS_URL"]
+    store, audience = Store(connect(address)), Audience(everyone=True, clicked=(one,))
+    assert frozen(store, audience) == {reader}
+    for since, is_known in ((time.time() - 60, True), (time.time() + 1, False), (None, False)):
+        store.clicks.forget()
+        store.clicks.mark(one, reader)
+        if since is not None:
+            store.redis.set("{g}:clicks:since", since)
+        assert store.audiences.past(audience, time.time()).known == is_known
+        assert frozen(store, audience) == ({reader} if is_known else set())
 
 
 def test_a_click_on_a_correction_is_one_on_its_alert(store: Store) -> None:

@@ -62,6 +62,7 @@ def test_nothing_from_subscribing_to_the_report_touches_two_slots(
     push.answer_with(ten_are_gone)
     spread = runtime.publishing.publish(content(), EVERYONE, by="a test", spread_minutes=60).id
     runtime.publishing.cancel(spread, by="a test")
+    runtime.store.clicks.remember()
     ordinary = clustered.publish(replace(TOPICS, story="quake"))
     breaking = clustered.publish(kind="breaking")
     runtime.publishing.pause(breaking, by="a test")
