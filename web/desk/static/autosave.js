@@ -1,9 +1,10 @@
 /* What is typed into the form of an alert is kept in the store within two seconds. Until it is, this
-   browser remembers it as well, for the same editor only. */
+   browser remembers it as well, for 30 days and for the same editor only. */
 
 const MOST_UNSAVED = 1500; // ms
 const PAUSE = 700; // ms without a key
 const LONGEST_WAIT = 15_000; // ms between two attempts
+const LONGEST_KEPT = 30 * 86_400_000; // ms, as long as the service keeps an unfinished alert
 const LARGEST = 64 * 1024; // bytes that the service takes
 const TOO_LONG = "This is too long to be kept. Shorten it, please.";
 
@@ -28,6 +29,22 @@ function local(action) {
     return undefined;
   }
 }
+
+/** The names of what this browser remembers, whoever wrote it. */
+function keptNames() {
+  return local((storage) => Object.keys(storage).filter((name) => name.startsWith(KEPT))) ?? [];
+}
+
+/** Forget what is too old, whoever wrote it. What an earlier release wrote begins to age now. */
+function forgetOld() {
+  for (const name of keptNames()) {
+    const kept = local((storage) => JSON.parse(storage.getItem(name)));
+    if (!kept || Date.now() - kept.at > LONGEST_KEPT) local((storage) => storage.removeItem(name));
+    else if (!kept.at) local((storage) => storage.setItem(name, JSON.stringify({ ...kept, at: Date.now() })));
+  }
+}
+
+forgetOld();
 
 class Autosave {
   constructor(form) {
@@ -61,7 +78,8 @@ class Autosave {
 
   remember() {
     local((storage) => {
-      storage.setItem(this.key, JSON.stringify({ by: this.form.dataset.by, fields: fieldsOf(this.form) }));
+      const kept = { by: this.form.dataset.by, at: Date.now(), fields: fieldsOf(this.form) };
+      storage.setItem(this.key, JSON.stringify(kept));
     });
   }
 
@@ -218,7 +236,7 @@ function setAside(name) {
     const key = crypto.randomUUID();
     body.set("nonce", key);
     body.set("revision", "0");
-    storage.setItem(KEPT + key, JSON.stringify({ by: kept.by, fields: [...body] }));
+    storage.setItem(KEPT + key, JSON.stringify({ by: kept.by, at: kept.at, fields: [...body] }));
     storage.removeItem(name);
   });
 }
@@ -257,9 +275,8 @@ function bringBack(form) {
 
 /** Give the service what this browser could not save, on a page that lists what is unfinished. */
 async function saveKept(list) {
-  const names = local((storage) => Object.keys(storage).filter((name) => name.startsWith(KEPT)));
   let saved = 0;
-  for (const name of names ?? []) {
+  for (const name of keptNames()) {
     const kept = local((storage) => JSON.parse(storage.getItem(name)));
     if (kept?.by !== list.dataset.by) continue;
     if (kept.saved) {
