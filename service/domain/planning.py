@@ -243,29 +243,35 @@ def cut_beside(
     bounds = (name.split("-") for name in batches if "-" in name)
     after = 0
     for first, last in sorted((int(first), int(last)) for first, last in bounds):
-        between = bytes(after) + audience[after : first // 8]
-        yield from cut(partition, between, recipients, spread_ms, later)
+        yield from cut(partition, audience, recipients, spread_ms, later, after, first // 8)
         after = last // 8 + 1
-    between = bytes(after) + audience[after:]
-    yield from cut(partition, between, recipients, spread_ms, later)
+    yield from cut(partition, audience, recipients, spread_ms, later, after)
 
 
 def cut(
-    partition: int, audience: bytes, recipients: int, spread_ms: int = 0, later: float = 0.0
+    partition: int,
+    audience: bytes,
+    recipients: int,
+    spread_ms: int = 0,
+    later: float = 0.0,
+    first: int = 0,
+    end: int | None = None,
 ) -> Iterator[tuple[Batch, int]]:
     """Cut a frozen audience of so many recipients into batches, each with the ms until it is due.
 
     A batch is whole buckets with about `BATCH_RECIPIENTS`, and due at once. With `spread_ms`,
     batches are smaller and due one after the other, about a second apart; `later` is the part of
-    its own time by which each is delayed, so that partitions do not all send at once.
+    its own time by which each is delayed, so that partitions do not all send at once. Only the
+    bytes of the audience from `first` until before `end` are cut.
     """
     step, most = BUCKET // 8, BATCH_RECIPIENTS
     if spread_ms:
         step, most = 1, min(most, max(1, recipients * 1000 // spread_ms))
+    end = len(audience) if end is None else min(end, len(audience))
     start: int | None = None
     before = here = 0
-    for at in range(0, len(audience), step):
-        more = int.from_bytes(audience[at : at + step], "big").bit_count()
+    for at in range(first, end, step):
+        more = int.from_bytes(audience[at : min(at + step, end)], "big").bit_count()
         if not more:
             continue
         if start is not None and here + more > most:
@@ -278,5 +284,5 @@ def cut(
             start = at * 8
         here += more
     if start is not None:
-        end = -(-len(audience) // step) * step * 8 - 1
-        yield Batch(partition, start, end), int(spread_ms * (before + later * here) / recipients)
+        last = -(-end // step) * step * 8 - 1
+        yield Batch(partition, start, last), int(spread_ms * (before + later * here) / recipients)

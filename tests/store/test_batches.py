@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError
 
 from service.domain.gate import Gate, TwoPersonRule
 from service.domain.job_queue import JobQueue
-from service.domain.planning import BATCH_RECIPIENTS, Planning, cut
+from service.domain.planning import BATCH_RECIPIENTS, Planning, cut, cut_beside
 from service.domain.publishing import Conflict, Publishing
 from service.domain.stops import Stops
 from service.local import pretend_readers
@@ -20,6 +20,7 @@ from service.model.notifications import Audience, Batch, Content, Notification, 
 from service.store import Store, connect
 from service.store.batches import Claim, Retry, part_key
 from service.store.outcomes import Result
+from service.store.records import BUCKET
 
 pytestmark = pytest.mark.redis
 
@@ -305,6 +306,35 @@ def test_batches_have_every_recipient_once_and_are_not_too_large(
     assert all(0 < len(group) <= BATCH_RECIPIENTS for group in held)
     assert all(earlier.end < later.start for earlier, later in itertools.pairwise(batches))
     assert all(Batch.parse(0, str(batch)) == batch for batch in batches)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=300), st.integers(0, 64), st.integers(1, 256))
+def test_batches_beside_hundreds_of_others_fill_the_gaps_and_no_bucket_is_walked_twice(
+    unfinished: list[bool], more: int, dense: int
+) -> None:
+    width = BUCKET // 8
+    bucket = ((1 << dense) - 1).to_bytes(width, "big")
+    audience = bucket * len(unfinished) + b"\xff" * more
+    names = [
+        f"{at * BUCKET}-{at * BUCKET + BUCKET - 1}" for at, one in enumerate(unfinished) if one
+    ]
+    walked: list[int] = []
+
+    def walk(*bounds: int) -> range:
+        walked.extend(range(*bounds))
+        return range(*bounds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.domain.planning.range", walk, raising=False)
+        found = [batch for batch, _ in cut_beside([*names, "recent"], 0, audience, 10_000, 0, 0.0)]
+    assert len(walked) == len({*walked})
+    taken = [n for batch in found for n in range(batch.start, batch.end + 1)]
+    assert len(taken) == len({*taken}), "they overlap"
+    missing = {n // BUCKET for n in range(8 * len(audience))} - {n // BUCKET for n in taken}
+    assert missing == {at for at, one in enumerate(unfinished) if one}
+    for batch in found:
+        held = audience[batch.start // 8 : batch.end // 8 + 1]
+        assert 0 < int.from_bytes(held, "big").bit_count() <= BATCH_RECIPIENTS
 
 
 def test_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
