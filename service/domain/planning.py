@@ -74,6 +74,17 @@ class Planning:
         rows.keep_sample(one.id, percent, rest)
         return {}
 
+    def _rest_waits(self, one: Notification, looks: Mapping[int, Look]) -> bool:
+        """Whether a text was chosen, and the readers outside of the sample are not planned yet.
+
+        A planner that had not heard of the decision may take them out of an audience while another
+        one plans it for the last time.
+        """
+        if one.second_text is None or one.sampling or one.state is not State.SENDING:
+            return False
+        still_open = any(look.open for look in looks.values())
+        return still_open or self._store.two_texts.rest_waits(one.id)
+
     def _freeze(
         self, notification: Notification, root: Notification | None, partitions: Iterable[int]
     ) -> dict[int, int]:
@@ -121,7 +132,8 @@ class Planning:
         if notification.spread_minutes:
             self._keep_even(notification)
         looks = self._store.batches.looks(id)
-        if not all(look.planned for look in looks.values()) or _rest_waits(notification, looks):
+        unplanned = not all(look.planned for look in looks.values())
+        if unplanned or self._rest_waits(notification, looks):
             self.plan(notification)
             looks = self._store.batches.looks(id)
         return [(notification, any(look.due for look in looks.values()))]
@@ -140,7 +152,7 @@ class Planning:
     def _advance(self, notification: Notification) -> None:
         sending, id = self._store.batches, notification.id
         looks = sending.looks(id)
-        if _rest_waits(notification, looks):
+        if self._rest_waits(notification, looks):
             self.plan(notification)
             looks = sending.looks(id)
         stopped = notification.state is State.CANCELLED
@@ -215,12 +227,6 @@ def _going_on(refused: list[Exception]) -> Iterator[None]:
         yield
     except WRITE_REFUSED as error:
         refused.append(error)
-
-
-def _rest_waits(one: Notification, looks: Mapping[int, Look]) -> bool:
-    """Whether a text was chosen, and the readers outside of the sample are not planned yet."""
-    chosen = one.second_text is not None and not one.sampling and one.state is State.SENDING
-    return chosen and any(look.open for look in looks.values())
 
 
 def _time_left_ms(notification: Notification) -> int:

@@ -118,6 +118,13 @@ class TwoTextRows:
         ]
         run_each(self._redis, self._keep_sample, calls)
 
+    def rest_waits(self, id: int) -> bool:
+        """Whether recipients outside of the sample are still to be added in any partition."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.exists(part_key(partition, id, "rest"))
+            return any(cast("list[int]", pipe.execute()))
+
     def add_rest(self, id: int) -> dict[int, list[str]]:
         """Add the rest to the audience; return by partition the unfinished batches."""
         kinds = ("audience", "rest", "batches", "leases")

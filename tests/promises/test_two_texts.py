@@ -316,6 +316,43 @@ def test_a_planner_that_dies_at_any_step_loses_nobody(
     assert runtime.publishing.get(id).state is State.SENT
 
 
+def test_others_do_not_wait_for_the_sample_if_two_planners_disagree_whether_a_text_is_chosen(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.seed(READERS)
+    runtime = installation.runtime
+    store, two_texts = runtime.store, runtime.store.two_texts
+    id = publish(installation)
+    stale = runtime.publishing.get(id)
+    runtime.text_choice.choose(id, "B", by="an editor")
+    add_rest = two_texts.add_rest
+
+    def late(id: int) -> dict[int, list[str]]:
+        """Let a planner that knows no decision take the rest out just before the last plan."""
+        found = add_rest(id)
+        runtime.planning._sample_or_rest(stale)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(two_texts, "add_rest", late)
+        runtime.planning.plan(runtime.publishing.get(id))
+    assert len(looks(installation, id)) == 12
+    assert all(look.planned and not look.open for look in looks(installation, id))
+    claims = [store.batches.claim(id, part, "a worker", 60_000) for part in store.partitions]
+    sample = [claim for claim in claims if claim is not None]
+    assert sum(len(claim.pending) for claim in sample) == len(expected(installation, id))
+    for claim in sample:  # everybody is tried again in a minute
+        undone = len(claim.pending)
+        store.batches.release(id, claim.batch, "a worker", wait_ms=60_000, undone=undone)
+
+    ((_one, due),) = runtime.planning.sending()
+    assert due
+    found = 0
+    while claim := store.batches.claim_any(id, "another worker", 60_000):
+        found += len(claim.pending)
+    assert found == READERS
+
+
 @pytest.mark.usefixtures("one_partition")
 def test_the_clock_decides_once_it_is_time_unless_paused_stopped_or_too_late(
     installation: Installation,
