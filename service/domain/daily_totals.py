@@ -14,7 +14,7 @@ from typing import NamedTuple
 from service.domain.figures import AlertFigures, Figures, counts
 from service.model import clock
 from service.model.endpoints import SILENT
-from service.model.notifications import Notification
+from service.model.notifications import Notification, known_fields
 from service.model.retention import ACCEPTED_KEPT, DAY
 from service.store import Store
 from service.store.daily_totals import DayRow
@@ -222,11 +222,16 @@ def _days(dates: Sequence[date], rows: Sequence[DayRow]) -> Iterator[Day]:
 
 
 def _alerts_of(document: dict[str, object]) -> DayOfAlerts:
-    known = DayOfAlerts(**document)  # type: ignore[arg-type]  # as `asdict` wrote it
-    known.all = Clicks(*known.all)
-    known.hours = {int(hour): Clicks(*clicks) for hour, clicks in known.hours.items()}
-    known.topics = {topic: Clicks(*clicks) for topic, clicks in known.topics.items()}
+    """Read what `asdict` wrote; leave out what only a newer release knows."""
+    known = DayOfAlerts(**known_fields(DayOfAlerts, document))
+    known.all = _clicks_of(known.all)
+    known.hours = {int(hour): _clicks_of(row) for hour, row in known.hours.items()}
+    known.topics = {topic: _clicks_of(row) for topic, row in known.topics.items()}
     return known
+
+
+def _clicks_of(row: Sequence[int]) -> Clicks:
+    return Clicks(*row[: len(Clicks._fields)])
 
 
 def _date(seconds: float) -> date:

@@ -99,9 +99,11 @@ class ReceiptCounts:
 
 
 def _counted(events: dict[str, int], row: dict[bytes, bytes]) -> Counted:
-    tallies = {name.decode(): int(n) for name, n in row.items()}
-    left = tallies.pop(_LEFT, 0)
-    return Counted(events, {Tally(*name.split(" ", 2)): n for name, n in tallies.items()}, left)
+    """Return what is counted; leave out a count that only a newer release knows."""
+    found = {tuple(name.decode().split(" ", 2)): int(n) for name, n in row.items()}
+    left = found.get((_LEFT,), 0)
+    tallies = {Tally(*words): n for words, n in found.items() if len(words) == len(Tally._fields)}
+    return Counted(events, tallies, left)
 
 
 def _event_key(id: int, event: str) -> str:

@@ -141,6 +141,29 @@ def test_alerts_of_a_day_are_counted_a_day_after_its_end_and_stay(
     assert client.runtime.store.redis.ttl(f"{{g}}:totals:{_number(began)}") == -1
 
 
+def test_a_day_that_a_newer_release_counted_is_read(client: Client, travel: Travel) -> None:
+    now = travel(0)
+    row = {
+        "all": [2, 18, 5, 7],
+        "handed_over": 18,
+        "hours": {"9": [2, 18, 5, 7]},
+        "topics": {"": [2, 18, 5, 7]},
+        "had": [],
+        "minutes": {"9": 1},
+    }
+    client.runtime.store.daily_totals.put_alerts(_number(now), row)
+    found, clicks = day_of(client, now).alerts, Clicks(2, 18, 5)
+    assert (found.all, found.hours, found.topics) == (clicks, {9: clicks}, {"": clicks})
+    # So are the counts of an alert.
+    id = 4711
+    click(client, id, "google")
+    client.runtime.store.receipt_counts.count_left(id, 60)
+    client.runtime.store.redis.hset(f"{{g}}:n:{id}:tallies", mapping={"muted": 3, "a b": 4})
+    (counted,) = client.runtime.store.receipt_counts.all([id], ["clicked"])
+    assert counted.tallies == {Tally("clicked", "service", "google"): 1}
+    assert counted.left == 1
+
+
 def _number(now: float) -> int:
     return int(f"{datetime.fromtimestamp(now, timezone.utc):%Y%m%d}")
 
