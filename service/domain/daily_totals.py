@@ -97,6 +97,7 @@ class DailyTotals:
         """Write down how many readers there are, and count the alerts of a day that is over."""
         if time.monotonic() < self._next:
             return
+        self._next = time.monotonic() + _EVERY  # also if Redis is full, and refuses it
         subscriptions = self._store.subscriptions
         readers = {
             "readers": subscriptions.count(),
@@ -108,7 +109,8 @@ class DailyTotals:
         until = time.monotonic() + _PATIENCE
         while (behind := self._count_next(today)) and time.monotonic() < until:
             pass
-        self._next = time.monotonic() + (0.0 if behind else _EVERY)
+        if behind:
+            self._next = 0.0
 
     def _count_next(self, today: date) -> bool:
         """Count the alerts of the first day that is not counted; whether more days are left.

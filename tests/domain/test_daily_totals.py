@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
+from redis import RedisError
 
 from service.domain.daily_totals import Clicks, DailyTotals, Day, sum_of, today
 from service.domain.figures import AlertFigures
@@ -208,6 +209,18 @@ def test_several_days_are_summed() -> None:
     assert week.alerts.all == Clicks(7, 700, 70)
     assert week.alerts.all.rate == 0.1
     assert week.alerts.had == [35, 35]
+
+
+def test_while_redis_is_full_the_clock_looks_no_more_often(client: Client, travel: Travel) -> None:
+    totals, redis, now = client.runtime.daily_totals, client.runtime.store.redis, travel(0)
+    before = redis.config_get("maxmemory")["maxmemory"]
+    redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(RedisError):
+            totals.keep(now)
+        totals.keep(now)
+    finally:
+        redis.config_set("maxmemory", before)
 
 
 def test_the_clock_looks_every_five_minutes(client: Client, travel: Travel) -> None:
