@@ -53,7 +53,7 @@ class Promises:
                 self._measure(one, one.started_at, self._promise)
 
     def _measure(self, one: Notification, began: float, promise: Promise) -> None:
-        known = self._store.promises.get(one.id)
+        known, row = self._store.promises.read(one.id)
         before = known or Measured(promise.share, promise.seconds)
         if before.reached_at is not None or before.is_interrupted:
             return
@@ -66,7 +66,7 @@ class Promises:
         if before.share_then is None and now - began >= before.seconds:
             after = replace(after, share_then=share)
         if after != known:
-            self._store.promises.keep(one.id, after)
+            self._store.promises.keep(one.id, after, row)
 
     def _is_stopped(self) -> bool:
         return self._store.stops.holds()

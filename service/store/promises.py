@@ -11,11 +11,13 @@ from redis import Redis
 from service.model.promises import Measured
 from service.store.notifications import alert_key
 
-# KEYS: notification. ARGV: what was measured. The first write frees. Nothing is kept of an alert
-# that Redis has forgotten.
+# KEYS: notification. ARGV: what was measured, and what was read before (empty: nothing). The first
+# write frees. Nothing is kept of an alert that Redis has forgotten, nor over what another clock has
+# measured meanwhile.
 _KEEP = """
 redis.call('HDEL', KEYS[1], '')
-if redis.call('HEXISTS', KEYS[1], 'doc') == 1 then
+local found = redis.call('HMGET', KEYS[1], 'doc', 'promise')
+if found[1] and (found[2] or '') == ARGV[2] then
   redis.call('HSET', KEYS[1], 'promise', ARGV[1])
 end
 """
@@ -30,9 +32,13 @@ class PromiseRows:
 
     def get(self, id: int) -> Measured | None:
         """Return what was measured of an alert so far."""
-        row = cast("bytes | None", self._redis.hget(alert_key(id), "promise"))
-        return None if row is None else Measured.from_json(json.loads(row))
+        return self.read(id)[0]
 
-    def keep(self, id: int, measured: Measured) -> None:
-        """Store what was measured of an alert so far."""
-        self._keep(keys=[alert_key(id)], args=[json.dumps(asdict(measured))])
+    def read(self, id: int) -> tuple[Measured | None, bytes]:
+        """Return what was measured of an alert so far, and how that is stored, for `keep`."""
+        row = cast("bytes | None", self._redis.hget(alert_key(id), "promise"))
+        return (Measured.from_json(json.loads(row)), row) if row else (None, b"")
+
+    def keep(self, id: int, measured: Measured, before: bytes) -> None:
+        """Store what was measured of an alert so far, unless it is not stored as `before`."""
+        self._keep(keys=[alert_key(id)], args=[json.dumps(asdict(measured)), before])

@@ -218,8 +218,24 @@ def test_the_clock_measures_each_second_and_keeps_nothing_of_forgotten_alerts(
         do()
     measured = runtime.store.promises.get(sending)
     assert measured
-    runtime.store.promises.keep(9999, measured)
+    runtime.store.promises.keep(9999, measured, b"")
     assert runtime.store.promises.get(9999) is None
+
+
+def test_a_clock_that_was_held_up_does_not_overwrite_what_another_measured(
+    runtime: Runtime, sending: int, later: Later
+) -> None:
+    rows = runtime.store.promises
+    for passed, accepted in ((10, 40), (61, 10)):
+        _, before = rows.read(sending)
+        later.by(passed)
+        accept(runtime, sending, accepted)
+        runtime.promises.measure()
+        measured = rows.get(sending)
+        assert measured
+        rows.keep(sending, replace(measured, share_then=7), before)
+        assert rows.get(sending) == measured
+    assert measured.share_then == 50
 
 
 # The pace, and who is tried again -----------------------------------------------------------------
