@@ -26,9 +26,9 @@ from service.store.scripts import NOW
 _SINCE = "{g}:clicks:since"
 
 # KEYS: clicked, bitmap, live. ARGV: number, notification. Notes that a reader who has not left
-# clicked a notification. The bitmap ends a fixed time after its first bit. The first write frees.
+# clicked a notification. The bitmap ends a fixed time after its first bit. The first write
+# allocates.
 _MARK = f"""{NOW}
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now / 1000)
 if redis.call('GETBIT', KEYS[3], ARGV[1]) == 0 then return end
 if redis.call('EXISTS', KEYS[2]) == 0 then
   redis.call('ZADD', KEYS[1], now / 1000 + {CLICKED_KEPT}, ARGV[2])
@@ -38,6 +38,7 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
 else
   redis.call('SETBIT', KEYS[2], ARGV[1], 1)
 end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now / 1000)
 """
 
 

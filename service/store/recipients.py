@@ -73,10 +73,9 @@ return all - done
 
 # KEYS: two scratch keys; bitmaps of readers who got a text; bitmaps of readers who are left out;
 # others. ARGV: how many bitmaps of the first and of the second kind. Returns how many readers got a
-# text, and for each of the others how many of its readers did. The first write frees.
+# text, and for each of the others how many of its readers did. The first write allocates.
 _ACCEPTED_IN = """
 local got, both, texts, left_out = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
-redis.call('DEL', got, both)
 redis.call('BITOP', 'OR', got, unpack(KEYS, 3, 2 + texts))
 local found = {redis.call('BITCOUNT', got)}
 for i = 3 + texts, #KEYS do

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis import Redis
+from redis import Redis, RedisError
 
 from service.model.notifications import Audience, Content, Notification, Progress, State, Topic
 from service.model.retention import ACCEPTED_KEPT, CLICKED_KEPT, DAY
@@ -382,6 +382,26 @@ def test_an_alert_that_began_before_clicks_were_kept_selects_nobody(
         if since is not None:
             store.redis.set("{g}:clicks:since", since)
         assert store.audiences.past(audience, time.time()).known == is_known
+def test_a_full_redis_takes_no_click_and_counts_no_browsers_that_got_an_alert(
+    clicked: tuple[Store, SubscriptionId, int],
+) -> None:
+    store, reader, one = clicked
+    other = alert(store)
+    got(store, one, [reader])
+    shown = store.notifications.get(one)
+    assert shown
+    before = store.redis.config_get("maxmemory")["maxmemory"]
+    store.redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(RedisError):
+            store.clicks.mark(other, reader)
+        assert store.recipients.accepted_in(shown, [("live", "")], []) == []
+    finally:
+        store.redis.config_set("maxmemory", before)
+    assert store.clicks.of(reader) == [one]
+    assert store.recipients.accepted_in(shown, [("live", "")], []) == [1]
+
+
         assert frozen(store, audience) == ({reader} if is_known else set())
 
 
