@@ -255,8 +255,15 @@ def is_remembered(one: Notification, at: float) -> bool:
 
     Nothing more may come of it, and all that was noted since it began must still be kept.
     """
-    started = one.started_at or 0.0
-    return one.over and one.finished_at is not None and started + ACCEPTED_KEPT > at
+    return one.over and one.finished_at is not None and is_kept(one, at)
+
+
+def is_kept(one: Notification, at: float) -> bool:
+    """Whether all that was noted of its readers since a notification began is kept at that time.
+
+    Each bitmap ends some days after its last bit, in each partition at another time.
+    """
+    return (one.started_at or 0.0) + ACCEPTED_KEPT > at
 
 
 def _got(one: Notification) -> list[tuple[int, str]]:

@@ -14,9 +14,10 @@ from typing import cast
 
 from redis import Redis
 
+from service.model import clock
 from service.model.notifications import Audience, Notification
 from service.model.subscriptions import SubscriptionId
-from service.store.audiences import SELECT, Audiences
+from service.store.audiences import SELECT, Audiences, is_kept
 from service.store.batches import part_key
 from service.store.bitmaps import aligned, bitmap_key, marked, without
 from service.store.commands import some_at_once
@@ -256,6 +257,8 @@ class Recipients:
         Readers at the bases `left_out` do not count. Empty if it is not kept any more who got it,
         or if Redis refuses to count.
         """
+        if not is_kept(one, clock.time()):
+            return []
         calls: list[Call] = []
         for partition in self._partitions:
             scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"

@@ -290,6 +290,19 @@ def test_an_alert_of_which_nothing_is_known_any_more_selects_nobody(
         assert not later.known
 
 
+def test_who_got_an_alert_is_not_counted_once_some_partitions_may_have_forgotten_it(
+    store: Store,
+) -> None:
+    readers = [subscribed(store, number) for number in range(8)]
+    assert {one.partition for one in readers} == {*store.partitions}
+    kept = ACCEPTED_KEPT / DAY
+    for days_ago, counts in ((0, [8]), (kept - 0.01, [8]), (kept + 0.01, [])):
+        one = store.notifications.get(alert(store, days_ago=days_ago))
+        assert one
+        got(store, one.id, readers)
+        assert store.recipients.accepted_in(one, [("live", "")], []) == counts
+
+
 # Who clicked --------------------------------------------------------------------------------------
 
 
@@ -369,19 +382,6 @@ def test_all_clicks_are_forgotten_at_once(clicked: tuple[Store, SubscriptionId, 
     assert not [key for key in store.redis.scan_iter() if b"click" in key]
 
 
-def test_an_alert_that_began_before_clicks_were_kept_selects_nobody(
-    clicked: tuple[Store, SubscriptionId, int], redis_url: str
-) -> None:
-    _, reader, one = clicked
-    address = as_users({"REDIS_URL": redis_url}, "worker")["REDIS_URL"]
-    store, audience = Store(connect(address)), Audience(everyone=True, clicked=(one,))
-    assert frozen(store, audience) == {reader}
-    for since, is_known in ((time.time() - 60, True), (time.time() + 1, False), (None, False)):
-        store.clicks.forget()
-        store.clicks.mark(one, reader)
-        if since is not None:
-            store.redis.set("{g}:clicks:since", since)
-        assert store.audiences.past(audience, time.time()).known == is_known
 def test_a_full_redis_takes_no_click_and_counts_no_browsers_that_got_an_alert(
     clicked: tuple[Store, SubscriptionId, int],
 ) -> None:
@@ -402,6 +402,19 @@ def test_a_full_redis_takes_no_click_and_counts_no_browsers_that_got_an_alert(
     assert store.recipients.accepted_in(shown, [("live", "")], []) == [1]
 
 
+def test_an_alert_that_began_before_clicks_were_kept_selects_nobody(
+    clicked: tuple[Store, SubscriptionId, int], redis_url: str
+) -> None:
+    _, reader, one = clicked
+    address = as_users({"REDIS_URL": redis_url}, "worker")["REDIS_URL"]
+    store, audience = Store(connect(address)), Audience(everyone=True, clicked=(one,))
+    assert frozen(store, audience) == {reader}
+    for since, is_known in ((time.time() - 60, True), (time.time() + 1, False), (None, False)):
+        store.clicks.forget()
+        store.clicks.mark(one, reader)
+        if since is not None:
+            store.redis.set("{g}:clicks:since", since)
+        assert store.audiences.past(audience, time.time()).known == is_known
         assert frozen(store, audience) == ({reader} if is_known else set())
 
 
