@@ -168,21 +168,21 @@ class AlertFigures:
         Only of languages and topics in which any has, because each other one of hundreds of locales
         would cost as much. Empty once it is not kept any more which readers got it.
         """
-        names, one, languages = self._store.names, figures.notification, figures.named("language")
+        names, alert, languages = self._store.names, figures.notification, figures.named("language")
         locales = {
             locale: number
             for locale, number in names.locales.all().items()
             if locale.partition("-")[0] in languages
         }
         topics = sorted(figures.named("topic"))
-        bitmaps: list[tuple[str, object]] = [("locale", number) for number in locales.values()]
-        bitmaps += [("topic", slug) for slug in topics]
+        groups: list[list[tuple[str, object]]] = [[("locale", one)] for one in locales.values()]
+        groups += [[("topic", one) for one in self._store.topics.bitmaps(slug)] for slug in topics]
         silent = [
             number
             for base, number in names.bases.all().items()
             if self._endpoints.service(origin_of(base)) == SILENT
         ]
-        counts = iter(self._store.recipients.accepted_in(one, bitmaps, silent))
+        counts = iter(self._store.recipients.accepted_in(alert, groups, silent))
         able: dict[str, dict[str, int]] = {"language": {}, "topic": {}}
         for locale, n in zip(locales, counts, strict=False):
             language = locale.partition("-")[0]

@@ -73,19 +73,27 @@ return all - done
 """
 
 # KEYS: two scratch keys; bitmaps of readers who got a text; bitmaps of readers who are left out;
-# others. ARGV: how many bitmaps of the first and of the second kind. Returns how many readers got a
-# text, and for each of the others how many of its readers did. The first write allocates.
+# groups of others. ARGV: how many bitmaps of the first and of the second kind, and of each group.
+# Returns how many readers got a text, and for each group how many in any of its bitmaps did. The
+# first write allocates.
 _ACCEPTED_IN = """
-local got, both, texts, left_out = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
-redis.call('BITOP', 'OR', got, unpack(KEYS, 3, 2 + texts))
+local got, both, last = KEYS[1], KEYS[2], 2 + tonumber(ARGV[1])
+redis.call('BITOP', 'OR', got, unpack(KEYS, 3, last))
 local found = {redis.call('BITCOUNT', got)}
-for i = 3 + texts, #KEYS do
-  redis.call('BITOP', 'AND', both, got, KEYS[i])
-  if i <= 2 + texts + left_out then
-    redis.call('BITOP', 'XOR', got, got, both)
-  else
-    found[#found + 1] = redis.call('BITCOUNT', both)
+for _ = 1, tonumber(ARGV[2]) do
+  last = last + 1
+  redis.call('BITOP', 'AND', both, got, KEYS[last])
+  redis.call('BITOP', 'XOR', got, got, both)
+end
+for i = 3, #ARGV do
+  local first, any = last + 1, KEYS[last + 1]
+  last = last + tonumber(ARGV[i])
+  if last > first then
+    any = both
+    redis.call('BITOP', 'OR', any, unpack(KEYS, first, last))
   end
+  redis.call('BITOP', 'AND', both, got, any)
+  found[#found + 1] = redis.call('BITCOUNT', both)
 end
 redis.call('DEL', got, both)
 return found
@@ -250,9 +258,12 @@ class Recipients:
         return found
 
     def accepted_in(
-        self, one: Notification, bitmaps: Sequence[tuple[str, object]], left_out: Sequence[int]
+        self,
+        one: Notification,
+        groups: Sequence[Sequence[tuple[str, object]]],
+        left_out: Sequence[int],
     ) -> list[int]:
-        """Return how many readers in each of these bitmaps, by kind and name, got a notification.
+        """Return how many readers in each group of bitmaps, by kind and name, got a notification.
 
         Readers at the bases `left_out` do not count. Empty if it is not kept any more who got it,
         or if Redis refuses to count.
@@ -265,8 +276,8 @@ class Recipients:
             keys = [scratch, f"{scratch}:other"]
             keys += [part_key(partition, one.id, f"accepted:{r}") for r in range(one.revision + 1)]
             keys += [bitmap_key(partition, "base", base) for base in left_out]
-            keys += [bitmap_key(partition, kind, name) for kind, name in bitmaps]
-            calls.append((keys, (one.revision + 1, len(left_out))))
+            keys += [bitmap_key(partition, *bitmap) for some in groups for bitmap in some]
+            calls.append((keys, (one.revision + 1, len(left_out), *map(len, groups))))
         found = answers(self._redis, self._accepted_in, calls)
         if any(isinstance(answer, Exception) for answer in found):
             return []

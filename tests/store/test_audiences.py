@@ -300,7 +300,7 @@ def test_who_got_an_alert_is_not_counted_once_some_partitions_may_have_forgotten
         one = store.notifications.get(alert(store, days_ago=days_ago))
         assert one
         got(store, one.id, readers)
-        assert store.recipients.accepted_in(one, [("live", "")], []) == counts
+        assert store.recipients.accepted_in(one, [[("live", "")]], []) == counts
 
 
 # Who clicked --------------------------------------------------------------------------------------
@@ -395,11 +395,11 @@ def test_a_full_redis_takes_no_click_and_counts_no_browsers_that_got_an_alert(
     try:
         with pytest.raises(RedisError):
             store.clicks.mark(other, reader)
-        assert store.recipients.accepted_in(shown, [("live", "")], []) == []
+        assert store.recipients.accepted_in(shown, [[("live", "")]], []) == []
     finally:
         store.redis.config_set("maxmemory", before)
     assert store.clicks.of(reader) == [one]
-    assert store.recipients.accepted_in(shown, [("live", "")], []) == [1]
+    assert store.recipients.accepted_in(shown, [[("live", "")]], []) == [1]
 
 
 def test_an_alert_that_began_before_clicks_were_kept_selects_nobody(
