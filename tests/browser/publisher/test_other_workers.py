@@ -103,7 +103,7 @@ def test_a_worker_that_unregisters_itself_ends_the_subscription(
     update = "navigator.serviceWorker.getRegistration().then((one) => one?.update()).catch(() => 0)"
     tab.evaluate(f"{update} ?? true")
     wait_until(lambda: channel.unsubscribed)
-    assert registrations(tab) == {}
+    wait_until(lambda: registrations(tab) == {})
 
 
 def test_a_narrow_scope_leaves_the_sites_worker_alone(
