@@ -167,6 +167,7 @@ def test_alerts_of_an_earlier_release_are_found_too(editor: FlaskClient, runtime
         assert found(editor, text="ferry") == [id], row
 
 
+@pytest.mark.long  # no other test can use that Redis meanwhile
 def test_a_full_redis_is_searched_all_the_same(
     editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

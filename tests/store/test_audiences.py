@@ -151,6 +151,7 @@ def belongs(one: One, audience: Audience) -> bool:
     )
 
 
+@pytest.mark.long  # no other test can use that Redis meanwhile
 def test_each_count_and_each_frozen_audience_is_exactly_its_readers(redis_url: str) -> None:
     redis = connect(redis_url)
 
@@ -382,6 +383,7 @@ def test_all_clicks_are_forgotten_at_once(clicked: tuple[Store, SubscriptionId, 
     assert not [key for key in store.redis.scan_iter() if b"click" in key]
 
 
+@pytest.mark.long  # no other test can use that Redis meanwhile
 def test_a_full_redis_takes_no_click_and_counts_no_browsers_that_got_an_alert(
     clicked: tuple[Store, SubscriptionId, int],
 ) -> None:
