@@ -211,6 +211,7 @@ def test_several_days_are_summed() -> None:
     assert week.alerts.had == [35, 35]
 
 
+@pytest.mark.long  # no other test can use that Redis meanwhile
 def test_while_redis_is_full_the_clock_looks_no_more_often(client: Client, travel: Travel) -> None:
     totals, redis, now = client.runtime.daily_totals, client.runtime.store.redis, travel(0)
     before = redis.config_get("maxmemory")["maxmemory"]

@@ -255,6 +255,7 @@ def hold_and_pause(runtime: Runtime, id: int, sleepers: dict[int, int], rest: in
 
 
 @pytest.mark.usefixtures("one_partition")
+@pytest.mark.redis
 def test_paused_alert_is_in_no_wave_and_comes_by_the_next_one_when_it_goes_on(
     client: Client,
 ) -> None:
