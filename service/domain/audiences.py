@@ -47,16 +47,15 @@ class AudienceConditions:
             return Refusal("clicked", detail)
         if audience.new_within_days and (detail := self._unknown_days(audience, at)):
             return Refusal("new_within_days", detail)
+        since = self._store.clicks.known_since() if audience.clicked else 0.0
         named = {"not_reached_by": audience.not_reached_by, "clicked": audience.clicked}
         for field, ids in named.items():
             found = {one.id: one for one in self._store.notifications.all(ids)}
             for id in ids:
                 if detail := _unknown_alert(id, found.get(id), at):
                     return Refusal(field, detail)
-        since = self._store.clicks.known_since() if audience.clicked else 0.0
-        for one in self._store.notifications.all(audience.clicked):
-            if (one.started_at or 0.0) < since:
-                return Refusal("clicked", _before(one.id, since))
+                if field == "clicked" and (found[id].started_at or 0.0) < since:
+                    return Refusal(field, _before(id, since))
         return None
 
     def _unknown_days(self, audience: Audience, at: float) -> str:

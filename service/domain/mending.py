@@ -11,8 +11,8 @@ from service.domain.requests import Idempotency, Published
 from service.model.notifications import Notification, State
 
 _NOBODY_YET = (
-    "Nobody has this alert yet, so there is nothing to replace, and nothing was stopped. Cancel the"
-    " alert instead: then nobody gets it."
+    "No push service has accepted this alert yet, so there is nothing to replace, and nothing was"
+    " stopped. Cancel the alert instead."
 )
 
 

@@ -326,7 +326,7 @@ def test_a_retraction_of_an_alert_that_nobody_has_says_so_and_stops_nothing(
     assert answer.status_code == 409
     Page(answer.text)
     text = words(answer.text)
-    assert "Nobody has this alert yet" in text
+    assert "No push service has accepted this alert yet" in text
     assert "nothing was stopped. Cancel the alert instead" in text
     assert runtime.publishing.get(id).state is State.SENDING
     runtime.publishing.cancel(id, by="a test")

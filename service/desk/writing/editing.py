@@ -6,7 +6,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import replace
 
-from flask import redirect, url_for
+from flask import abort, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.api import fields
@@ -88,7 +88,7 @@ def delete(id: int) -> ResponseReturnValue:
 
 def save_changes(id: int, form: Form, key: str) -> ResponseReturnValue:
     """Change a planned alert as a form says, and send it if that says so."""
-    before = as_opened(id, form)
+    before = _as_opened(id, form)
     if before is None:
         return overtaken(id, form, key)
     checked = check(form, before)
@@ -112,7 +112,19 @@ def save_changes(id: int, form: Form, key: str) -> ResponseReturnValue:
     return _to_alert(id, key)
 
 
-def as_opened(id: int, form: Form) -> Notification | None:
+def read_form(key: str) -> tuple[Form, Notification | None]:
+    """Read the form of this request, and the planned alert that it changes, if it changes one.
+
+    If another editor has changed that alert since, the answer that says so ends the request.
+    """
+    form, alert = Form.read(), request.form.get("alert", type=int)
+    if alert is None:
+        return form, None
+    before = _as_opened(alert, form)
+    return form, before or abort(make_response(overtaken(alert, form, key)))
+
+
+def _as_opened(id: int, form: Form) -> Notification | None:
     """Return the planned alert, if nobody has changed it since the form was opened."""
     try:
         found = runtime().publishing.get(id)

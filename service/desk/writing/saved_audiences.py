@@ -10,7 +10,7 @@ from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import signed_in
 from service.desk.writing.compose import compose_page
-from service.desk.writing.editing import as_opened, overtaken
+from service.desk.writing.editing import read_form
 from service.desk.writing.forms import Form
 from service.desk.writing.templates import templates_page
 from service.desk.writing.unfinished import kept_or_answer
@@ -25,23 +25,17 @@ _NOBODY = "Choose first who gets it: topics, a story, or everyone."
 @allowed(ANY_EDITOR)
 def use_audience(key: str) -> ResponseReturnValue:
     """Keep the form, with the saved audience that was chosen in it."""
-    form, alert = Form.read(), request.form.get("alert", type=int)
-    before = None if alert is None else as_opened(alert, form)
-    if alert is not None and before is None:
-        return overtaken(alert, form, key)
+    form, before = read_form(key)
     if id := request.form.get("saved_audience"):
         form = form.with_audience(runtime().saved_audiences.get(id).fields)
-    return _kept(key, form, alert, before)
+    return _kept(key, form, before)
 
 
 @bp.post("/unfinished/<key>/audience/save")
 @allowed(Role.SENDS)
 def save_audience(key: str) -> ResponseReturnValue:
     """Keep the form, and save its audience under a name as well."""
-    form, alert = Form.read(), request.form.get("alert", type=int)
-    before = None if alert is None else as_opened(alert, form)
-    if alert is not None and before is None:
-        return overtaken(alert, form, key)
+    form, before = read_form(key)
     name = request.form.get("audience_name", "")
     try:
         if not form.names_an_audience:
@@ -50,13 +44,13 @@ def save_audience(key: str) -> ResponseReturnValue:
     except TemplateRefused as refused:
         errors = {"audience_name": str(refused)}
         return compose_page(form, key, before=before, errors=errors), 422
-    return _kept(key, form, alert, before, saved=saved.id)
+    return _kept(key, form, before, saved=saved.id)
 
 
 def _kept(
-    key: str, form: Form, alert: int | None, before: Notification | None, saved: str | None = None
+    key: str, form: Form, before: Notification | None, saved: str | None = None
 ) -> ResponseReturnValue:
-    if (answer := kept_or_answer(key, form, alert, before)) is not None:
+    if (answer := kept_or_answer(key, form, before)) is not None:
         return answer
     to = url_for("desk.unfinished", key=key, saved_audience=saved, _anchor="audience")
     return redirect(to, 303)

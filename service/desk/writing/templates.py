@@ -11,7 +11,7 @@ from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import signed_in
 from service.desk.writing.compose import audience_of, compose_page
-from service.desk.writing.editing import as_opened, overtaken
+from service.desk.writing.editing import read_form
 from service.desk.writing.forms import Form
 from service.desk.writing.unfinished import kept_or_answer
 from service.domain.templates import TemplateRefused
@@ -29,11 +29,8 @@ def templates() -> ResponseReturnValue:
 @allowed(Role.SENDS)
 def save_template(key: str) -> ResponseReturnValue:
     """Keep the form, and save it as a template as well."""
-    form, alert = Form.read(), request.form.get("alert", type=int)
-    before = None if alert is None else as_opened(alert, form)
-    if alert is not None and before is None:
-        return overtaken(alert, form, key)
-    if (answer := kept_or_answer(key, form, alert, before)) is not None:
+    form, before = read_form(key)
+    if (answer := kept_or_answer(key, form, before)) is not None:
         return answer
     name = request.form.get("template_name", "")
     try:

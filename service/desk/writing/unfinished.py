@@ -38,9 +38,9 @@ from service.desk.writing.compose import (
 )
 from service.desk.writing.editing import (
     ENDED,
-    as_opened,
     others_did,
     overtaken,
+    read_form,
     save_changes,
 )
 from service.desk.writing.folds import fold_words, size_words
@@ -95,22 +95,17 @@ def unfinished(key: str) -> ResponseReturnValue:
 @allowed(to_finish_a_form)
 def finish(key: str) -> ResponseReturnValue:
     """Keep the form and lead to its review; one that says “not yet” becomes a draft."""
-    form, alert = Form.read(), request.form.get("alert", type=int)
-    before = None if alert is None else as_opened(alert, form)
-    if alert is not None and before is None:
-        return overtaken(alert, form, key)
+    form, before = read_form(key)
     if form.when == "draft":
         return _publish(form, key) if before is None else save_changes(before.id, form, key)
-    answer = kept_or_answer(key, form, alert, before)
+    answer = kept_or_answer(key, form, before)
     return redirect(url_for("desk.review", key=key), 303) if answer is None else answer
 
 
-def kept_or_answer(
-    key: str, form: Form, alert: int | None, before: Notification | None
-) -> ResponseReturnValue | None:
+def kept_or_answer(key: str, form: Form, before: Notification | None) -> ResponseReturnValue | None:
     """Keep a form; return the answer if it cannot be kept."""
     try:
-        _keep(key, form, alert)
+        _keep(key, form, before.id if before else None)
     except AlreadySent:
         return redirect(url_for("desk.unfinished", key=key), 303)
     except ChangedElsewhere:
