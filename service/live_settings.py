@@ -30,7 +30,7 @@ class WrongSettings(Exception):
 
 
 class ChangedMeanwhile(Exception):
-    """Somebody has changed the settings since they were shown."""
+    """Another editor has changed the settings since they were shown."""
 
 
 class LiveSettings:

@@ -150,7 +150,7 @@ def _in_time(challenge: Challenge | None) -> str:
 
 
 def _handle(email: str) -> bytes:
-    """Return what devices call an editor; it names nobody to whoever looks into a device."""
+    """Return what devices call an editor; a stranger who looks into a device learns no name."""
     return digest(f"passkey of {email}")[:32].encode()
 
 

@@ -42,7 +42,7 @@ def publish(installation: Installation, *, percent: int = 30, minutes: int = 15)
 def texts(installation: Installation, push: PushService) -> dict[int, str]:
     """The title that each reader got; nobody got two."""
     got = {reader_of(message): shown(message)["title"] for message in push.received}
-    assert len(got) == len(push.received), "somebody got two messages"
+    assert len(got) == len(push.received), "a reader got two messages"
     return got
 
 

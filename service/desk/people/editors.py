@@ -82,8 +82,8 @@ def person_page(one: Editor, error: str = "") -> str:
 def signed_in_lately(one: Editor) -> bool:
     """Whether the session of this request is one of this editor's and has just begun.
 
-    One does not count that a provider began because it knew the browser: whoever finds the desk
-    open begins such a one.
+    A session that a provider began because it knew the browser does not count: a stranger who finds
+    the desk open can begin such a session.
     """
     return any(it.is_new(_LATELY) for it in one.sessions if it.digest == own_session())
 

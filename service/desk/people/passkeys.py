@@ -73,7 +73,7 @@ def begin_passkey() -> ResponseReturnValue:
 def add_passkey() -> ResponseReturnValue:
     """Store the passkey that this browser has made for the editor who is signed in.
 
-    Not in an old session, which somebody else may have found open: they could come back for ever.
+    Not in an old session: a stranger who has found it open could come back for ever.
     """
     began, one = challenge(), runtime().editors.with_id(signed_in().id)
     name, answer = request.form.get("name", ""), request.form.get("credential", "")

@@ -30,12 +30,12 @@ function local(action) {
   }
 }
 
-/** The names of what this browser remembers, whoever wrote it. */
+/** The names of what this browser remembers, of all editors. */
 function keptNames() {
   return local((storage) => Object.keys(storage).filter((name) => name.startsWith(KEPT))) ?? [];
 }
 
-/** Forget what is too old, whoever wrote it. What an earlier release wrote begins to age now. */
+/** Forget what is too old, of all editors. What an earlier release wrote begins to age now. */
 function forgetOld() {
   for (const name of keptNames()) {
     const kept = local((storage) => JSON.parse(storage.getItem(name)));

@@ -155,7 +155,7 @@ async function followSetup() {
       const place = page.querySelector(`[data-part=${part}]`);
       const made = document.createElement("template");
       made.innerHTML = html;
-      // What somebody is about to press stays.
+      // A button that an editor is about to press stays.
       if (place.textContent.trim() !== made.content.textContent.trim()) place.replaceChildren(made.content);
     }
   }
