@@ -1,4 +1,4 @@
-"""A text that a person wrote is text on every page of the desk: it makes no element and no attribute."""
+"""A text that a person wrote is text on every page: it makes no element and no attribute."""
 
 from __future__ import annotations
 
