@@ -576,8 +576,10 @@ def _send_at(document: dict[str, Any]) -> SendAt | None:
     """Read what `_send_at_as_json` wrote."""
     if not document["send_at"]:
         return None
-    given = known_fields(SendAt, document["send_at"])
-    return SendAt(**given | {"sent_at": document.get("sent_at")})
+    # The release of 29 November kept `sent_at` in the document of the time itself.
+    return SendAt(
+        **{"sent_at": document.get("sent_at"), **known_fields(SendAt, document["send_at"])}
+    )
 
 
 def _notification(id: int, row: Sequence[bytes | None]) -> Notification:

@@ -198,6 +198,9 @@ def test_an_older_release_reads_its_time_and_this_one_reads_a_newer_releases(
     before = only(runtime)
     runtime.store.redis.hset(key, "doc", json.dumps(document))
     assert only(runtime).send_at == before.send_at
+    document["send_at"]["sent_at"] = document.pop("sent_at")  # as the first release with undo did
+    runtime.store.redis.hset(key, "doc", json.dumps(document))
+    assert only(runtime).send_at == before.send_at
     (entry, *_) = runtime.store.redis.xrange("{g}:log")
     log = json.loads(entry[1][b"entry"])
     log |= {"action": "weighed", "weight": 3}
