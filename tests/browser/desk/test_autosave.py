@@ -157,6 +157,7 @@ def test_review_and_notify_go_on_after_signing_in_again(
     desk.get_by_role("button", name="Review").click()
     sign_in_over_the_page(desk)
     expect(desk.get_by_role("heading", level=1)).to_contain_text("Notify all")
+    desk.wait_for_load_state()  # scripts run
     end_sessions(installation)
     desk.get_by_role("button", name=f"Notify {READERS} browsers").click()
     sign_in_over_the_page(desk)
