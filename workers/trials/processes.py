@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from service.local.supervisor import spawn
 
 HOST = "127.0.0.1"
 _READY_WITHIN = 60.0  # seconds
+# Below those that systems give to outgoing connections, and above the last that browsers refuse.
+_PORTS = range(10_081, 32_768)
 
 
 class TrialError(Exception):
@@ -73,10 +76,16 @@ def wait_for(ready: Callable[[], bool], *processes: Process) -> None:
 
 
 def free_port() -> int:
-    """Return a TCP port on which no process listens."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port on which no process listens.
+
+    The system would give one that the next outgoing connection may take before a process listens
+    there. `secrets`, because the tests seed `random` alike in all processes of a run.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            return port
 
 
 def listens(port: int) -> bool:
