@@ -122,8 +122,8 @@ class DailyTotals:
         last = today - 2 * _DAY
         if following > last:
             return False
-        alerts = self._begun_on(following)
-        found = self._of(alerts)
+        alerts = self._begun(following, following)
+        found = self._by_day(alerts).get(following, DayOfAlerts())
         if (today - following).days * DAY < ACCEPTED_KEPT:
             found.had = self._store.recipients.had(alerts)
         self._store.daily_totals.put_alerts(_number(following), asdict(found) if alerts else None)
@@ -136,12 +136,14 @@ class DailyTotals:
         dates = [last - ago * _DAY for ago in range(count, -1, -1)]
         rows = self._store.daily_totals.days([_number(one) for one in dates])
         found = list(_days(dates, rows))[1:]
-        counted = self._counted()
+        counted = self._counted() or date.min
+        first = max(dates[1], counted + _DAY)
+        since = self._by_day(self._begun(first, last))
         for day, row in zip(found, rows[1:], strict=True):
             if row.alerts is not None:
                 day.alerts = _alerts_of(row.alerts)
-            elif counted is None or day.date > counted:
-                day.alerts = self._of(self._begun_on(day.date))
+            elif day.date > counted:
+                day.alerts = since.get(day.date, day.alerts)
             elif day.readers is not None:
                 day.alerts.had = [day.readers] + [0] * MOST_HAD
         return found
@@ -150,18 +152,18 @@ class DailyTotals:
         number = self._store.daily_totals.counted()
         return None if number is None else datetime.strptime(str(number), "%Y%m%d").date()
 
-    def _begun_on(self, day: date) -> list[Notification]:
-        start = datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp()
-        begun = self._store.notifications.begun(start, start + DAY)
+    def _begun(self, first: date, last: date) -> list[Notification]:
+        begun = self._store.notifications.begun(_start(first), _start(last) + DAY)
         return [one for one in begun if counts(one)]
 
-    def _of(self, alerts: Sequence[Notification]) -> DayOfAlerts:
-        found = DayOfAlerts()
+    def _by_day(self, alerts: Sequence[Notification]) -> dict[date, DayOfAlerts]:
+        found: dict[date, DayOfAlerts] = {}
         for figures in self._figures.all(alerts):
             if figures.handed_over:
                 audience = figures.notification.audience
                 topics = self._store.topics.current(audience.topics or audience.all_topics)
-                found.add(_one(figures, topics or (EVERYONE,)))
+                day = found.setdefault(_began(figures.notification).date(), DayOfAlerts())
+                day.add(_one(figures, topics or (EVERYONE,)))
         return found
 
 
@@ -191,11 +193,10 @@ def _one(figures: Figures, topics: Sequence[str]) -> DayOfAlerts:
     if figures.known:
         silent = counted.tallies.get(Tally("clicked", "service", SILENT), 0)
         clicks = Clicks(1, figures.may_report, counted.events["clicked"] - silent)
-    began = datetime.fromtimestamp(one.started_at or one.created_at, timezone.utc)
     return DayOfAlerts(
         all=clicks,
         handed_over=figures.handed_over,
-        hours={began.hour: clicks},
+        hours={_began(one).hour: clicks},
         topics=dict.fromkeys(topics, clicks),
     )
 
@@ -234,6 +235,14 @@ def _alerts_of(document: dict[str, object]) -> DayOfAlerts:
 
 def _clicks_of(row: Sequence[int]) -> Clicks:
     return Clicks(*row[: len(Clicks._fields)])
+
+
+def _began(one: Notification) -> datetime:
+    return datetime.fromtimestamp(one.started_at or one.created_at, timezone.utc)
+
+
+def _start(day: date) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp()
 
 
 def _date(seconds: float) -> date:

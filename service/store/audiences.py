@@ -117,8 +117,8 @@ class Audiences:
         for rank in random.sample(range(upto[-1]), min(most, upto[-1])):
             at = bisect_right(upto, rank) - 1
             partition, start, bits = blocks[at]
-            ones = [bit for bit in range(8 * len(bits)) if bits[bit // 8] & 0x80 >> bit % 8]
-            drawn.append(SubscriptionId(partition, 8 * start + ones[rank - upto[at]]))
+            number = 8 * start + _place(bits, rank - upto[at])
+            drawn.append(SubscriptionId(partition, number))
         return upto[-1], drawn
 
     def follows(self, asked: Sequence[tuple[SubscriptionId, str]]) -> list[bool]:
@@ -248,6 +248,15 @@ class Audiences:
     def _followers(self, partition: int, slugs: Sequence[str]) -> list[str]:
         bitmaps = (self._topics.bitmaps(slug) for slug in slugs)
         return [bitmap_key(partition, "topic", one) for some in bitmaps for one in some]
+
+
+def _place(bits: bytes, rank: int) -> int:
+    """Return the place of the bit before which `rank` bits are set."""
+    for at, byte in enumerate(bits):
+        if rank < byte.bit_count():
+            return 8 * at + [bit for bit in range(8) if byte & 0x80 >> bit][rank]
+        rank -= byte.bit_count()
+    raise IndexError
 
 
 def is_remembered(one: Notification, at: float) -> bool:
