@@ -316,7 +316,7 @@ class NewQuestion(RequestModel):
     """A step of the question whether a reader wants alerts, on a page with this path."""
 
     page: Annotated[str, StringConstraints(max_length=4000, pattern="^/")]
-    step: Literal["shown", "yes", "subscribed"]
+    step: Literal["shown", "yes", "granted", "subscribed", "confirmed"]
 
 
 # Receipts ---------------------------------------------------------------------------------------

@@ -13,10 +13,11 @@ from redis import Redis
 
 from service.model.retention import QUESTIONS_KEPT
 
-# The panel was shown, its “Yes” was pressed, and the browser is subscribed.
-STEPS = ("shown", "yes", "subscribed")
+# The panel was shown, its “Yes” was pressed, the browser was allowed to show notifications, it was
+# subscribed, and its reader confirmed that.
+STEPS = ("shown", "yes", "granted", "subscribed", "confirmed")
 OTHERS = ""  # stands for the pages without a row of their own
-_MOST = 300  # pairs of a step and a page on a day; anybody can make up pages
+_MOST = 500  # pairs of a step and a page on a day; anybody can make up pages
 
 # KEYS: counts of the day. ARGV: step, page, most pairs, seconds for which they are kept, all steps.
 # A new page gets the pairs of all steps at once, so that none of its steps counts elsewhere; pages

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from service.domain.daily_totals import today
+from service.domain.questions import STEPS
 from tests.support.browser.readers import (
     ASKED_AFTER_MS,
     IPHONE,
@@ -285,6 +286,7 @@ def test_each_step_of_the_question_is_counted_once_and_nothing_of_who_is_not_to_
     assert counted(paper) == before | {"shown": before.get("shown", 0) + 1}
     choose_topics(page, "world")
     panel(page).get_by_role("button", name="Yes").click()
-    expected = {step: before.get(step, 0) + 1 for step in ("shown", "yes", "subscribed")}
+    expected = {step: before.get(step, 0) + 1 for step in STEPS}
     wait_until(lambda: counted(paper) == expected)
+    assert "page" not in page.evaluate("JSON.parse(localStorage['stop-press-asked'])")
     page.evaluate("StopPress.leave()")

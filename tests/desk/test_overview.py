@@ -147,7 +147,8 @@ def test_a_day_that_is_not_counted_yet_is_shown_from_its_alerts(
 def test_the_question_is_counted_by_part_of_the_site(editor: FlaskClient, runtime: Runtime) -> None:
     assert "No page asked its reader by itself" in words(editor.get("/desk/overview").text)
     for step, path, times in (
-        ("shown", "/sport/a", 8), ("yes", "/sport/b", 3), ("subscribed", "/sport/", 2),
+        ("shown", "/sport/a", 8), ("yes", "/sport/b", 3), ("granted", "/sport/b", 3),
+        ("subscribed", "/sport/", 2), ("confirmed", "/sport/", 1),
         ("shown", "/<b>bold", 1), ("shown", "/ada@paper.example", 1),
     ):  # fmt: skip
         for _ in range(times):
@@ -155,10 +156,15 @@ def test_the_question_is_counted_by_part_of_the_site(editor: FlaskClient, runtim
     page = editor.get("/desk/overview").text
     Page(page)
     rows = [words(row).split() for row in re.findall(r"<tr>(.*?)</tr>", page, re.S)]
-    assert ["All", "10", "3", "2", "20", "%"] in rows
-    assert ["/sport", "8", "3", "2", "25", "%"] in rows
-    assert ["Others", "2", "0", "0", "0", "%"] in rows
+    assert ["All", "10", "3", "3", "2", "1", "20", "%"] in rows
+    assert ["/sport", "8", "3", "3", "2", "1", "25", "%"] in rows
+    assert ["Others", "2", "0", "0", "0", "0", "0", "%"] in rows
     assert "ada@" not in page
     assert table(editor, "growth")[0] == {
-        "section": "/sport", "shown": "8", "yes": "3", "subscribed": "2"
-    }  # fmt: skip
+        "section": "/sport",
+        "shown": "8",
+        "yes": "3",
+        "granted": "3",
+        "subscribed": "2",
+        "confirmed": "1",
+    }

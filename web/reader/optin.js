@@ -21,7 +21,8 @@ const ASKED_BY_ALERT = "#stop-press="; // begins the fragment of a page that an 
 
 // {id, token, endpoint, topics, receipts, checked, seen}, or {leaving: {id, token}}
 const SUBSCRIBED = "stop-press";
-// {views, refusals, until}; of unanswered questions {ignored, rest}; while a page shows one {open}
+// {views, refusals, until}; of unanswered questions {ignored, rest}; while a page shows one {open};
+// {page} that led to a subscription, until it is confirmed
 const ASKED = "stop-press-asked";
 
 // A page may have a variable `URL` or a class `Notification` of its own. `webkitURL` is the other name

@@ -86,6 +86,7 @@ async function note({ id, token, confirmed }, subscription, topics, more) {
   await tellWorker(id && { id, token, key, endpoint, ...preferencesFor(topics) });
   const noticed = confirmed && (await noticedNow());
   settle({ id, token, endpoint, key, topics, ...more, ...noticed });
+  if (id && confirmed && page.recall(ASKED).page) aside(page.load("./counting.js").then((of) => of.confirmed(page)));
 }
 
 /** Return what keeps page views from looking closer until something changes, or for a day. */

@@ -60,7 +60,8 @@ def overview() -> ResponseReturnValue:
         hours=_hours(alerts, zone, today()),
         hours_chart=_hours_chart(_hours(alerts, zone, today())),
         topics=_topics(alerts),
-        questions=_questions(period),
+        questions=(questions := _questions(period)),
+        all_questions=[sum(column) for column in zip(*(row for _, row in questions), strict=True)],
     )
 
 

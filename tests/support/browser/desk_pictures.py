@@ -301,9 +301,10 @@ def history(runtime: Runtime) -> None:
         got = [round(READERS * share) for share in (0.14, 0.2, 0.27, 0.2, 0.12, 0.05, 0.02)]
         alerts = {"all": total, "handed_over": 27_000 * total[0], "hours": hours, "topics": topics}
         store.daily_totals.put_alerts(day, {**alerts, "had": got + [0] * 9})
+    steps = {"shown": 1, "yes": 8, "granted": 9, "subscribed": 10, "confirmed": 11}
     for path, times in (("/", 900), ("/world", 620), ("/sport", 410), ("/culture", 90)):
         for number in range(times):
-            for asked, every in (("shown", 1), ("yes", 8), ("subscribed", 10)):
+            for asked, every in steps.items():
                 if number % every == 0:
                     runtime.questions.count(asked, path)
     for ago, title in enumerate(("Tram line opens", "Frost in May", "Bridge repaired early"), 1):
