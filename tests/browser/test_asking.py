@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from service.domain.daily_totals import today
 from service.domain.questions import STEPS
@@ -288,5 +288,28 @@ def test_each_step_of_the_question_is_counted_once_and_nothing_of_who_is_not_to_
     panel(page).get_by_role("button", name="Yes").click()
     expected = {step: before.get(step, 0) + 1 for step in STEPS}
     wait_until(lambda: counted(paper) == expected)
-    assert "page" not in page.evaluate("JSON.parse(localStorage['stop-press-asked'])")
+    page.evaluate("StopPress.leave()")
+
+
+def test_a_subscription_that_is_confirmed_later_counts_for_the_page_of_the_question(
+    paper: Installation, visit: Visit
+) -> None:
+    def unconfirmed(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json={**response.json(), "confirmed": False})
+
+    before = counted(paper)
+    page = visit(script=FOLLOW)
+    page.route("**/api/v1/subscriptions", unconfirmed)
+    page.locator(".kicker").first.click()
+    choose_topics(page, "world")
+    panel(page).get_by_role("button", name="Yes").click()
+    expect(panel(page)).to_contain_text("Thank you")
+    wait_until(lambda: counted(paper).get("subscribed", 0) > before.get("subscribed", 0))
+    assert counted(paper).get("confirmed") == before.get("confirmed")
+    page.unroute("**/api/v1/subscriptions")
+    page.goto(f"{page.url}night-ferry")
+    expected = {step: before.get(step, 0) + 1 for step in STEPS}
+    wait_until(lambda: counted(paper) == expected)
+    wait_for_page(page, "!('page' in JSON.parse(localStorage['stop-press-asked']))")
     page.evaluate("StopPress.leave()")
