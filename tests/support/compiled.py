@@ -5,31 +5,37 @@ To compile them takes most of the time in which an application starts, and half 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import CodeType
+from typing import Any
 
 from flask import Flask
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from werkzeug.routing import Rule
 
-_compile_builder = Rule._compile_builder
-_builders: dict[object, Callable[..., tuple[str, str]]] = {}
+_compile = Rule.compile
+_rules: dict[object, dict[str, Any]] = {}
+# What `Rule.compile` finds out of a route; the last two are methods of the rule.
+_FOUND = ("_parts", "_trace", "_converters", "arguments", "_build", "_build_unknown")
 
 
 def share() -> None:
     """Let all applications of this process, and of those forked from it, share what is compiled."""
-    Rule._compile_builder = _builder  # type: ignore[method-assign]
+    Rule.compile = _compile_once  # type: ignore[method-assign]
     Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": _Templates()}
 
 
-def _builder(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-    if rule.defaults:  # which converters turn into text
-        return _compile_builder(rule, append_unknown)
-    key = (rule.rule, *rule._trace, append_unknown)
-    if key not in _builders:
-        _builders[key] = _compile_builder(rule, append_unknown)
-    return _builders[key]
+def _compile_once(rule: Rule) -> None:
+    assert rule.map is not None
+    if rule.defaults or rule.host or rule.map.host_matching:
+        return _compile(rule)
+    key = (rule.rule, rule.subdomain, rule.merge_slashes)
+    if key not in _rules:
+        _compile(rule)
+        _rules[key] = {name: getattr(rule, name) for name in _FOUND}
+    for name, found in _rules[key].items():
+        setattr(rule, name, found.__func__.__get__(rule) if hasattr(found, "__func__") else found)
+    return None
 
 
 class _Templates(BytecodeCache):
