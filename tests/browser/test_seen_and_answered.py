@@ -38,6 +38,8 @@ COUNT_LOOKS = """(() => {
   const get = function () { window.testLooks += 1; return own.get.call(this); };
   Object.defineProperty(Document.prototype, "activeElement", { ...own, get });
 })()"""
+COUNTED = """performance.getEntriesByType("resource")
+  .some(({ name }) => name.endsWith("/api/v1/questions"))"""
 SEE = """(() => {
   window.testHidden = %s;
   document.dispatchEvent(new Event("visibilitychange"));
@@ -234,6 +236,7 @@ def test_back_to_a_page_from_the_cache_shows_no_panel(
     tab.evaluate("(addEventListener('pageshow', (event) => (window.cached = event.persisted)), 0)")
     # Firefox keeps no page that has a lock or waits for a response.
     tab.evaluate("navigator.locks.request('stop-press', () => 0)")
+    tab.wait_until(COUNTED)
     tab.go(second)
     tab.wait_until(SHOWN)
     tab.click("button.later")

@@ -155,11 +155,12 @@ function aside(promise, milliseconds = ASIDE_MS) {
   return Promise.race([promise, pause(milliseconds)]).catch(console.debug);
 }
 
-/** Register the worker and wait until it is active, which `subscribe()` requires. The site's
+/** Register the worker and wait until it is active, which `subscribe()` requires. A worker that was
+    replaced meanwhile did not fail, and a busy browser may fail for a moment: look twice. The site's
     developers find in the console why it fails. */
 function activeRegistration() {
   const late = failure("starting", "the worker does not become active");
-  return inTime(activated(), ACTIVE_MS, late).catch((error) => {
+  return inTime(activated().catch(activated), ACTIVE_MS, late).catch((error) => {
     console.warn("Stop Press:", page.workerUrl.href, error.cause ?? error);
     throw error.kind ? error : failure("worker", error);
   });

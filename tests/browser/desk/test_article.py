@@ -86,6 +86,7 @@ def test_a_pasted_link_becomes_an_alert_with_a_report(
     form.keyboard.press("Control+Enter")
     heading = form.get_by_role("heading", level=1)
     expect(heading).to_have_text(f"Notify all {READERS} browsers now?")
+    form.wait_for_load_state()  # scripts run
     form.keyboard.press("Control+Enter")
     expect(form.locator(".state")).to_contain_text("Sent in", timeout=30_000)
     expect(heading).to_have_text("Ferry aground")

@@ -89,6 +89,7 @@ def test_a_second_person_sees_an_alert_and_approves_it(
     review_for_everyone(desk)
     expect(desk.get_by_role("button", name="Ask another editor to send it")).to_be_visible()
     check_everywhere(desk, "the confirmation")
+    desk.wait_for_load_state()  # scripts run
     keys.press("Control+Enter")
     expect(desk.locator(".approval")).to_contain_text("another editor who sends has to approve it")
     check_everywhere(desk, "for its author")
