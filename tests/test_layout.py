@@ -42,8 +42,9 @@ TABLE = {
     "service/desk/people/qr_code.py": "segno",
     "service/desk/people/two_step.py": "pyotp",
     "service/reader": "service.model flask rjsmin",
-    "service/cli": "service.config service.domain service.local service.model service.runtime"
-    " service.store click redis rich rq",
+    "service/cli": "service.api service.config service.domain service.local service.model"
+    " service.runtime service.store click pydantic redis rich rq",
+    "service/cli/main.py": "dotenv",
     "service/cli/doctor/send.py": "pywebpush requests",
     "service/cli/doctor/session.py": "requests urllib3",
     "service/config.py": "service.model service.setting_values",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -95,6 +96,14 @@ def parse(model: type[M], body: bytes, runtime: Runtime) -> M:
     check_json(body)
     try:
         return model.model_validate_json(body, context=runtime)
+    except ValidationError as error:
+        raise refusal(error) from None
+
+
+def read_fields(model: type[M], fields: Mapping[str, object], runtime: Runtime) -> M:
+    """Check fields that do not come as JSON, such as a form's; `Invalid`."""
+    try:
+        return model.model_validate(fields, context=runtime)
     except ValidationError as error:
         raise refusal(error) from None
 

@@ -12,7 +12,6 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
@@ -28,7 +27,7 @@ from service.api.fields import (
     Topics,
     Unfit,
     pattern,
-    refusal,
+    read_fields,
 )
 from service.api.problems import FieldError
 from service.model import clock, times
@@ -73,11 +72,7 @@ class CheckedAlert:
 
 def read(fields: dict[str, object], runtime: Runtime) -> CheckedAlert:
     """Check an alert by the API's rules, also one that our own pages send; `Invalid`."""
-    try:
-        requested = NewNotification.model_validate(fields, context=runtime)
-    except ValidationError as error:
-        raise refusal(error) from None
-    return requested.accepted(runtime)
+    return read_fields(NewNotification, fields, runtime).accepted(runtime)
 
 
 # Audiences --------------------------------------------------------------------------------------

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 from flask import Blueprint, request, url_for
 
+from service.api import alerts_shown
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.fields import Invalid
@@ -20,31 +20,16 @@ from service.api.notification_requests import (
 )
 from service.api.problems import FieldError, Problem
 from service.api.responses import (
-    AudienceShown,
-    HeldShown,
-    LimitShown,
     NotificationList,
     NotificationShown,
-    Outcomes,
-    ProgressShown,
     Published,
-    Receipts,
-    SecondTextShown,
-    Skipped,
     StateShown,
-    TextShown,
-    TriedShown,
-    WarningShown,
 )
 from service.current import runtime
 from service.domain import requests
-from service.domain.receipts import estimates
 from service.domain.requests import Idempotency
-from service.model import clock
 from service.model.alert_log import ToolName
-from service.model.notifications import SKIPPED, Audience, Notification, Outcome
-from service.model.times import iso
-from service.model.two_texts import TEXTS
+from service.model.notifications import Audience
 
 _PAGE = 20  # alerts of a list, unless more are asked for
 _LONGEST_PAGE = 100
@@ -153,17 +138,8 @@ def _idempotency() -> Idempotency | None:
 
 
 def _accepted(accepted: requests.Published) -> _Accepted:
-    response = Published(
-        id=str(accepted.id),
-        status=accepted.state.value,
-        recipients=accepted.recipients,
-        warnings=_warnings(accepted.warnings),
-    )
+    response = alerts_shown.published(accepted)
     return response, {"Location": url_for("api.notifications.show", id=accepted.id)}
-
-
-def _warnings(warnings: tuple[tuple[str, str], ...]) -> list[WarningShown]:
-    return [WarningShown(field=field, detail=detail) for field, detail in warnings]
 
 
 # Looking at alerts ------------------------------------------------------------------------------
@@ -180,18 +156,14 @@ def latest() -> NotificationList:
     """List alerts, newest first."""
     limit = _query_number("limit", _PAGE, most=_LONGEST_PAGE)
     before = _query_number("cursor", _NO_ID, most=_NO_ID)
-    found = runtime().publishing.latest(limit + 1, before)
-    return NotificationList(
-        notifications=[_shown(one) for one in found[:limit]],
-        next_cursor=str(found[limit - 1].id) if len(found) > limit else None,
-    )
+    return alerts_shown.page(runtime(), limit, before)
 
 
 @bp.get("/<int:id>")
 @call(by=tools("read", "send"), gives={200: NotificationShown}, problems=(404,))
 def show(id: int) -> NotificationShown:
     """Show an alert and how far it has come."""
-    return _shown(runtime().publishing.get(id))
+    return alerts_shown.alert(runtime().publishing.get(id), runtime())
 
 
 def _query_number(name: str, default: int, *, most: int) -> int:
@@ -200,79 +172,6 @@ def _query_number(name: str, default: int, *, most: int) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,15}", text) or not 1 <= int(text) <= most:
         raise Invalid([FieldError(name, f"Must be a whole number from 1 to {most}.")])
     return int(text)
-
-
-def _shown(one: Notification) -> NotificationShown:
-    links, first = runtime().config.opened_links, one.corrects or one.id
-    return NotificationShown(
-        **one.content.as_json(),
-        opens=links.added_to(one.content.url, first),
-        id=str(one.id),
-        status=one.state.value,
-        audience=AudienceShown(**one.audience.as_json()),
-        story=one.story or None,
-        spread_minutes=one.spread_minutes or None,
-        second_text=_second_text(one),
-        send_at=one.wall or (iso(one.send_at.at) if one.send_at else None),
-        local_time=bool(one.wall),
-        time_zone=(one.send_at and one.send_at.zone) or None,
-        late="send" if one.send_at and one.send_at.however_late else "draft",
-        missed=one.missed,
-        waits_for_approval=one.waits_for_approval,
-        corrects=str(one.corrects) if one.corrects else None,
-        corrections=[str(id) for id in one.corrections],
-        text_now=TextShown(
-            title=one.text.title,
-            body=one.text.body,
-            url=one.text.url,
-            opens=links.added_to(one.text.url, first),
-        ),
-        created_at=iso(one.created_at),
-        created_by=one.created_by,
-        progress=_progress(one),
-    )
-
-
-def _second_text(one: Notification) -> SecondTextShown | None:
-    if one.second_text is None:
-        return None
-    choice = runtime().text_choice
-    tried = choice.tried(one)
-    shown = [TriedShown.model_validate(found) for found in tried]
-    return SecondTextShown(
-        **dataclasses.asdict(one.second_text),
-        chosen=one.decision.text if one.decision else None,
-        chosen_at=iso(one.decision.at) if one.decision else None,
-        chosen_by=one.decision.by or None if one.decision else None,
-        tried=dict(zip(TEXTS, shown, strict=True)),
-        chance=choice.chance(tried),
-    )
-
-
-def _progress(one: Notification) -> ProgressShown:
-    progress = runtime().publishing.progress(one.id)
-    by_service: dict[str, dict[str, int]] = {}
-    for (outcome, service), count in progress.outcomes.items():
-        if service and outcome is not Outcome.SKIPPED:
-            by_service.setdefault(service, {})[outcome.value] = count
-    receipts = estimates(runtime().receipts.of(one.id), one.reporting)
-    now = clock.time()
-    seconds = (one.finished_at or now) - (one.started_at or now)
-    return ProgressShown(
-        recipients=progress.recipients,
-        done=progress.done,
-        outcomes=Outcomes(**{outcome.value: progress.of(outcome) for outcome in Outcome}),
-        skipped=Skipped(**{why: progress.skipped(why) for why in SKIPPED}),
-        held=HeldShown.model_validate(runtime().publishing.held(one)),
-        by_service=by_service,
-        receipts=Receipts(**{event: found.browsers for event, found in receipts.items()}),
-        receipts_error=Receipts(**{event: round(found.error) for event, found in receipts.items()}),
-        limits=[LimitShown.model_validate(limit) for limit in runtime().push_services.slowing(one)],
-        started_at=iso(one.started_at) if one.started_at else None,
-        finished_at=iso(one.finished_at) if one.finished_at else None,
-        # Within the first second, as if that were over.
-        rate_per_second=round(progress.done / max(1.0, seconds), 1),
-    )
 
 
 # Changing and stopping alerts -------------------------------------------------------------------
@@ -296,8 +195,8 @@ def change(requested: ChangedNotification, id: int) -> NotificationShown:
         send_at=checked.send_at,
         draft=checked.draft,
     )
-    shown = _shown(runtime().publishing.get(published.id))
-    shown.warnings = _warnings((*checked.warnings, *published.warnings))
+    shown = alerts_shown.alert(runtime().publishing.get(published.id), runtime())
+    shown.warnings = alerts_shown.warnings((*checked.warnings, *published.warnings))
     return shown
 
 
@@ -355,5 +254,5 @@ def _tool() -> ToolName:
 
 def _state(id: int, *warnings: tuple[str, str]) -> StateShown:
     state = runtime().publishing.get(id).state
-    given = {"warnings": _warnings(warnings)} if warnings else {}
+    given = {"warnings": alerts_shown.warnings(warnings)} if warnings else {}
     return StateShown(id=str(id), status=state.value, **given)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from flask import Blueprint, url_for
-from pydantic import AfterValidator, StringConstraints, ValidationError
+from pydantic import AfterValidator, StringConstraints
 
 from service.api import responses
 from service.api.auth import tools
 from service.api.calls import call
-from service.api.fields import RequestModel, Slug, characters, line, pattern, refusal
+from service.api.fields import RequestModel, Slug, characters, line, pattern, read_fields
 from service.api.notification_requests import AudienceCounted, check_audience
 from service.api.problems import Problem
 from service.api.responses import TopicOfNewsroom
@@ -83,10 +83,7 @@ class ChangedTopic(RequestModel):
 
 def read_topic(given: dict[str, object]) -> Topic:
     """Check a topic by the API's rules, also one that our own pages send; `Invalid`."""
-    try:
-        return NewTopic.model_validate(given, context=runtime()).topic()
-    except ValidationError as error:
-        raise refusal(error) from None
+    return read_fields(NewTopic, given, runtime()).topic()
 
 
 @bp.get("/topics")
@@ -144,7 +141,7 @@ def _shown(topic: Topic) -> TopicOfNewsroom:
 @call(by=tools("read", "send"), gives={200: responses.StoryList})
 def stories() -> responses.StoryList:
     """List the running stories; the story with the latest alert is first."""
-    return responses.StoryList(stories=[_story(one) for one in runtime().stories.running()])
+    return responses.StoryList(stories=[story_shown(one) for one in runtime().stories.running()])
 
 
 @bp.delete("/stories/<slug>")
@@ -155,7 +152,8 @@ def close_story(slug: str) -> None:
         raise Problem(404, "There is no running story with this slug.")
 
 
-def _story(one: RunningStory) -> responses.StoryShown:
+def story_shown(one: RunningStory) -> responses.StoryShown:
+    """Show a running story."""
     latest = one.latest
     return responses.StoryShown(
         slug=one.slug,

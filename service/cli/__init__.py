@@ -1,14 +1,32 @@
 """The `stoppress` command. The first line of a command's docstring is its help text."""
 
-from service.cli import access, keys, push_services, redis_users, run, stop, trials
-from service.cli.main import main
+from service.cli import (
+    access,
+    alerts,
+    keys,
+    push_services,
+    redis_users,
+    run,
+    stop,
+    subscriptions,
+    topics,
+    trials,
+)
+from service.cli.main import doctor, main
 
 __all__ = ["main"]
 
-for command in (
-    *(run.up, run.web, run.worker, run.clock, run.fetch),
-    *(access.editor, access.token, keys.keys, push_services.services),
-    *(stop.stop, redis_users.print_users),
-    *(trials.seed, trials.rehearse, trials.bench),
-):
-    main.add_command(command)
+for title, commands in {
+    "Alerts": (
+        *(alerts.send, alerts.status, alerts.correct),
+        *(alerts.pause, alerts.resume, alerts.cancel, stop.stop),
+    ),
+    "The newsroom": (
+        *(topics.topics, topics.stories, subscriptions.subscriptions),
+        *(access.editor, access.token),
+    ),
+    "To run it": (run.up, run.web, run.worker, run.clock, run.fetch),
+    "To look after it": (doctor, push_services.services, keys.keys, redis_users.print_users),
+    "To try it": (trials.rehearse, trials.seed, trials.bench),
+}.items():
+    main.add_section(title, commands)

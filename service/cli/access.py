@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from service.cli.main import open_runtime
+from service.cli.terminal import columns, examples, show
 from service.domain.api_tokens import TokenError
 from service.domain.editors import AlreadyEditor, EditorError, UnknownEditor
 from service.model.roles import ROLES
@@ -18,19 +17,14 @@ from service.model.times import iso
 from service.model.tokens import SCOPES
 
 
-def _examples(*commands: str, of: str = "editor") -> str:
-    # click leaves the lines of a paragraph that begins with this character as they are.
-    lines = "\n".join(f"  stoppress {of} {command}" for command in commands)
-    return f"\b\nFor example:\n{lines}"
-
-
 @click.group()
 def editor() -> None:
     """Say who may use the desk."""
 
 
 @editor.command(
-    "add", epilog=_examples("add nora@paper.example", "add nora@paper.example --role writes")
+    "add",
+    epilog=examples("editor add nora@paper.example", "editor add nora@paper.example --role writes"),
 )
 @click.argument("email")
 @click.option(
@@ -54,16 +48,16 @@ def add_editor(email: str, role: str | None) -> None:
 @editor.command("list")
 def list_editors() -> None:
     """List the editors."""
-    table = _table("e-mail", "role", "password", "last signed in", "sign-in link")
+    table = columns("e-mail", "role", "password", "last signed in", "sign-in link")
     for one in open_runtime().editors.all():
         link = f"works for {span(one.link_works_for)}" if one.link_works_for else ""
         password = "set" if one.password_hash else "not yet"
         password += ", two-step" if one.two_step else ""
         table.add_row(one.email, one.role.word, password, _day(one.signed_in_at), link)
-    _print(table, empty="There is no editor: stoppress editor add EMAIL makes one.")
+    show(table, empty="There is no editor: stoppress editor add EMAIL makes one.")
 
 
-@editor.command("role", epilog=_examples("role nora@paper.example sends"))
+@editor.command("role", epilog=examples("editor role nora@paper.example sends"))
 @click.argument("email")
 @click.argument("role", type=click.Choice([*ROLES]))
 def change_role(email: str, role: str) -> None:
@@ -77,7 +71,7 @@ def change_role(email: str, role: str) -> None:
     click.echo(f"{email.lower()} {role} now.")
 
 
-@editor.command("remove", epilog=_examples("remove nora@paper.example"))
+@editor.command("remove", epilog=examples("editor remove nora@paper.example"))
 @click.argument("email")
 def remove_editor(email: str) -> None:
     """Remove the editor EMAIL, who is signed out everywhere at once."""
@@ -86,7 +80,7 @@ def remove_editor(email: str) -> None:
     click.echo(f"{email} may no longer use the desk.")
 
 
-@editor.command("two-step-off", epilog=_examples("two-step-off nora@paper.example"))
+@editor.command("two-step-off", epilog=examples("editor two-step-off nora@paper.example"))
 @click.argument("email")
 def switch_off_two_step(email: str) -> None:
     """Let the password of the editor EMAIL be enough, if the phone and all codes are lost."""
@@ -113,7 +107,7 @@ def token() -> None:
     """Say which programs may use the API."""
 
 
-@token.command("add", epilog=_examples("add cms --scope send", of="token"))
+@token.command("add", epilog=examples("token add cms --scope send"))
 @click.argument("name")
 @click.option(
     "--scope",
@@ -133,14 +127,14 @@ def add_token(name: str, scopes: tuple[str, ...]) -> None:
 @token.command("list")
 def list_tokens() -> None:
     """List the API tokens by name; not the tokens themselves, which are not kept."""
-    table = _table("id", "name", "may", "since", "last used")
+    table = columns("id", "name", "may", "since", "last used")
     for one in open_runtime().api_tokens.all():
         may = ", ".join(sorted(one.scopes)) or "everything"
         table.add_row(one.id, one.name, may, _day(one.created_at), _day(one.used_at))
-    _print(table, empty="There is no API token: stoppress token add NAME makes one.")
+    show(table, empty="There is no API token: stoppress token add NAME makes one.")
 
 
-@token.command("revoke", epilog=_examples("revoke cms", "revoke 1f0c33aa", of="token"))
+@token.command("revoke", epilog=examples("token revoke cms", "token revoke 1f0c33aa"))
 @click.argument("which", metavar="NAME|ID")
 def revoke_token(which: str) -> None:
     """Let no program call the API with this token any more."""
@@ -153,17 +147,3 @@ def revoke_token(which: str) -> None:
 
 def _day(seconds: float) -> str:
     return iso(seconds).partition("T")[0] if seconds else ""
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(table: Table, *, empty: str) -> None:
-    if table.row_count:
-        Console(highlight=False, markup=False).print(table)
-    else:
-        click.echo(empty)

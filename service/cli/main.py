@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+from dotenv import dotenv_values
 from redis import RedisError
 
 from service.config import Config, ConfigError
@@ -21,6 +23,24 @@ from service.store import COMMAND
 
 class _Commands(click.Group):
     """Prints one line for a wrong setting (exit code 2) or another fault (1), never a traceback."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections: dict[str, Sequence[click.Command]] = {}
+
+    def add_section(self, title: str, commands: Sequence[click.Command]) -> None:
+        """Add commands that the help lists together."""
+        self._sections[title] = commands
+        for command in commands:
+            self.add_command(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands (click)."""
+        widest = max(map(len, self.commands))
+        for title, commands in self._sections.items():
+            with formatter.section(title):
+                rows = [(f"{one.name:<{widest}}", one.get_short_help_str(100)) for one in commands]
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -43,10 +63,18 @@ def _what_is_wrong(error: Exception) -> str:
     return unexpected(error)
 
 
-@click.group(cls=_Commands)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stop-press", prog_name="stoppress")
-def main() -> None:
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read settings from this file, of lines like NAME=value. The environment goes before it.",
+)
+def main(env_file: Path | None) -> None:
     """Stop Press: the browser push-notification service that a newsroom runs itself."""
+    if env_file is not None:
+        kept = dotenv_values(env_file, interpolate=False)
+        os.environ.update(with_environment({name: text or "" for name, text in kept.items()}))
 
 
 def with_environment(kept: Mapping[str, str]) -> dict[str, str]:
@@ -78,7 +106,7 @@ def settings() -> Config:
     return Config.read(environment())
 
 
-@main.command()
+@click.command()
 @click.option("--send", metavar="SUBSCRIPTION_ID", help="Send that browser one test message.")
 def doctor(send: str | None) -> None:
     """Check the whole installation; exit code 1 if a check fails."""

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import socket
-
 import click
 
 from service.cli.main import open_runtime
-
-_EXAMPLES = """\b
-For example:
-  stoppress stop
-  stoppress stop --release"""
+from service.cli.terminal import command_line, examples
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=examples("stop", "stop --release"))
 @click.option("--release", is_flag=True, help="Send again.")
 def stop(release: bool) -> None:
     """Stop all alerts of the installation within a second, until they are released."""
-    stops, by = open_runtime().stops, f"the command line of {socket.gethostname()}"
+    stops, by = open_runtime().stops, command_line()
     if not release:
         held = stops.hold(by=by)
         who = "" if held.by == by else f" It was {held.by} who stopped it."

@@ -1,6 +1,18 @@
-"""Sizes as a shell shows them."""
+"""What commands show in a shell, and the name by which the logs call them."""
 
 from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import click
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from service.api.fields import Invalid
+from service.model.alert_log import ToolName
 
 GB = 1 << 30
 
@@ -15,3 +27,56 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
+
+
+def command_line() -> ToolName:
+    """Return by what the logs call who works from a shell of this machine."""
+    return ToolName(f"the command line of {socket.gethostname()}")
+
+
+def examples(*commands: str) -> str:
+    """Return commands as the end of a help text."""
+    # click leaves the lines of a paragraph that begins with this character as they are.
+    lines = "\n".join(f"  stoppress {command}" for command in commands)
+    return f"\b\nFor example:\n{lines}"
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, as the API would answer."
+)
+
+
+@contextmanager
+def as_options(names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Say what is wrong with a field by the option or argument that stands for it."""
+    try:
+        yield
+    except Invalid as error:
+        rows = [(one.field, one.detail) for one in error.errors]
+        found = [f"{(names or {}).get(field) or _option(field)}: {why}" for field, why in rows]
+        raise click.UsageError(printable("\n".join(found))) from None
+
+
+def _option(field: str) -> str:
+    return f"--{field.partition('.')[0].replace('_', '-')}"
+
+
+def columns(*names: str) -> Table:
+    """Return an empty table."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def show(table: Table, *, empty: str) -> None:
+    """Print a table, or this line if it has no rows."""
+    if table.row_count:
+        Console(highlight=False, markup=False).print(table)
+    else:
+        click.echo(empty)
+
+
+def print_json(document: BaseModel) -> None:
+    """Print a document as the API has it."""
+    click.echo(document.model_dump_json(indent=2, exclude_none=True))

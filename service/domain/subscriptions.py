@@ -68,6 +68,13 @@ class Subscriptions:
             raise NotSubscribed from None
         return self._subscriptions.get(parsed)
 
+    def at(self, endpoint: Endpoint) -> Subscription:
+        """Return the subscription with this endpoint; `NotSubscribed`."""
+        found = self._subscriptions.find(endpoint)
+        if found is None:
+            raise NotSubscribed
+        return self._subscriptions.get(found)
+
     def of_reader(self, id: str, token: str) -> Subscription:
         """Return the subscription that has this token; `NotSubscribed` for any other token."""
         found = self.get(id)

@@ -41,7 +41,8 @@ _COMMANDS = {
     "worker": f"{_EVERY} {_TAKING_JOBS} bitfield",
     "clock": f"{_EVERY} pfcount xtrim",
     "fetch": f"{_CONNECTING} {_SCRIPTS} {_TAKING_JOBS} {_JOBS}",
-    "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} setrange strlen zrevrangebyscore",
+    "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} pfcount setrange strlen"
+    " zrevrangebyscore",
 }
 
 # All keys of the tag `{g}` but those of `access.py`, `two_step.py`, `passkeys.py` and

@@ -391,6 +391,11 @@ class Subscriptions:
         muted, followed = (frozenset(s for s in stories if next(bits)) for _ in range(2))
         return subscription_of(self._names, id, record, follows, muted, followed)
 
+    def find(self, endpoint: Endpoint) -> SubscriptionId | None:
+        """Return the id of the subscription with this endpoint."""
+        _, found = self._find(digest_of(endpoint.url), endpoint)
+        return found[0] if found else None
+
     def is_gone(self, id: SubscriptionId) -> bool:
         """Whether its push service called this browser gone."""
         return bool(self._redis.getbit(bitmap_key(id.partition, "gone"), id.number))
