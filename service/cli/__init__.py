@@ -12,7 +12,7 @@ from service.cli import (
     topics,
     trials,
 )
-from service.cli.main import doctor, main
+from service.cli.main import main
 
 __all__ = ["main"]
 
@@ -26,7 +26,10 @@ for title, commands in {
         *(access.editor, access.token),
     ),
     "To run it": (run.up, run.web, run.worker, run.clock, run.fetch),
-    "To look after it": (doctor, push_services.services, keys.keys, redis_users.print_users),
+    "To look after it": (
+        *(main.commands["doctor"], push_services.services),
+        *(keys.keys, redis_users.print_users),
+    ),
     "To try it": (trials.rehearse, trials.seed, trials.bench),
 }.items():
     main.add_section(title, commands)

@@ -24,13 +24,13 @@ from service.cli.terminal import (
     command_line,
     examples,
     json_option,
+    moment,
     print_json,
     printable,
     show,
 )
 from service.domain.requests import Conflict, Idempotency, PlanWithdrawn, UnknownNotification
 from service.model.notifications import SKIPPED, Audience, Notification, Outcome, State
-from service.model.times import iso
 from service.runtime import Runtime
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,7 +93,7 @@ def send(
         return
     _say_published(published.id, published.state, published.warnings)
     if published.state is State.SENDING and sys.stdout.isatty():
-        _follow(runtime, published.id)
+        _follow(runtime, published.id, published.recipients)
 
 
 def _fields(title: str, **given: Any) -> dict[str, object]:
@@ -193,12 +193,10 @@ def _list(runtime: Runtime, as_json: bool) -> None:
     table = columns("id", "state", "began", "browsers", "title")
     for one in runtime.publishing.latest(_LISTED):
         count = f"{runtime.publishing.progress(one.id).recipients:,}" if one.started_at else ""
-        table.add_row(str(one.id), one.state.value, _time(one), count, printable(one.text.title))
+        table.add_row(
+            str(one.id), one.state.value, moment(one.started_at), count, printable(one.text.title)
+        )
     show(table, empty='No alert was written yet: stoppress send "Title" --url … sends one.')
-
-
-def _time(one: Notification) -> str:
-    return iso(one.started_at) if one.started_at else ""
 
 
 def _show(runtime: Runtime, one: Notification) -> None:
@@ -208,9 +206,9 @@ def _show(runtime: Runtime, one: Notification) -> None:
     table.add_row("link", printable(one.text.url))
     table.add_row("audience", "one browser" if one.audience.subscription else _to(one.audience))
     if one.send_at:
-        table.add_row("to be sent", one.wall or iso(one.send_at.at))
+        table.add_row("to be sent", one.wall or moment(one.send_at.at))
     if one.started_at:
-        table.add_row("began", iso(one.started_at))
+        table.add_row("began", moment(one.started_at))
         table.add_row("browsers", f"{progress.recipients:,}")
         for outcome in Outcome:
             if count := progress.of(outcome):
@@ -223,19 +221,19 @@ def _show(runtime: Runtime, one: Notification) -> None:
     show(table, empty="")
 
 
-def _follow(runtime: Runtime, id: int) -> None:
+def _follow(runtime: Runtime, id: int, expected: int = 0) -> None:
     """Show a bar until an alert is neither sent nor paused any more; Ctrl-C ends this alone."""
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     try:
         with Progress(*bar, console=console, disable=not console.is_terminal) as shown:
-            task = shown.add_task("sending")
+            task = shown.add_task("sending", total=expected or None)
             while True:
                 one, progress = runtime.publishing.get(id), runtime.publishing.progress(id)
                 shown.update(
                     task,
                     description=one.state.value,
-                    total=progress.recipients,
+                    total=progress.recipients or expected or None,
                     completed=progress.done,
                 )
                 if one.state not in (State.SENDING, State.PAUSED):

@@ -34,7 +34,7 @@ class _Commands(click.Group):
         for command in commands:
             self.add_command(command)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands (click)."""
         widest = max(map(len, self.commands))
         for title, commands in self._sections.items():
@@ -98,7 +98,13 @@ def environment() -> dict[str, str]:
 
 def open_runtime() -> Runtime:
     """Open this installation for a command, which waits only for a Redis that is loading."""
-    return Runtime.start(settings(), "stoppress", COMMAND, wait_for=Loading)
+    config = settings()
+    if not config.redis_url:
+        raise ConfigError(
+            f"no running Stop Press was found in {config.data_dir}. Set its DATA_DIR or REDIS_URL,"
+            " or name the file with its settings: stoppress --env-file FILE …"
+        )
+    return Runtime.start(config, "stoppress", COMMAND, wait_for=Loading)
 
 
 def settings() -> Config:
@@ -106,7 +112,7 @@ def settings() -> Config:
     return Config.read(environment())
 
 
-@click.command()
+@main.command()
 @click.option("--send", metavar="SUBSCRIPTION_ID", help="Send that browser one test message.")
 def doctor(send: str | None) -> None:
     """Check the whole installation; exit code 1 if a check fails."""

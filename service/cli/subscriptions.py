@@ -35,8 +35,7 @@ def find(which: str, as_json: bool) -> None:
         return
     table = columns("what", "stored")
     for name, value in rows.items():
-        words = ", ".join(value) if isinstance(value, list) else str(value)
-        table.add_row(name.replace("_", " "), printable(words) or "–")
+        table.add_row(name.replace("_", " "), printable(_words(value)) or "–")
     show(table, empty="")
 
 
@@ -84,7 +83,7 @@ def _rows(runtime: Runtime, one: Subscription) -> dict[str, object]:
         "topics": sorted(one.topics),
         "followed_stories": sorted(one.followed),
         "muted_stories": sorted(one.muted),
-        "quiet_hours": "" if preferences.quiet is None else str(preferences.quiet),
+        "quiet_hours": None if preferences.quiet is None else str(preferences.quiet),
         "daily_limit": preferences.daily_limit,
         "paused_until": iso(preferences.paused_until) if preferences.paused_until else "",
         "allow_breaking": preferences.allow_breaking,
@@ -92,6 +91,12 @@ def _rows(runtime: Runtime, one: Subscription) -> dict[str, object]:
         "wording": one.wording,
         "paired_with": paired.by if paired else "",
     }
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
 
 
 def _date(day: int) -> str:
