@@ -4,6 +4,7 @@ from service.cli import (
     access,
     alerts,
     keys,
+    moving,
     push_services,
     redis_users,
     run,
@@ -23,7 +24,7 @@ for title, commands in {
     ),
     "The newsroom": (
         *(topics.topics, topics.stories, subscriptions.subscriptions),
-        *(access.editor, access.token),
+        *(access.editor, access.token, moving.import_readers),
     ),
     "To run it": (run.up, run.web, run.worker, run.clock, run.fetch),
     "To look after it": (

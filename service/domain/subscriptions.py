@@ -56,6 +56,13 @@ class Subscriptions:
         self._alerts.send_welcome(one, new=new, caller=caller)
         return one, new
 
+    def take_over(self, requested: SubscriptionRequest) -> bool:
+        """Store a reader of another service, without a welcome; whether they are new. `HasLeft`.
+
+        One whom we know already stays as they are.
+        """
+        return self._subscriptions.add(requested)
+
     def is_new_host(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is at a host that anybody could make up, and that no reader has."""
         return bool(endpoint.wildcard) and self._bases.is_new(endpoint)

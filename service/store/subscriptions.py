@@ -154,6 +154,25 @@ class Subscriptions:
             elif refresh:
                 raise HasLeft if self._has_left(digest) else NotSubscribed
 
+    def add(self, requested: SubscriptionRequest) -> bool:
+        """Store a subscription unless its endpoint is known; whether it is new. `HasLeft`.
+
+        What is known stays as it is: its reader may have chosen since.
+        """
+        digest = digest_of(requested.endpoint.url)
+        partition = self.partitions.of(digest)
+        self._replicas.check(f"{{{partition}}}")
+        while True:
+            entry, known = self._find(digest, requested.endpoint)
+            if known is not None:
+                return False
+            if self._has_left(digest):
+                raise HasLeft
+            created = self._create(requested, partition, digest, entry)
+            if created is not None:
+                self._replicas.keep(records_key(created.id), str(created.id.number % BUCKET))
+                return True
+
     def change(self, id: SubscriptionId, requested: SubscriptionRequest) -> Subscription:
         """Change preferences, keys or endpoint of a subscription; NotSubscribed.
 

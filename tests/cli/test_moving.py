@@ -1,0 +1,205 @@
+"""Readers of other services move in from a file."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.config import Config
+from service.local.reader_files import NotReaders, Row, open_rows
+from service.model.notifications import Topic
+from service.runtime import Runtime
+from tests.support.client import VAPID, browser
+from tests.support.command import stoppress
+
+Import = Callable[..., dict[str, int]]
+
+
+@pytest.fixture
+def environment(redis_url: str) -> dict[str, str]:
+    return {
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": "a secret of at least 32 characters",
+        "VAPID_PRIVATE_KEY": VAPID.text,
+    }
+
+
+@pytest.fixture
+def runtime(environment: dict[str, str]) -> Runtime:
+    runtime = Runtime.open(Config.read(environment))
+    runtime.topics.add(Topic("world", "World"))
+    runtime.topics.add(Topic("sport", "Sport"))
+    return runtime
+
+
+@pytest.fixture
+def take(environment: dict[str, str], runtime: Runtime, tmp_path: Path) -> Import:
+    """Import a file with this content; return how many readers were what."""
+    path = tmp_path / "readers"
+
+    def taken(content: str | bytes, *options: str) -> dict[str, int]:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        done = stoppress(environment, "import", str(path), "--topic", "world", "--json", *options)
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+        return {kind: count for kind, count in found.items() if count}
+
+    return taken
+
+
+def reader(number: int) -> tuple[str, str, str]:
+    """Return endpoint, p256dh and auth."""
+    made = browser(number)
+    return made["endpoint"], made["keys"]["p256dh"], made["keys"]["auth"]
+
+
+def padded(text: str) -> str:
+    """Return a key in standard base64."""
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return base64.b64encode(raw).decode()
+
+
+def table(rows: Sequence[Sequence[str]], delimiter: str = ",") -> str:
+    return "".join(delimiter.join(f'"{cell}"' for cell in row) + "\r\n" for row in rows)
+
+
+def onesignal(number: int, **more: str) -> list[str]:
+    endpoint, p256dh, auth = reader(number)
+    row = {
+        **{"id": f"id-{number}", "identifier": endpoint, "language": "lv", "timezone": "7200"},
+        **{"device_type": "5", "tags": '{""a"": ""b""}', "invalid_identifier": "f"},
+        **{"notification_types": "1", "web_auth": padded(auth), "web_p256": padded(p256dh)},
+    }
+    return [*(row | more).values()]
+
+
+ONESIGNAL = ["id", "identifier", "language", "timezone", "device_type", "tags"]
+ONESIGNAL += ["invalid_identifier", "notification_types", "web_auth", "web_p256"]
+
+
+def test_a_onesignal_export_moves_in_and_a_second_time_changes_nothing(
+    take: Import, runtime: Runtime
+) -> None:
+    rows = [
+        ONESIGNAL,
+        onesignal(0),
+        onesignal(1, invalid_identifier="t"),
+        onesignal(2, notification_types="-2"),
+        onesignal(3, web_p256="", web_auth=""),
+        onesignal(4, language="xx-nonsense"),
+    ]
+    file = gzip.compress(table(rows).encode())
+    assert take(file) == {"new": 2, "unsubscribed": 2, "refused": 1}
+    one = runtime.subscriptions.at(runtime.endpoints.parse(reader(0)[0]))
+    assert (one.topics, one.locale, one.preferences.confirmed) == ({"world"}, "lv", True)
+    assert one.vapid_key == runtime.keys.current
+    assert not runtime.publishing.latest(9), "nobody is sent a welcome"
+    runtime.subscriptions.remove(one)
+    assert take(file) == {"known": 1, "left": 1, "unsubscribed": 2, "refused": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\n".join(json.dumps(browser(number)) for number in range(3)),
+        json.dumps([browser(number) for number in range(3)], indent=2),
+        "\n".join(json.dumps({"subscription": browser(number)}) for number in range(3)),
+        "\ufeff" + table([["Endpoint", "P256dh", "Auth"], *map(reader, range(3))], ";"),
+        table([["endpoint", "public_key", "auth_token"], *map(reader, range(3))], "\t"),
+        table([["endpoint", "key_p256dh", "key_auth"], *map(reader, range(3))]).encode("utf-16"),
+        table([["endpoint", "p256dh", "auth", "tags"], *([*reader(n), "a\nb"] for n in range(3))]),
+    ],
+    ids=["lines", "array", "nested", "semicolons", "tabs", "UTF-16", "line breaks"],
+)
+def test_files_come_in_many_forms(take: Import, runtime: Runtime, content: str | bytes) -> None:
+    assert take(content) == {"new": 3}
+    assert runtime.subscriptions.count() == 3
+
+
+def test_broken_rows_are_refused_each_with_the_reason_and_the_rest_moves_in(
+    take: Import, tmp_path: Path
+) -> None:
+    endpoint, p256dh, auth = reader(1)
+    rows = [
+        ["endpoint", "p256dh", "auth"],
+        reader(0),
+        (endpoint, p256dh),
+        (endpoint, p256dh, "c2hvcnQ"),
+        (endpoint, "BAAA", auth),
+        ("https://evil.example/x", p256dh, auth),
+        ("", p256dh, auth),
+        (endpoint, p256dh, auth, "more"),
+    ]
+    content = table(rows) + f'"{endpoint},never closed\n\0\n' + table([reader(2)])
+    assert take(content) == {"new": 2, "refused": 7}
+    refused = tmp_path / "readers.refused.jsonl"
+    assert stat.S_IMODE(refused.stat().st_mode) == 0o600
+    found = {row["row"]: row["why"] for row in map(json.loads, refused.read_text().splitlines())}
+    assert found[2] == "it has 2 columns, and the header 3"
+    assert found[3] == "auth: Must be 16 bytes."
+    assert "p256dh: Must be an uncompressed P-256 public key" in found[4]
+    assert "push service" in found[5]
+    assert list(found) == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_choice_that_a_reader_has_made_here_stays(take: Import, runtime: Runtime) -> None:
+    row = {**browser(0), "topics": ["sport", "cats"], "timezone": "Europe/Riga"}
+    assert take(json.dumps(row)) == {"new": 1}
+    one = runtime.subscriptions.at(runtime.endpoints.parse(row["endpoint"]))
+    assert (one.topics, one.zone) == ({"sport"}, "Europe/Riga")
+    assert take(json.dumps(browser(0))) == {"known": 1}
+    assert runtime.subscriptions.get(str(one.id)).topics == {"sport"}
+
+
+def test_a_dry_run_stores_nothing(take: Import, runtime: Runtime) -> None:
+    assert take(json.dumps(browser(0)), "--dry-run") == {"new": 1}
+    assert runtime.subscriptions.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "says"),
+    [
+        ("", (), "the file is empty"),
+        ("hello\nworld", (), "the first line is no header"),
+        ("[1, 2", (), "the file is no JSON"),
+        (json.dumps(browser(0)), ("--topic", "cats"), "cats is no topic (world, sport)"),
+        (json.dumps(browser(0)), ("--vapid-key", "BNone"), "no worker has that key"),
+    ],
+    ids=["empty", "no header", "half", "topic", "key"],
+)
+def test_what_cannot_be_imported_is_said_in_a_line(
+    environment: dict[str, str],
+    runtime: Runtime,
+    tmp_path: Path,
+    content: str,
+    options: tuple[str, ...],
+    says: str,
+) -> None:
+    path = tmp_path / "readers"
+    path.write_text(content)
+    done = stoppress(environment, "import", str(path), "--topic", "world", *options)
+    assert done.exit_code in (1, 2)
+    assert says in done.output
+    assert runtime.subscriptions.count() == 0
+
+
+@given(content=st.binary(max_size=400) | st.text(alphabet='ab",;\n\r{}[]:\0', max_size=300))
+def test_no_file_ends_the_reading_but_by_a_word(
+    content: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    try:
+        with open_rows(path) as (rows, _):
+            assert all(isinstance(row, Row) for row in rows)
+    except NotReaders:
+        pass
