@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +25,11 @@ from service.model.languages import browser_language
 from service.model.subscriptions import SubscriptionRequest
 from service.model.times import browser_zone
 from service.runtime import Runtime
-from service.store.subscriptions import HasLeft
+from service.store.subscriptions import Added
 
-NEW, KNOWN, LEFT, UNSUBSCRIBED, REFUSED = "new", "known", "left", "unsubscribed", "refused"
+_AT_ONCE = 200  # readers that are looked up in one round trip
+NEW, KNOWN, LEFT = (one.value for one in Added)
+UNSUBSCRIBED, REFUSED = "unsubscribed", "refused"
 _WORDS = {
     NEW: "imported",
     KNOWN: "here already, and left as they are",
@@ -58,48 +60,52 @@ class _Import:
 
     runtime: Runtime
     vapid_key: str
-    topics: frozenset[str]
+    topics: frozenset[str]  # of who names none
+    known_topics: Set[str]
     dry_run: bool
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    _waiting: list[SubscriptionRequest] = field(default_factory=list)
 
     def take(self, row: Row) -> str:
-        """Store the reader of a row; return why it is refused, or nothing."""
-        why, kind = row.why, REFUSED
-        if not why and _is_unsubscribed(row.fields):
-            kind = UNSUBSCRIBED
-        elif not why:
-            try:
-                kind = self._store(self._requested(row.fields))
-            except Invalid as error:
-                why = "; ".join(f"{_last(one.field)}: {one.detail}" for one in error.errors)
-            except OutsideFlask:
-                why = "endpoint: Is at no push service that we know (PUSH_SERVICES)."
-        self.counts[kind] += 1
+        """Store the reader of a row, with others; return why it is refused, or nothing."""
+        if not row.why and _is_unsubscribed(row.fields):
+            self.counts[UNSUBSCRIBED] += 1
+            return ""
+        why = row.why
+        try:
+            if not why:
+                self._waiting.append(self._requested(row.fields))
+        except Invalid as error:
+            why = "; ".join(f"{_last(one.field)}: {one.detail}" for one in error.errors)
+        except OutsideFlask:
+            why = "endpoint: Is at no push service that we know (PUSH_SERVICES)."
         if why:
+            self.counts[REFUSED] += 1
             self.reasons[why] += 1
+        if len(self._waiting) >= _AT_ONCE:
+            self.store()
         return why
+
+    def store(self) -> None:
+        """Store those who wait."""
+        if self.dry_run:
+            self.counts[NEW] += len(self._waiting)
+        else:
+            for added in self.runtime.subscriptions.take_over(self._waiting):
+                self.counts[added.value] += 1
+        self._waiting.clear()
 
     def _requested(self, fields: Mapping[str, Any]) -> SubscriptionRequest:
         given = {name: _value(fields, names) for name, names in _NAMES.items()}
         keys = {name: given[name] for name in ("p256dh", "auth")}
-        known = self.runtime.topics.named().keys() & {*_slugs(given["topics"])}
         document: dict[str, object] = {
             "subscription": {"endpoint": given["endpoint"] or "", "keys": keys},
-            "topics": sorted(known or self.topics),
+            "topics": sorted(self.known_topics & {*_slugs(given["topics"])} or self.topics),
             "locale": browser_language(str(given["locale"] or "")) or None,
             "timezone": browser_zone(str(given["timezone"] or "")) or None,
         }
-        asked = read_fields(NewSubscription, document, self.runtime)
-        return asked.requested(self.vapid_key)
-
-    def _store(self, requested: SubscriptionRequest) -> str:
-        if self.dry_run:
-            return NEW
-        try:
-            return NEW if self.runtime.subscriptions.take_over(requested) else KNOWN
-        except HasLeft:
-            return LEFT
+        return read_fields(NewSubscription, document, self.runtime).requested(self.vapid_key)
 
 
 @click.command(
@@ -143,7 +149,8 @@ def import_readers(
     """
     runtime = open_runtime()
     chosen = _topics(runtime, topics)
-    under_way = _Import(runtime, _vapid_key(runtime, beginning), chosen, dry_run)
+    known = runtime.topics.named().keys()
+    under_way = _Import(runtime, _vapid_key(runtime, beginning), chosen, known, dry_run)
     refused = refused or file.with_name(f"{file.name}.refused.jsonl")
     try:
         with open_rows(file) as (rows, source), _written(refused) as written:
@@ -151,6 +158,7 @@ def import_readers(
                 if why := under_way.take(row):
                     line = {"row": row.number, "why": why, "given": dict(row.fields)}
                     written.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            under_way.store()
     except NotReaders as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from redis.exceptions import RedisError
@@ -13,7 +13,7 @@ from service.model.endpoints import Endpoint
 from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.model.tokens import Tokens
 from service.store import Store
-from service.store.subscriptions import NotSubscribed
+from service.store.subscriptions import Added, NotSubscribed
 
 
 class Subscriptions:
@@ -56,12 +56,9 @@ class Subscriptions:
         self._alerts.send_welcome(one, new=new, caller=caller)
         return one, new
 
-    def take_over(self, requested: SubscriptionRequest) -> bool:
-        """Store a reader of another service, without a welcome; whether they are new. `HasLeft`.
-
-        One whom we know already stays as they are.
-        """
-        return self._subscriptions.add(requested)
+    def take_over(self, requests: Sequence[SubscriptionRequest]) -> list[Added]:
+        """Store readers of another service, without a welcome; say what became of each."""
+        return self._subscriptions.add_all(requests)
 
     def is_new_host(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is at a host that anybody could make up, and that no reader has."""

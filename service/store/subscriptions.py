@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum
 from functools import reduce
 from itertools import islice
 from operator import or_
@@ -78,6 +79,14 @@ redis.call('DEL', KEYS[2])
 """
 
 _ENDED = "{g}:ended"
+
+
+class Added(Enum):
+    """What became of a reader whom another service had."""
+
+    NEW = "new"
+    KNOWN = "known"
+    LEFT = "left"
 
 
 class KnownWithOtherKeys(Exception):
@@ -154,24 +163,43 @@ class Subscriptions:
             elif refresh:
                 raise HasLeft if self._has_left(digest) else NotSubscribed
 
-    def add(self, requested: SubscriptionRequest) -> bool:
-        """Store a subscription unless its endpoint is known; whether it is new. `HasLeft`.
+    def add_all(self, requests: Sequence[SubscriptionRequest]) -> list[Added]:
+        """Store those of these readers who are new; what is known stays as it is.
 
-        What is known stays as it is: its reader may have chosen since.
+        A reader who is known may have chosen since, and one who has left stays away.
         """
-        digest = digest_of(requested.endpoint.url)
+        digests = [digest_of(requested.endpoint.url) for requested in requests]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for digest in digests:
+                partition = self.partitions.of(digest)
+                pipe.hget(self.partitions.index_key(partition, digest), digest[2:])
+                pipe.zscore(_left_key(partition), digest)
+            found = pipe.execute()
+        return [
+            self._add(requested, digest, entry is not None, left is not None)
+            for requested, digest, entry, left in zip(
+                requests, digests, found[::2], found[1::2], strict=True
+            )
+        ]
+
+    def _add(
+        self, requested: SubscriptionRequest, digest: bytes, indexed: bool, left: bool
+    ) -> Added:
         partition = self.partitions.of(digest)
         self._replicas.check(f"{{{partition}}}")
+        entry = b""
         while True:
-            entry, known = self._find(digest, requested.endpoint)
-            if known is not None:
-                return False
-            if self._has_left(digest):
-                raise HasLeft
+            if indexed:
+                entry, known = self._find(digest, requested.endpoint)
+                if known is not None:
+                    return Added.KNOWN
+            if left and self._has_left(digest):
+                return Added.LEFT
             created = self._create(requested, partition, digest, entry)
             if created is not None:
                 self._replicas.keep(records_key(created.id), str(created.id.number % BUCKET))
-                return True
+                return Added.NEW
+            indexed = left = True  # it has changed meanwhile
 
     def change(self, id: SubscriptionId, requested: SubscriptionRequest) -> Subscription:
         """Change preferences, keys or endpoint of a subscription; NotSubscribed.
