@@ -24,7 +24,7 @@ for title, commands in {
     ),
     "The newsroom": (
         *(topics.topics, topics.stories, subscriptions.subscriptions),
-        *(access.editor, access.token, moving.import_readers),
+        *(access.editor, access.token, moving.import_readers, moving.export_readers),
     ),
     "To run it": (run.up, run.web, run.worker, run.clock, run.fetch),
     "To look after it": (

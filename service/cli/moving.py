@@ -1,13 +1,14 @@
-"""`stoppress import`: take over the readers of another push service."""
+"""`stoppress import` and `export`: readers move in from another service, or out."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -19,11 +20,13 @@ from rich.progress import Progress
 from service.api.fields import Invalid, read_fields
 from service.api.reader_requests import NewSubscription, OutsideFlask
 from service.cli.main import open_runtime
-from service.cli.terminal import examples, json_option, printable
+from service.cli.terminal import date_of, examples, json_option, printable
 from service.local.reader_files import NotReaders, Row, open_rows
+from service.model import clock
+from service.model.keys import b64url
 from service.model.languages import browser_language
-from service.model.subscriptions import SubscriptionRequest
-from service.model.times import browser_zone
+from service.model.subscriptions import Subscription, SubscriptionRequest
+from service.model.times import browser_zone, iso
 from service.runtime import Runtime
 from service.store.subscriptions import Added
 
@@ -47,8 +50,13 @@ _NAMES = {
     "topics": ("topics",),
 }
 _PREFIXES = ("", "keys.", "subscription.", "subscription.keys.")
+# Further fields of our own exports, which the API takes as they are.
+_PREFERENCES = (
+    *("vapid_public_key", "quiet_hours", "daily_limit", "allow_breaking", "paused_until"),
+    *("receipts", "wording"),
+)
 # Columns in which another service says that a reader has unsubscribed, or still has not.
-_SAYS_NO = ("invalid_identifier", "unsubscribed", "is_unsubscribed", "deleted", "opted_out")
+_SAYS_NO = ("invalid_identifier", "unsubscribed", "is_unsubscribed", "deleted", "opted_out", "gone")
 _SAYS_YES = ("subscribed", "is_subscribed", "is_active", "active", "enabled")
 _SAYS_WHEN = ("unsubscribed_at", "deleted_at", "opted_out_at")
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
@@ -105,7 +113,9 @@ class _Import:
             "locale": browser_language(str(given["locale"] or "")) or None,
             "timezone": browser_zone(str(given["timezone"] or "")) or None,
         }
-        return read_fields(NewSubscription, document, self.runtime).requested(self.vapid_key)
+        document |= _as_exported(fields)
+        asked = read_fields(NewSubscription, document, self.runtime).requested(self.vapid_key)
+        return asked._replace(must_confirm=fields.get("confirmed") is False)
 
 
 @click.command(
@@ -227,6 +237,57 @@ def _report(done: _Import, refused: Path, as_json: bool) -> None:
             click.echo(f"All that was refused: {refused}")
 
 
+@click.command("export", epilog=examples("export readers.jsonl", "export - | gzip > readers.gz"))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+def export_readers(file: Path) -> None:
+    """Write all readers to FILE, which only its owner may read; - is standard output.
+
+    Each line is a reader as JSON: `subscription` as browsers and web-push libraries have it, and
+    the preferences as the API takes them. `stoppress import` reads them again.
+    """
+    runtime = open_runtime()
+    with _written(file) if str(file) != "-" else nullcontext(sys.stdout) as written:
+        total = runtime.subscriptions.count()
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            for one in bar.track(runtime.subscriptions.all(), total, description="Exporting"):
+                line = _exported(one.subscription, one.gone)
+                written.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _exported(one: Subscription, gone: bool) -> dict[str, object]:
+    preferences = one.preferences
+    row: dict[str, object] = {
+        "id": str(one.id),
+        "subscription": {
+            "endpoint": one.endpoint.url,
+            "keys": {"p256dh": b64url(one.p256dh), "auth": b64url(one.auth)},
+        },
+        "vapid_public_key": one.vapid_key,
+        "topics": sorted(one.topics),
+        "locale": one.locale or None,
+        "timezone": one.zone or None,
+        "subscribed_on": date_of(one.created),
+        "seen_on": date_of(one.seen),
+        "confirmed": preferences.confirmed,
+        "gone": gone,
+        "wording": one.wording,
+        "allow_breaking": preferences.allow_breaking,
+        "receipts": preferences.receipts,
+        "muted_stories": sorted(one.muted),
+        "followed_stories": sorted(one.followed),
+    }
+    # What is missing is left to the newsroom; null means none.
+    if preferences.quiet is not None:
+        start, _, end = str(preferences.quiet).partition("-")
+        row["quiet_hours"] = {"from": start, "to": end} if start != end else None
+    if preferences.daily_limit is not None:
+        row["daily_limit"] = preferences.daily_limit or None
+    if preferences.paused_until > clock.time():
+        row["paused_until"] = iso(preferences.paused_until)
+    return row
+
+
 # What the columns say -----------------------------------------------------------------------------
 
 
@@ -237,6 +298,14 @@ def _value(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
             if (value := fields.get(f"{prefix}{name}")) not in (None, "", "null", "NULL"):
                 return value
     return None
+
+
+def _as_exported(fields: Mapping[str, Any]) -> dict[str, object]:
+    """Return the preferences of a row that `stoppress export` has written."""
+    found = {name: fields[name] for name in _PREFERENCES if name in fields}
+    if "quiet_hours.from" in fields:
+        found["quiet_hours"] = {end: fields[f"quiet_hours.{end}"] for end in ("from", "to")}
+    return found if "subscribed_on" in fields else {}
 
 
 def _is_unsubscribed(fields: Mapping[str, Any]) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
 
 import click
 
 from service.cli.main import open_runtime
-from service.cli.terminal import columns, examples, json_option, printable, show
+from service.cli.terminal import columns, date_of, examples, json_option, printable, show
 from service.model.endpoints import EndpointError
 from service.model.subscriptions import Subscription
 from service.model.times import iso
@@ -74,8 +73,8 @@ def _rows(runtime: Runtime, one: Subscription) -> dict[str, object]:
     return {
         "id": str(one.id),
         "endpoint": one.endpoint.url,
-        "subscribed_on": _date(one.created),
-        "seen_on": _date(one.seen),
+        "subscribed_on": date_of(one.created),
+        "seen_on": date_of(one.seen),
         "confirmed": preferences.confirmed,
         "gone": runtime.subscriptions.is_gone(one),
         "language": one.locale,
@@ -97,7 +96,3 @@ def _words(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
-
-
-def _date(day: int) -> str:
-    return (date(1970, 1, 1) + timedelta(day)).isoformat()

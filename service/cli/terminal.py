@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import click
 from pydantic import BaseModel
@@ -35,6 +35,11 @@ def moment(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def date_of(day: int) -> str:
+    """Return a day that is counted from 1970-01-01 as a date."""
+    return (date(1970, 1, 1) + timedelta(day)).isoformat()
 
 
 def command_line() -> ToolName:

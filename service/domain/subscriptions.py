@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from redis.exceptions import RedisError
@@ -13,6 +13,7 @@ from service.model.endpoints import Endpoint
 from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.model.tokens import Tokens
 from service.store import Store
+from service.store.all_readers import OneOfAll
 from service.store.subscriptions import Added, NotSubscribed
 
 
@@ -26,6 +27,7 @@ class Subscriptions:
         self, store: Store, tokens: Tokens, alerts: ReaderAlerts, receipts: Receipts
     ) -> None:
         self._subscriptions = store.subscriptions
+        self._all_readers = store.all_readers
         self._bases = store.names.bases
         self._host_readers = store.host_readers
         self._paired_browsers = store.paired_browsers
@@ -59,6 +61,10 @@ class Subscriptions:
     def take_over(self, requests: Sequence[SubscriptionRequest]) -> list[Added]:
         """Store readers of another service, without a welcome; say what became of each."""
         return self._subscriptions.add_all(requests)
+
+    def all(self) -> Iterator[OneOfAll]:
+        """Yield all subscriptions, each with whether it is gone."""
+        return self._all_readers.each()
 
     def is_new_host(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is at a host that anybody could make up, and that no reader has."""

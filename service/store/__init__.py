@@ -25,6 +25,7 @@ from service.store.access import Access
 from service.store.alert_log import AlertLog
 from service.store.alert_rows import AlertRows
 from service.store.alert_search import SearchRows
+from service.store.all_readers import AllReaders
 from service.store.articles import Articles
 from service.store.audiences import Audiences
 from service.store.batches import Batches
@@ -106,6 +107,9 @@ class Store:
         self.stories = Stories(redis, self.partitions)
         self.subscriptions = Subscriptions(
             redis, self.partitions, self.names, self.topics, self.stories, replicas
+        )
+        self.all_readers = AllReaders(
+            redis, self.partitions, self.names, self.subscriptions, self.topics, self.stories
         )
         self.host_readers = HostReaders(redis, self.subscriptions)
         self.seeds = Seeds(redis, self.partitions, self.names, self.subscriptions)
