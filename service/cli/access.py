@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import click
 
 from service.cli.main import open_runtime
-from service.cli.terminal import columns, examples, show
+from service.cli.terminal import columns, examples, json_option, show
 from service.domain.api_tokens import TokenError
 from service.domain.editors import AlreadyEditor, EditorError, UnknownEditor
 from service.model.roles import ROLES
@@ -17,7 +17,7 @@ from service.model.times import iso
 from service.model.tokens import SCOPES
 
 
-@click.group()
+@click.group(epilog=examples("editor add nora@paper.example", "editor list"))
 def editor() -> None:
     """Say who may use the desk."""
 
@@ -45,8 +45,9 @@ def add_editor(email: str, role: str | None) -> None:
     click.echo(link)
 
 
-@editor.command("list")
-def list_editors() -> None:
+@editor.command("list", epilog=examples("editor list"))
+@json_option
+def list_editors(as_json: bool) -> None:
     """List the editors."""
     table = columns("e-mail", "role", "password", "last signed in", "sign-in link")
     for one in open_runtime().editors.all():
@@ -54,7 +55,8 @@ def list_editors() -> None:
         password = "set" if one.password_hash else "not yet"
         password += ", two-step" if one.two_step else ""
         table.add_row(one.email, one.role.word, password, _day(one.signed_in_at), link)
-    show(table, empty="There is no editor: stoppress editor add EMAIL makes one.")
+    empty = "There is no editor: stoppress editor add EMAIL makes one."
+    show(table, empty=empty, as_json=as_json)
 
 
 @editor.command("role", epilog=examples("editor role nora@paper.example sends"))
@@ -102,7 +104,7 @@ def _of_an_editor() -> Iterator[None]:
         raise click.ClickException(f"{error} stoppress editor role does that.") from None
 
 
-@click.group()
+@click.group(epilog=examples("token add cms --scope send", "token list"))
 def token() -> None:
     """Say which programs may use the API."""
 
@@ -124,14 +126,16 @@ def add_token(name: str, scopes: tuple[str, ...]) -> None:
         raise click.BadParameter(str(error), param_hint="NAME") from None
 
 
-@token.command("list")
-def list_tokens() -> None:
+@token.command("list", epilog=examples("token list"))
+@json_option
+def list_tokens(as_json: bool) -> None:
     """List the API tokens by name; not the tokens themselves, which are not kept."""
     table = columns("id", "name", "may", "since", "last used")
     for one in open_runtime().api_tokens.all():
         may = ", ".join(sorted(one.scopes)) or "everything"
         table.add_row(one.id, one.name, may, _day(one.created_at), _day(one.used_at))
-    show(table, empty="There is no API token: stoppress token add NAME makes one.")
+    empty = "There is no API token: stoppress token add NAME makes one."
+    show(table, empty=empty, as_json=as_json)
 
 
 @token.command("revoke", epilog=examples("token revoke cms", "token revoke 1f0c33aa"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 from redis import RedisError
-from rich.console import Console
 from rich.table import Table
 
 from service.cli.main import open_runtime, settings
+from service.cli.terminal import examples, json_option, show
 from service.config import ConfigError
 from service.domain.keys import KeyRefusal, KeyUse
 from service.domain.store_errors import in_one_line
@@ -15,7 +15,10 @@ from service.model.keys import VapidKey, b64url
 from service.runtime import Runtime
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    invoke_without_command=True,
+    epilog=examples("keys", "keys list", "keys backup > a-safe-place", "keys retire BPZ5mU0OYw4s"),
+)
 @click.pass_context
 def keys(ctx: click.Context) -> None:
     """Print a new VAPID key pair; this changes nothing."""
@@ -25,7 +28,7 @@ def keys(ctx: click.Context) -> None:
         click.echo(f"VAPID_PRIVATE_KEY={key.text}")
 
 
-@keys.command()
+@keys.command(epilog=examples("keys backup > a-safe-place"))
 def backup() -> None:
     """Print the keys to keep in a safe place; without them every reader is lost."""
     config = settings()
@@ -45,8 +48,9 @@ def backup() -> None:
         click.echo(f"stoppress: the backup was printed, but not recorded: {why}", err=True)
 
 
-@keys.command("list")
-def list_keys() -> None:
+@keys.command("list", epilog=examples("keys list", "keys list --json"))
+@json_option
+def list_keys(as_json: bool) -> None:
     """List the VAPID keys and how many readers depend on each."""
     runtime = open_runtime()
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -55,7 +59,7 @@ def list_keys() -> None:
     table.add_column("status")
     for use in runtime.keys.uses():
         table.add_row(f"{use.name}…", f"{use.readers:,}", _status(use))
-    Console(highlight=False).print(table)
+    show(table, empty="", as_json=as_json)
 
 
 def _status(use: KeyUse) -> str:
@@ -65,7 +69,7 @@ def _status(use: KeyUse) -> str:
     return status if use.place is not None else f"{status}, no longer set"
 
 
-@keys.command()
+@keys.command(epilog=examples("keys retire BPZ5mU0OYw4sVkHFGmPB"))
 @click.argument("public_key")
 def retire(public_key: str) -> None:
     """Retire a key on which no reader depends; PUBLIC_KEY as `keys list` shows it."""

@@ -12,6 +12,7 @@ import click
 from dotenv import dotenv_values
 from redis import RedisError
 
+from service.cli.terminal import examples
 from service.config import Config, ConfigError
 from service.domain.store_errors import Loading, in_one_line
 from service.local import redis_server
@@ -112,7 +113,7 @@ def settings() -> Config:
     return Config.read(environment())
 
 
-@main.command()
+@main.command(epilog=examples("doctor", "doctor --send 3-1042"))
 @click.option("--send", metavar="SUBSCRIPTION_ID", help="Send that browser one test message.")
 def doctor(send: str | None) -> None:
     """Check the whole installation; exit code 1 if a check fails."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from service.cli.main import open_runtime
-from service.cli.terminal import printable
+from service.cli.terminal import examples, json_option, printable, show
 from service.domain.unknown_values import KINDS
 from service.model import clock
 from service.model.spans import span
@@ -18,9 +17,13 @@ from service.runtime import Runtime
 from service.store.push_services import Rest
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    invoke_without_command=True,
+    epilog=examples("services", "services release https://fcm.googleapis.com"),
+)
+@json_option
 @click.pass_context
-def services(ctx: click.Context) -> None:
+def services(ctx: click.Context, as_json: bool) -> None:
     """Show push services that rest, limit us, or report too many gone."""
     if ctx.invoked_subcommand is not None:
         return
@@ -32,10 +35,7 @@ def services(ctx: click.Context) -> None:
     table.add_column("status", overflow="fold")  # never shorten an address
     for origin, since, status in sorted(_statuses(runtime, now)):
         table.add_row(origin, span(now - since), status)
-    if table.row_count:
-        Console(highlight=False).print(table)
-    else:
-        click.echo("All push services accept messages.")
+    show(table, empty="All push services accept messages.", as_json=as_json)
 
 
 def _statuses(runtime: Runtime, now: float) -> Iterator[tuple[str, float, str]]:
@@ -56,8 +56,9 @@ def _rest(rest: Rest, now: float) -> str:
     return f"{why}; {when}"
 
 
-@services.command()
-def unknown() -> None:
+@services.command(epilog=examples("services unknown"))
+@json_option
+def unknown(as_json: bool) -> None:
     """List what readers' browsers named and we do not know, above all push services."""
     values = open_runtime().unknown_values
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -67,13 +68,10 @@ def unknown() -> None:
     for kind in KINDS:
         for value, times in values.counts(kind).items():
             table.add_row(kind, Text(printable(value)), f"{times:,}")
-    if table.row_count:
-        Console(highlight=False).print(table)
-    else:
-        click.echo("Nothing in the last 30 days.")
+    show(table, empty="Nothing in the last 30 days.", as_json=as_json)
 
 
-@services.command()
+@services.command(epilog=examples("services release https://fcm.googleapis.com"))
 @click.argument("origin")
 def release(origin: str) -> None:
     """Send to ORIGIN again at once, whatever it answered before."""

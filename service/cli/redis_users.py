@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from service.cli.terminal import examples
 from service.local.redis_users import redis_users
 
 
-@click.command("redis-users")
+@click.command("redis-users", epilog=examples("redis-users"))
 def print_users() -> None:
     """Print Redis users with the least rights, as ACL SETUSER lines with PASSWORD in them."""
     for user in redis_users():

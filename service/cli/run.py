@@ -20,6 +20,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from service.cli.main import environment, with_environment
+from service.cli.terminal import examples
 from service.config import Config, ConfigError
 from service.domain.keys import PRIVATE_KEY_IGNORED, SECRETS
 from service.local import redis_server
@@ -104,7 +105,7 @@ def web() -> None:
     become(web_argv(runtime.config), without_private_keys(environ, runtime))
 
 
-@click.command()
+@click.command(epilog=examples("worker", "worker -n 4"))
 @click.option("-n", "number", type=click.IntRange(1, 256), help="Default: WORKER_CONCURRENCY.")
 def worker(number: int | None) -> None:
     """Send alerts to the push services."""

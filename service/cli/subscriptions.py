@@ -17,7 +17,7 @@ from service.store.subscriptions import NotSubscribed
 _WHICH = click.argument("which", metavar="ID|ENDPOINT")
 
 
-@click.group()
+@click.group(epilog=examples("subscriptions find 3-1042"))
 def subscriptions() -> None:
     """Find what is stored of one reader, or forget it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,9 +55,7 @@ def examples(*commands: str) -> str:
     return f"\b\nFor example:\n{lines}"
 
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, as the API would answer."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @contextmanager
@@ -82,9 +81,14 @@ def columns(*names: str) -> Table:
     return table
 
 
-def show(table: Table, *, empty: str) -> None:
-    """Print a table, or this line if it has no rows."""
-    if table.row_count:
+def show(table: Table, *, empty: str, as_json: bool = False) -> None:
+    """Print a table, or this line if it has no rows; or as JSON, an object for each row."""
+    if as_json:
+        names = [str(column.header).replace(" ", "_").replace("-", "") for column in table.columns]
+        rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
+        objects = [dict(zip(names, row, strict=True)) for row in rows]
+        click.echo(json.dumps(objects, indent=2, ensure_ascii=False))
+    elif table.row_count:
         Console(highlight=False, markup=False).print(table)
     else:
         click.echo(empty)

@@ -25,6 +25,7 @@ from service.cli.run import (
     is_ready,
     without_private_keys,
 )
+from service.cli.terminal import examples
 from service.config import Config, ConfigError
 from service.local import pretend_readers, rehearsal
 from service.local.secrets_file import using
@@ -44,7 +45,7 @@ def _storing(number: int, doing: str = "Storing") -> Iterator[tuple[Progress, Ta
 # Pretend readers in this installation -----------------------------------------------------------
 
 
-@click.command()
+@click.command(epilog=examples("seed 100000", "seed --remove"))
 @click.argument("number", metavar="[N]", required=False, type=click.IntRange(1, 100_000_000))
 @click.option("--remove", is_flag=True, help="Remove all pretend readers instead.")
 @click.option(
@@ -115,7 +116,7 @@ def _pretend_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 # A rehearsal beside it --------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(epilog=examples("rehearse", "rehearse 50000"))
 @click.argument(
     "number",
     metavar="[N]",
