@@ -14,7 +14,7 @@ from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import desk
-from service.api import blueprint, hosts, monitoring, problems, rate_limits
+from service.api import blueprint, docs_page, hosts, monitoring, problems, rate_limits
 from service.api.without_flask import SubscribingWithoutFlask
 from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
@@ -134,7 +134,7 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
     rates = RateCounters(connect(config.redis_url, COUNTER))
     rate_limits.Limits(rates.fits, runtime.tokens.address_key).init_app(app)
     monitoring.init_app(app)
-    for bp in (blueprint.bp, scripts.bp, privacy.bp, demo.bp):
+    for bp in (blueprint.bp, docs_page.bp, scripts.bp, privacy.bp, demo.bp):
         app.register_blueprint(bp)
     desk.init_app(app)
     # Within `Mount`, because the rehearsal's application adds them to its own responses.

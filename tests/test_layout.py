@@ -33,6 +33,7 @@ TABLE = {
     "service/local/web_worker.py": "gunicorn",
     "service/api": "service.current service.domain service.model service.runtime"
     " service.store.subscriptions flask pydantic pydantic_core redis",
+    "service/api/docs_page.py": "markupsafe",
     "service/api/monitoring.py": "prometheus_client",
     "service/api/problems.py": "service.store.records gunicorn werkzeug",
     "service/desk": "service.api service.config service.current service.domain"

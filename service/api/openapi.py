@@ -112,7 +112,7 @@ def _operation(one: Call, variables: list[tuple[str, str]]) -> dict[str, Any]:
     if one.takes is not None:
         described["requestBody"] = {"required": True, **_content(one.takes)}
     if one.by is not None:
-        described["security"] = [{one.by.scheme: []}]
+        described["security"] = [{one.by.scheme: [*one.by.scopes]}]
     return described
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.support.client import API, open_client
+from tests.support.client import API, Client, open_client
 from tests.support.inputs import BAD, GOOD, LINKS, NEWS, ROUTES, with_field
 from tests.support.redis_server import RedisServer, connections_closed
 
@@ -160,3 +160,23 @@ def test_the_description_is_as_strict_about_paths_queries_and_headers(
     assert [accepts(id, one) for one in (1, -1, "x")] == [True, False, False]
     reader = parameters(description, "get", "/subscriptions/{id}")["id"]
     assert [accepts(reader, one) for one in ("0-17", "x", "0-007")] == [True, False, False]
+
+
+def test_people_can_read_the_description_of_every_call(client: Client) -> None:
+    response = client.app.test_client().get("/api/docs")
+    page = response.text
+    assert response.status_code == 200
+    assert "script-src 'self'" in response.headers["Content-Security-Policy"]
+    assert "<script" not in page
+    description = client.call("GET", f"{API}/openapi.json").json
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            assert f'id="call-{operation["operationId"]}"' in page, path
+    names = {*description["components"]["schemas"]}
+    ids = re.findall(r'id="([^"]+)"', page)
+    assert len(ids) == len({*ids})
+    assert {*ids} >= names
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= {*ids}
+    assert "`" not in page
+    for kind in ("whole number, 60 to 2,419,200", "list of", "link, up to 2,000 characters"):
+        assert kind in page
