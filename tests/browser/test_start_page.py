@@ -40,12 +40,15 @@ def pretend_subscribed(page: Page, installation: Installation) -> None:
     Chromium reaches no push service here (it would be Google's), so it cannot subscribe.
     """
     installation.seed(1)
-    page.add_init_script("Object.defineProperty(Notification, 'permission', { value: 'granted' })")
     subscriptions = installation.runtime.subscriptions
     id = str(installation.reader(0))
     token = subscriptions.token(subscriptions.get(id))
     kept = json.dumps({"id": id, "token": token, "endpoint": "x", "topics": [], "checked": 0})
-    page.evaluate("kept => localStorage.setItem('stop-press', kept)", kept)
+    # Not on the page that is open, which would end a subscription without a permission.
+    page.add_init_script(
+        "Object.defineProperty(Notification, 'permission', { value: 'granted' });"
+        f"if (location.protocol !== 'about:') localStorage['stop-press'] = {json.dumps(kept)};"
+    )
     page.reload()
 
 
