@@ -82,7 +82,10 @@ def test_two_step_sign_in_is_switched_on_and_used_by_keyboard_alone(
     expect(desk.get_by_role("heading", name="Alerts")).to_be_visible()
 
 
-@pytest.mark.parametrize(("width", "dark", "rtl"), [(1280, False, False), (390, True, True)])
+@pytest.mark.parametrize(
+    ("width", "dark", "rtl"),
+    [pytest.param(1280, False, False, marks=pytest.mark.soak), (390, True, True)],
+)
 def test_the_pages_fit_every_screen_and_pass_axe(
     installation: Installation, desk: Page, width: int, dark: bool, rtl: bool
 ) -> None:
