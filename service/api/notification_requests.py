@@ -64,6 +64,13 @@ class CheckedAlert:
     second_text: SecondText | None = None
     warnings: tuple[tuple[str, str], ...] = ()  # field and sentence of each
 
+    def describes(self, one: Notification) -> bool:
+        """Whether a notification is as this says: nothing would change."""
+        is_draft = one.state is State.DRAFT and not one.waits_for_approval
+        given = (self.content, self.audience, self.spread_minutes, self.send_at)
+        there = (one.content, one.audience, one.spread_minutes, one.send_at)
+        return given == there and (self.second_text, self.draft) == (one.second_text, is_draft)
+
     @property
     def text_b(self) -> Content:
         """The content with the second text, if it has one."""
@@ -264,6 +271,10 @@ class NewNotification(_Alert):
 
     With a `second_text` two texts are tried on a part of the audience before all others get the
     better one; not for breaking news, nor together with `spread_minutes` or `local_time`.
+
+    A `reference` is the caller's own id of what the alert is about. A further call with it changes
+    the alert while that is planned, and gives 409 once it was sent; it takes the place of an
+    `Idempotency-Key`.
     """
 
     model_config = ConfigDict(
@@ -281,6 +292,7 @@ class NewNotification(_Alert):
     title: Title
     url: Link
     audience: AudienceRequest
+    reference: Annotated[str, StringConstraints(max_length=255, pattern="^[!-~]+$")] | None = None
 
     def accepted(self, runtime: Runtime) -> CheckedAlert:
         """Return the alert as the model has it; `Invalid` where it cannot be sent like that."""

@@ -148,6 +148,11 @@ WRITERS_SEEN = 2 * MINUTE
 # Why: the same request, sent again, gets the same answer and publishes nothing twice.
 IDEMPOTENCY_KEPT = DAY
 
+# Which alert a tool's own reference leads to.
+# Why: a CMS that saves a story again changes the alert that is planned for it, or learns that it
+# was sent.
+REFERENCE_KEPT = 400 * DAY
+
 # -- about no person: numbers of readers ----------------------------------------------------------
 
 # The last number that a subscription got before each day, in each partition. It is in days.

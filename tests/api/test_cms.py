@@ -47,6 +47,56 @@ def test_the_key_of_a_withdrawn_plan_sends_nothing_and_says_so(
     assert client.call("POST", NOTIFICATIONS, body, token=token, headers=other).status_code == 202
 
 
+def test_a_story_that_is_saved_again_changes_the_plan_of_its_reference(
+    client: Client, token: str, later: dict[str, Any]
+) -> None:
+    body = {**later, "reference": "cms/4711"}
+    id = client.call("POST", NOTIFICATIONS, body, token=token).json["id"]
+    for change in ({"title": "Another"}, {}, {"send_at": None, "draft": True}, {}):
+        response = client.call("POST", NOTIFICATIONS, {**body, **change}, token=token)
+        assert (response.status_code, response.json["id"]) == (202, id)
+        one = client.runtime.publishing.get(int(id))
+        assert one.content.title == {**body, **change}["title"]
+        assert response.json["status"] == one.state.value
+        assert one.state is (State.DRAFT if "draft" in change else State.SCHEDULED)
+    changes = client.runtime.publishing.get(int(id)).changes
+    assert client.call("POST", NOTIFICATIONS, body, token=token).status_code == 202
+    assert client.runtime.publishing.get(int(id)).changes == changes, "nothing has changed"
+    other = {**body, "reference": "cms/4712"}
+    assert client.call("POST", NOTIFICATIONS, other, token=token).json["id"] != id
+    another = client.add_token("another")
+    assert client.call("POST", NOTIFICATIONS, body, token=another).json["id"] != id
+
+
+def test_what_was_sent_by_its_reference_is_not_sent_again(
+    client: Client, token: str, later: dict[str, Any]
+) -> None:
+    Reader(client)
+    body = {**NEWS, "reference": "cms/4711"}
+    ids = {client.call("POST", NOTIFICATIONS, body, token=token).json["id"] for _ in range(2)}
+    (id,) = ids
+    past = {**later, "reference": "cms/4711", "send_at": "2020-01-01T00:00Z"}
+    for again in ({**body, "title": "Another"}, {**later, "reference": "cms/4711"}, past):
+        response = client.call("POST", NOTIFICATIONS, again, token=token)
+        assert (response.status_code, response.json["alert"]) == (409, id)
+        assert f"alert {id}, which was sent" in response.json["detail"]
+    assert len(client.runtime.publishing.latest(9)) == 1
+    both = client.call(
+        "POST", NOTIFICATIONS, body, token=token, headers={"Idempotency-Key": "story"}
+    )
+    assert both.status_code == 400
+
+
+def test_the_reference_of_a_deleted_plan_sends_nothing_and_says_so(
+    client: Client, token: str, later: dict[str, Any]
+) -> None:
+    body = {**later, "reference": "cms/4711"}
+    first = client.call("POST", NOTIFICATIONS, body, token=token)
+    assert client.call("DELETE", first.headers["Location"], token=token).status_code == 204
+    assert client.call("POST", NOTIFICATIONS, body, token=token).status_code == 410
+    assert client.runtime.publishing.latest(9) == []
+
+
 def test_every_conflict_names_its_alert(client: Client, token: str, later: dict[str, Any]) -> None:
     Reader(client)
     key = {"Idempotency-Key": "story-4711"}
