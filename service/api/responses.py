@@ -254,7 +254,8 @@ class Skipped(ResponseModel):
     """Why readers were not sent the alert.
 
     `quiet`: it is held until their quiet hours end. `limit`: they had as many alerts as they want
-    today. `paused`: they paused all alerts. `over`: in a wave, everything held for them is over.
+    today. `paused`: they paused all alerts. `over`: they got a newer alert of the same story; in a
+    wave, everything held for them is over.
     """
 
     quiet: int

@@ -82,7 +82,7 @@ _WHY_SKIPPED = {
     QUIET: "held until their quiet hours end",
     LIMIT: "daily limit reached",
     PAUSED: "paused by the reader",
-    OVER: "held until the alert was out of date",
+    OVER: "out of date for the reader by then",
 }
 
 # Outcomes, audiences and forecasts ----------------------------------------------------------------

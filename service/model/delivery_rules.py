@@ -34,7 +34,7 @@ class Ruling(NamedTuple):
     day: int = 0  # the date that counts for the limit, 20260329
 
 
-# In a wave: no held alert is left for this reader.
+# In a wave no held alert is left for this reader; else they got a newer alert of the same story.
 OVER = Ruling(0.0, Outcome.SKIPPED, notifications.OVER)
 
 

@@ -154,3 +154,48 @@ def test_new_text_replaces_the_old_one_on_the_screen(
         document = json.loads(browser.decrypt(message.body))["notification"]
         shown[document["tag"]].append(document["title"])
     assert list(shown.values()) == [["Ten dead", "Nobody dead"]]
+
+
+# Running stories ----------------------------------------------------------------------------------
+
+
+def test_neither_a_late_alert_of_a_story_nor_its_correction_replaces_a_newer_one(
+    installation: Installation, push: PushService
+) -> None:
+    installation.seed(40)
+    publishing = installation.runtime.publishing
+    older = installation.publish(Audience(everyone=True, story="quake"), title="Quake")
+    publishing.pause(older, by="a test")
+    newer = installation.publish(Audience(topics=("sport",), story="quake"), title="Ten dead")
+    installation.worker()
+    installation.clock()
+    installation.over(newer)
+    have_newer = {message.path for message in push.received}
+    assert 0 < len(have_newer) < 40
+    left_out = {"accepted": 40 - len(have_newer), "skipped": len(have_newer)}
+
+    push.begin_anew()
+    publishing.resume(older, by="a test")
+    installation.over(older)
+    have_older = {message.path for message in push.received}
+    assert have_older.isdisjoint(have_newer)
+    assert len(have_older) == 40 - len(have_newer)
+    assert publishing.progress(older).skipped("over") == len(have_newer)
+
+    push.begin_anew()
+    installation.over(
+        installation.publish(Audience(topics=("world",), story="quake"), title="Nobody dead")
+    )
+    have_latest = {message.path for message in push.received}
+    assert have_older & have_latest
+    assert have_older - have_latest
+    push.begin_anew()
+    correction = installation.correct(older, "No quake")
+    installation.over(correction.id)
+    assert {message.path for message in push.received} == have_older - have_latest
+    skipped = publishing.progress(correction.id).skipped("over")
+    assert skipped == len(have_older & have_latest)
+
+    push.begin_anew()
+    installation.over(installation.correct(newer, "One dead").id)
+    assert {message.path for message in push.received} == have_newer - have_latest

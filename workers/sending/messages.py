@@ -64,7 +64,7 @@ class Messages:
         """
         now = clock.time()
         made: list[Message] = []
-        for number, record in rows:
+        for number, record in self._without_outdated(lease, rows):
             lease.begun = True
             message = self._addressed(lease, number, record, now)
             if message is None:
@@ -75,6 +75,20 @@ class Messages:
         return [
             message for message, key in zip(made, keys, strict=True) if self._seal(message, key)
         ]
+
+    def _without_outdated(self, lease: Lease, rows: Rows) -> Rows:
+        """Leave out readers who got a newer alert of the same story, which must stay on screen.
+
+        It is asked this late because a message may wait for a long time after it was admitted.
+        """
+        outdated = lease.send.outdated(lease.batch.partition, rows)
+        if not outdated:
+            return rows
+        for number, record in rows:
+            if number in outdated:
+                lease.pass_over(number, OVER)
+                self._health.not_started(self._bases[record.base].service)
+        return [row for row in rows if row[0] not in outdated]
 
     def _addressed(self, lease: Lease, number: int, record: Record, now: float) -> Message | None:
         """Return a message that is not encrypted yet, or note why there is none."""

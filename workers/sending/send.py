@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from service.domain.waves import MOST_HELD
+from service.domain.waves import MOST_HELD, newer_of_story
 from service.model.delivery_rules import DeliveryRules
 from service.model.notifications import Notification
 from service.model.payload import Payload
@@ -17,6 +19,7 @@ from workers.sending import wire
 from workers.sending.wave_digest import WaveDigest
 
 _MOST_HEADERS = 1000  # kept; each is for an origin, a key and an end of readers' days
+_READ_AGAIN = 1.0  # seconds until other alerts of its story are read again
 
 Row: TypeAlias = tuple[int, Record]  # a recipient: number in the partition, record
 Rows: TypeAlias = Sequence[Row]
@@ -34,9 +37,12 @@ class Send:
         self.leases = 0  # batches of it that this worker holds
         self.digest = WaveDigest(runtime, notification) if notification.wave else None
         self._recipients = runtime.store.recipients
-        self._earlier_of_story = _earlier_of_story(runtime, notification)
         self._tokens = runtime.tokens
         self._runtime = runtime
+        self._notification = notification
+        self._earlier_of_story: list[Notification] = []
+        self._newer_of_story: list[Notification] = []
+        self._story_read_at = -math.inf  # by the monotonic clock
         replaced = f"notification {notification.corrects or notification.id}"
         if notification.story:
             replaced = f"story {notification.story}"
@@ -72,6 +78,7 @@ class Send:
 
     def days_of_story(self, partition: int, rows: Rows) -> dict[int, set[int]]:
         """Return by reader the dates, on their own clock, of earlier alerts of the same story."""
+        self._read_story()
         if not self._earlier_of_story:
             return {}
         records = dict(rows)
@@ -80,6 +87,29 @@ class Send:
             number: {self.rules.date(records[number], one.started_at or 0.0) for one in alerts}
             for number, alerts in received.items()
         }
+
+    def outdated(self, partition: int, rows: Rows) -> Collection[int]:
+        """Return the readers who got a newer alert of the same story, which this would replace."""
+        self._read_story()
+        if not self._newer_of_story:
+            return ()
+        numbers = [number for number, _ in rows]
+        return self._recipients.received(partition, numbers, self._newer_of_story)
+
+    def _read_story(self) -> None:
+        """Read the other alerts of its story, once a second, because newer ones may begin."""
+        one = self._notification
+        if not one.story or time.monotonic() - self._story_read_at < _READ_AGAIN:
+            return
+        self._story_read_at = time.monotonic()
+        latest = self._runtime.publishing.started(MOST_HELD)
+        self._newer_of_story = newer_of_story(one, latest)
+        # Those that began before it, but breaking ones, which count against no daily limit.
+        self._earlier_of_story = [
+            other
+            for other in latest
+            if other.story == one.story and other.id < one.id and not other.urgent
+        ]
 
     def receipts(self, partition: int, numbers: Sequence[int]) -> dict[int, str]:
         """Return by reader the token with which their browser reports."""
@@ -118,14 +148,3 @@ class Send:
             headers = wire.headers(authorization, expires - now, self._urgency, self._topic)
             self._made[key] = now, headers
         return headers
-
-
-def _earlier_of_story(runtime: Runtime, notification: Notification) -> list[Notification]:
-    """Return the latest alerts of the same story that began before this one, but breaking ones."""
-    if not notification.story:
-        return []
-    return [
-        one
-        for one in runtime.publishing.started(MOST_HELD)
-        if one.story == notification.story and one.id < notification.id and not one.urgent
-    ]
