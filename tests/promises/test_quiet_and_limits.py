@@ -321,6 +321,19 @@ def test_story_counts_once_a_day(reading: Installation, push: PushService) -> No
     assert kinds == [{"skipped": READERS}, *[{"accepted": READERS}] * 3]
 
 
+def test_story_counts_once_although_its_second_alert_was_written_first(
+    reading: Installation,
+) -> None:
+    choose(reading, range(READERS), daily_limit=1)
+    ferry = replace(EVERYONE, story="ferry")
+    publishing = reading.runtime.publishing
+    draft = publishing.publish(content(), ferry, by="a test", draft=True).id
+    reading.over(reading.publish(ferry))
+    publishing.send(draft, by="a test")
+    reading.over(draft)
+    assert reading.outcomes(draft) == {"accepted": READERS}
+
+
 @pytest.mark.redis
 def test_alert_that_was_not_accepted_does_not_count(
     reading: Installation, push: PushService

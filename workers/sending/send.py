@@ -108,7 +108,7 @@ class Send:
         self._earlier_of_story = [
             other
             for other in latest
-            if other.story == one.story and other.id < one.id and not other.urgent
+            if other.story == one.story and _place(other) < _place(one) and not other.urgent
         ]
 
     def receipts(self, partition: int, numbers: Sequence[int]) -> dict[int, str]:
@@ -148,3 +148,8 @@ class Send:
             headers = wire.headers(authorization, expires - now, self._urgency, self._topic)
             self._made[key] = now, headers
         return headers
+
+
+def _place(one: Notification) -> tuple[float, int]:
+    """Return its place in time; a draft has its id long before it begins."""
+    return one.started_at or one.created_at, one.id
