@@ -34,8 +34,8 @@ class Outcome(str, Enum):
     CANCELLED = "cancelled"
 
 
-# Why a recipient is skipped: quiet hours, daily limit, pause; a newer alert of the story came first,
-# or in a wave nothing held is left.
+# Why a recipient is skipped: quiet hours, daily limit, pause; a newer alert of the story came
+# first, or in a wave nothing held is left.
 QUIET, LIMIT, PAUSED, OVER = SKIPPED = ("quiet", "limit", "paused", "over")
 
 

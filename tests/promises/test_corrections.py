@@ -172,7 +172,6 @@ def test_neither_a_late_alert_of_a_story_nor_its_correction_replaces_a_newer_one
     installation.over(newer)
     have_newer = {message.path for message in push.received}
     assert 0 < len(have_newer) < 40
-    left_out = {"accepted": 40 - len(have_newer), "skipped": len(have_newer)}
 
     push.begin_anew()
     publishing.resume(older, by="a test")
