@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from service.model.clocks import QUARTER
 from service.model.notifications import Notification, State
-from service.model.retention import DAY
 from service.store import Store
-from service.store.held_alerts import AWAKE
+from service.store.held_alerts import AWAKE, wakes_in_time
 
 MOST_HELD = 100  # alerts that are looked through
 
@@ -60,17 +59,7 @@ def wave_may_send(quarter: int, notification: Notification) -> bool:
     It may not while that is paused, nor if it was cancelled or ran out of time during a pause.
     """
     stopped = notification.state in (State.CANCELLED, State.PAUSED) or notification.withheld
-    return not stopped and _wakes_in_time(quarter, notification)
-
-
-def _wakes_in_time(quarter: int, notification: Notification) -> bool:
-    """Whether a notification can be held until a quarter hour: quiet hours end within a day.
-
-    If a wave ran out of time, its alerts are still marked as held. They are too old for the wave
-    of the next night.
-    """
-    over_at = notification.finished_at
-    return over_at is None or quarter * QUARTER <= over_at + DAY
+    return not stopped and wakes_in_time(quarter, notification)
 
 
 def newer_of_story(one: Notification, latest: Sequence[Notification]) -> list[Notification]:
@@ -125,7 +114,7 @@ def held_summaries(store: Store, notifications: Sequence[Notification]) -> list[
         waves = tuple(Wave(id, ended[id], *delivered[id]) for id in sorted(delivered))
         if notification.state is State.CANCELLED or notification.withheld:
             return HeldSummary(waves=waves)
-        to_come = [one for one in sorted(pending) if _wakes_in_time(one, notification)]
+        to_come = [one for one in sorted(pending) if wakes_in_time(one, notification)]
         instead = [(one.id, one.revision) for one in newer_of_story(notification, latest)]
         is_paused = notification.state is State.PAUSED
         waiting: dict[int, int] = {}

@@ -116,12 +116,14 @@ class Store:
         self.notifications = Notifications(redis, replicas)
         self.joined = Joined(redis, self.partitions)
         self.clicks = Clicks(redis, self.partitions)
+        self.held_alerts = HeldAlerts(redis, self.partitions)
         self.audiences = Audiences(
             redis,
             self.partitions,
             self.names,
             self.topics,
             self.notifications,
+            self.held_alerts,
             self.joined,
             self.clicks,
         )
@@ -141,7 +143,6 @@ class Store:
         self.retries = WaitingRetries(redis, self.partitions)
         self.outcomes = Outcomes(redis, self.partitions)
         self.two_texts = TwoTextRows(redis, self.partitions)
-        self.held_alerts = HeldAlerts(redis, self.partitions)
         self.daily_counts = DailyCounts(redis)
         self.daily_totals = DailyTotals(redis)
         self.unknown_values = UnknownValues(redis)

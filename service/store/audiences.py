@@ -23,6 +23,7 @@ from service.store.batches import part_key
 from service.store.bitmaps import aligned, bitmap_key
 from service.store.clicks import Clicks
 from service.store.connection import WRITE_REFUSED
+from service.store.held_alerts import HeldAlerts, held_key, wakes_in_time
 from service.store.joined import Joined
 from service.store.names import Names
 from service.store.notifications import Notifications
@@ -64,6 +65,8 @@ class Past:
     known: bool = True  # else the audience selects nobody, because it could select too many
     first: dict[int, int] | None = None  # number of the first new reader by partition; None: any
     got: list[tuple[int, str]] = field(default_factory=list)  # bitmaps: notification and kind
+    # By notification that is held, the quarter hours until which readers may wait for it.
+    held: dict[int, list[int]] = field(default_factory=dict)
     clicked: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -77,6 +80,7 @@ class Audiences:
         names: Names,
         topics: Topics,
         notifications: Notifications,
+        held_alerts: HeldAlerts,
         joined: Joined,
         clicks: Clicks,
     ) -> None:
@@ -85,6 +89,7 @@ class Audiences:
         self._topics = topics
         self._partitions = partitions
         self._notifications = notifications
+        self._held_alerts = held_alerts
         self._joined = joined
         self._clicks = clicks
         self._count = redis.register_script(_COUNT)
@@ -158,6 +163,9 @@ class Audiences:
             readers &= locales
         readers = (readers & every & ~exclusions | live & followed) & ~muted & ~never
         readers &= followers & clicked & ~none
+        for count in given.get("held", ()):
+            held = any_of(1)
+            readers &= ~(held & any_of(count))
         since = given.get("since", 0)
         readers &= (1 << max(0, 8 * size - since)) - 1 if since >= 0 else 0
         return readers.to_bytes(size, "big")
@@ -191,12 +199,32 @@ class Audiences:
         if not known:
             return Past(known=False)
         got = [part for id in audience.not_reached_by for part in _got(alerts[id])]
+        held = self._held([alerts[id] for id in audience.not_reached_by])
         clicked = [
             (id, "clicked")
             for one in audience.clicked
             for id in (one, *alerts[one].corrections)  # a correction has clicks of its own
         ]
-        return Past(first=first, got=got, clicked=clicked)
+        return Past(first=first, got=got, held=held, clicked=clicked)
+
+    def _held(self, alerts: Sequence[Notification]) -> dict[int, list[int]]:
+        """Return until which quarter hours readers may wait for each of these alerts.
+
+        A held copy alone says nothing: it stays when a wave did not deliver it.
+        """
+        alerts = [one for one in alerts if one.state is not State.CANCELLED and not one.withheld]
+        if not alerts:
+            return {}
+        # In this order, so that a quarter hour whose wave begins in between is among them.
+        quarters = {*self._held_alerts.pending()}
+        for wave in self._notifications.all(self._notifications.active()):
+            if wave.audience.waking is not None and wave.state is not State.CANCELLED:
+                quarters.add(wave.audience.waking)
+        waits = {
+            one.id: [quarter for quarter in sorted(quarters) if wakes_in_time(quarter, one)]
+            for one in alerts
+        }
+        return {id: some for id, some in waits.items() if some}
 
     def selection(
         self, partition: int, audience: Audience, past: Past, destination: str, scratch: str
@@ -241,6 +269,11 @@ class Audiences:
             more = [key for some in (*every, *narrowing.values()) for key in some]
             args |= {"narrowed": True, "every": [len(some) for some in every]}
             args |= {name: len(some) for name, some in narrowing.items()}
+            for id, quarters in past.held.items():
+                more.append(held_key(partition, id))
+                more += [bitmap_key(partition, "wake", quarter) for quarter in quarters]
+            if past.held:
+                args["held"] = [len(quarters) for quarters in past.held.values()]
             if past.first is not None:
                 args["since"] = past.first.get(partition, -1)
         return [*keys, *topics, *locales, *exclude, *story, *more], [json.dumps(args)]
@@ -276,9 +309,8 @@ def is_kept(one: Notification, at: float) -> bool:
 
 
 def _got(one: Notification) -> list[tuple[int, str]]:
-    """Return the bitmaps of the readers who got a notification, or for whom it is held."""
-    parts = [(one.id, f"accepted:{revision}") for revision in range(one.revision + 1)]
-    return parts if one.state is State.CANCELLED else [*parts, (one.id, "held")]
+    """Return the bitmaps of the readers who got a notification."""
+    return [(one.id, f"accepted:{revision}") for revision in range(one.revision + 1)]
 
 
 def _narrowing(partition: int, audience: Audience, past: Past) -> dict[str, list[str]]:

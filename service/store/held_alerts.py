@@ -18,7 +18,8 @@ from redis import Redis
 
 from service.model import clock
 from service.model.clocks import QUARTER
-from service.model.retention import HELD_KEPT
+from service.model.notifications import Notification
+from service.model.retention import DAY, HELD_KEPT
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, marked
 from service.store.partitions import Partitions
@@ -91,6 +92,16 @@ def held_key(partition: int, id: int) -> str:
 def wakes_key(partition: int) -> str:
     """Return the sorted set of quarter hours until which alerts are held in a partition."""
     return f"{{{partition}}}:wakes"
+
+
+def wakes_in_time(quarter: int, notification: Notification) -> bool:
+    """Whether a notification can be held until a quarter hour: quiet hours end within a day.
+
+    If a wave ran out of time, its alerts are still marked as held. They are too old for the wave
+    of the next night.
+    """
+    over_at = notification.finished_at
+    return over_at is None or quarter * QUARTER <= over_at + DAY
 
 
 class WaveDelivery(NamedTuple):

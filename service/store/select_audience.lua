@@ -6,12 +6,13 @@
 -- readers who muted it do not. Gone and unconfirmed readers never do.
 --
 -- A narrowed audience has more conditions: a reader follows each of the topics `every`; and, also one
--- who follows the story, is in any of `followers`, in any of `clicked`, in none of `none`, and has
--- the number `since` or a later one.
+-- who follows the story, is in any of `followers`, in any of `clicked`, in none of `none`, does not
+-- wait for an alert that is `held`, and has the number `since` or a later one.
 --
 -- KEYS from `first`: scratch, destination, live, gone, unconfirmed; then the bitmaps of topics,
 --   locales, exclusions; with a story those of followers and of readers who muted it; then those of
---   `every`, `followers`, `clicked`, `none`
+--   `every`, `followers`, `clicked`, `none`; for each alert that is `held` the bitmap of its readers
+--   and those of the quarter hours in which they may wake
 -- audience: topics, locales, exclusions: how many bitmaps of each there are
 --   everyone: topics do not matter
 --   only: the number of the reader, if the audience is a single one
@@ -19,6 +20,7 @@
 --   narrowed: whether there are more conditions; only then the following are given
 --   every: for each of these topics, how many bitmaps it has, one of which is enough
 --   followers, clicked, none: how many bitmaps of each there are; missing if it does not matter
+--   held: for each of these alerts, how many quarter hours there are; may be missing
 --   since: a number; -1 for no reader at all; may be missing
 --
 -- AND NOT is done as XOR, because BITOP NOT reaches only as far as its operand. BITOP is ten times
@@ -48,6 +50,10 @@ local function select_audience(first, audience)
   local followers = next_keys(audience.followers or 0)
   local clicked = next_keys(audience.clicked or 0)
   local none = next_keys(audience.none or 0)
+  local held, wakes = {}, {}
+  for i, count in ipairs(audience.held or {}) do
+    held[i], wakes[i] = next_keys(1)[1], next_keys(count)
+  end
 
   -- The bitmap of the readers so far: all live ones, until a change writes `destination`.
   local readers = live
@@ -70,6 +76,15 @@ local function select_audience(first, audience)
   local function remove(keys)
     for _, key in ipairs(keys) do
       redis.call('BITOP', 'AND', scratch, readers, key)
+      change('XOR', readers, scratch)
+    end
+  end
+
+  local function remove_waiting(alert, quarters)
+    if not alert then return end
+    for i = 1, #quarters, 15 do
+      redis.call('BITOP', 'OR', scratch, unpack(quarters, i, math.min(i + 14, #quarters)))
+      redis.call('BITOP', 'AND', scratch, scratch, alert, readers)
       change('XOR', readers, scratch)
     end
   end
@@ -103,6 +118,7 @@ local function select_audience(first, audience)
     if audience.followers then keep_any_of(followers) end
     if audience.clicked then keep_any_of(clicked) end
     remove(none)
+    for i, quarters in pairs(wakes) do remove_waiting(held[i], quarters) end
     if audience.since then keep_since(audience.since) end
   end
   remove(never)

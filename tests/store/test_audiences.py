@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis, RedisError
 
+from service.model.clocks import QUARTER
 from service.model.notifications import Audience, Content, Notification, Progress, State, Topic
 from service.model.retention import ACCEPTED_KEPT, CLICKED_KEPT, DAY
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key
+from service.store.held_alerts import wakes_key
 from service.store.joined import days_key, today
 from tests.store.test_subscriptions import requested
 from tests.support.redis_users import as_users
@@ -62,6 +64,15 @@ def got(store: Store, id: int, readers: list[SubscriptionId], what: str = "accep
         store.redis.setbit(part_key(partition, id, what), number, 1)
 
 
+def hold(store: Store, id: int, readers: list[SubscriptionId], quarter: int) -> None:
+    """Hold an alert for readers until a quarter hour, whose wave is over if it has passed."""
+    got(store, id, readers, "held")
+    for partition, number in readers:
+        store.redis.setbit(bitmap_key(partition, "wake", quarter), number, 1)
+        if quarter * QUARTER > time.time():
+            store.redis.zadd(wakes_key(partition), {str(quarter): quarter})
+
+
 def frozen(store: Store, audience: Audience) -> set[SubscriptionId]:
     """The readers in the bitmap that is frozen when sending starts."""
     id = store.notifications.new_id()
@@ -102,6 +113,7 @@ class One:
     joined: int  # days ago
     got: frozenset[int]  # which of three alerts
     awaits: frozenset[int]
+    missed: frozenset[int]  # their wave did not bring these, which are still marked as held
     clicked: frozenset[int]
     id: SubscriptionId = SubscriptionId(0, 0)
 
@@ -112,7 +124,7 @@ ALERTS = st.frozensets(st.integers(0, 2))
 READER = st.builds(
     One,
     *(SOME, st.sampled_from(["", "en-GB", "fr", "fr-CA"]), STORY, STORY),
-    *(st.integers(0, 9), ALERTS, ALERTS, ALERTS),
+    *(st.integers(0, 9), ALERTS, ALERTS, ALERTS, ALERTS),
 )
 AUDIENCE = st.builds(
     Audience,
@@ -146,7 +158,9 @@ def belongs(one: One, audience: Audience) -> bool:
         and audience.story not in one.muted
         and (not of or (of in one.followed and of not in one.muted))
         and (not audience.new_within_days or one.joined <= audience.new_within_days)
-        and not (one.got | one.awaits) & {*audience.not_reached_by}
+        # The wave for which a reader awaits one alert brings all that are still held.
+        and not (one.got | one.awaits | (one.missed if one.awaits else set()))
+        & {*audience.not_reached_by}
         and (not audience.clicked or bool(one.clicked & {*audience.clicked}))
     )
 
@@ -163,6 +177,7 @@ def test_each_count_and_each_frozen_audience_is_exactly_its_readers(redis_url: s
         for slug in SLUGS:
             store.topics.add(Topic(slug, slug))
         ids = [alert(store) for _ in range(3)]
+        soon = int(time.time() // QUARTER) + 2
         for number, one in enumerate(sorted(readers, key=lambda one: -one.joined)):
             chosen = {"topics": one.topics, "followed": one.followed, "muted": one.muted}
             one.id = subscribed(store, number, locale=one.locale, **chosen)
@@ -173,7 +188,8 @@ def test_each_count_and_each_frozen_audience_is_exactly_its_readers(redis_url: s
             redis.zadd(days, {str(one.id.number - 1): day})
             for at, id in enumerate(ids):
                 got(store, id, [one.id] if at in one.got else [])
-                got(store, id, [one.id] if at in one.awaits else [], "held")
+                hold(store, id, [one.id] if at in one.awaits else [], soon + at % 2)
+                hold(store, id, [one.id] if at in one.missed else [], soon - 9)
                 if at in one.clicked:
                     store.clicks.mark(id, one.id)
         for drawn in audiences:
@@ -263,12 +279,41 @@ def test_who_got_a_corrected_text_got_the_alert(store: Store) -> None:
     assert frozen(store, Audience(everyone=True, not_reached_by=(one,))) == {*ids[2:]}
 
 
-def test_a_withdrawn_alert_is_awaited_by_nobody(store: Store) -> None:
+def test_an_alert_that_no_wave_sends_any_more_is_awaited_by_nobody(store: Store) -> None:
     ids = [subscribed(store, number) for number in range(2)]
-    for state, left in ((State.SENT, set()), (State.CANCELLED, {*ids})):
-        one = alert(store, state=state)
-        got(store, one, ids, "held")
+    soon = int(time.time() // QUARTER) + 2
+    for state, withheld, days_ago, left in (
+        (State.SENT, False, 0, set()),
+        (State.CANCELLED, False, 0, {*ids}),
+        (State.SENT, True, 0, {*ids}),
+        (State.SENT, False, 2, {*ids}),
+    ):
+        one = alert(store, state=state, days_ago=days_ago)
+        store.redis.hset(f"{{g}}:n:{one}", "finished_at", time.time() - days_ago * DAY)
+        if withheld:
+            store.redis.hset(f"{{g}}:n:{one}", "withheld", 1)
+        hold(store, one, ids, soon)
         assert frozen(store, Audience(everyone=True, not_reached_by=(one,))) == left
+
+
+def test_an_alert_is_awaited_until_its_wave_is_over(store: Store) -> None:
+    ids = [subscribed(store, number) for number in range(2)]
+    one, quarter = alert(store), int(time.time() // QUARTER)
+    hold(store, one, ids, quarter)
+    audience = Audience(everyone=True, not_reached_by=(one,))
+    assert frozen(store, audience) == {*ids}, "no clock has made a wave for hours"
+    content, wave = (
+        Content("While you slept", "https://paper.example/"),
+        store.notifications.new_id(),
+    )
+    waking = Audience(waking=quarter)
+    store.notifications.publish(
+        Notification(wave, content, waking, State.SENDING, time.time(), "quiet hours")
+    )
+    assert frozen(store, audience) == set()
+    history = store.notifications.history()
+    store.notifications.finish(wave, State.SENT, time.time(), Progress(0, {}), history)
+    assert frozen(store, audience) == {*ids}
 
 
 @pytest.mark.parametrize("condition", ["not_reached_by", "clicked"])
