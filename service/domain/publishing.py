@@ -270,7 +270,9 @@ class Publishing:
         """Delete a draft or a scheduled notification; `Conflict` if it was sent."""
         one = self.get(id)
         if not self._store.notifications.remove(id, alert_log.entry(one, "deleted", by)):
-            found = self.get(id)
+            found = self._store.notifications.get(id)
+            if found is None:
+                return  # deleted; if by this call, its reply was lost
             detail = f"This alert is {found.state.value}; only an unsent one can be deleted."
             raise Conflict(id, detail)
 

@@ -19,6 +19,7 @@ if seconds_kept ~= '0' then
   local before = redis.call('GET', idempotency)
   if before then return before end
 end
+if redis.call('HGET', correction, 'doc') == document then return 1 end -- a repeated call
 if (redis.call('HGET', alert, 'revision') or '0') ~= revision then return 0 end
 if draft ~= '' then
   local before, is = unpack(redis.call('HMGET', correction, 'doc', 'state'))

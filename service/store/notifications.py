@@ -1,6 +1,8 @@
 """Notifications: content, state and final reports. All in the slot `{g}`.
 
-n:<id>            hash: a notification; its field `promise` is that of promises.py
+n:<id>            hash: a notification; its field `promise` is that of promises.py, and `call` names
+                  the last call that changed it: the client repeats a call whose reply was lost,
+                  and then hears that it succeeded
 n                 the last id given out; `n:history`, the history of the data (history.py) then
 active            set: notifications that are being sent, or whose outcomes are still counted
 started           sorted set: all that were ever sent, scored with when that began (ms), and with
@@ -15,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from heapq import nlargest
@@ -104,6 +107,7 @@ _PUBLISH = (
 local all, here, mine, over
 local before = redis.call('GET', KEYS[6])
 if before then return before end
+if redis.call('HEXISTS', KEYS[1], 'doc') == 1 then return end -- a repeated call
 if KEYS[8] then
   all, here, mine, over = count_active(KEYS[2], KEYS[8], KEYS[9], ARGV[10], ARGV[11])
   if not has_room(all, here, mine, ARGV[12], ARGV[13], ARGV[14]) then return 0 end
@@ -129,19 +133,21 @@ note(KEYS[7], KEYS[1], ARGV[9])
 """
 )
 
-# KEYS: those of `enter`. ARGV: those of `enter`, document, changes so far. Returns 0 if it is not
-# planned any more, or was changed meanwhile. The first write allocates; that of a cancelling frees.
+# KEYS: those of `enter`, log. ARGV: those of `enter`, document, changes so far, entry of the log,
+# the call. Returns 0 if it is not planned any more, or was changed meanwhile. The first write
+# allocates; that of a cancelling frees.
 _CHANGE = (
     _ENTER
     + NOTE
     + """
-local state, changes = unpack(redis.call('HMGET', KEYS[1], 'state', 'changes'))
+local state, changes, call = unpack(redis.call('HMGET', KEYS[1], 'state', 'changes', 'call'))
+if call == ARGV[8] then return 1 end
 if state ~= 'draft' and state ~= 'scheduled' then return 0 end
 if (changes or '0') ~= ARGV[6] then return 0 end
 -- What stops an alert frees first, so that a full Redis does not refuse it.
 local stops = ARGV[2] == 'cancelled' or (ARGV[2] == 'draft' and state == 'scheduled')
 if stops then redis.call('ZREM', KEYS[4], ARGV[1]) end
-redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'changes', ARGV[6] + 1)
+redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'changes', ARGV[6] + 1, 'call', ARGV[8])
 redis.call('HDEL', KEYS[1], 'missed')
 redis.call('ZREM', KEYS[4], ARGV[1])
 enter()
@@ -151,13 +157,14 @@ return 1
 )
 
 # KEYS: those of `_CHANGE`. ARGV: those of `enter`, document, entry of the log, digest of the
-# document that is approved, who approves. Returns 0 if that does not wait any more, was changed
-# since, or if one of its authors approves. The first write allocates.
+# document that is approved, who approves, the call. Returns 0 if that does not wait any more, was
+# changed since, or if one of its authors approves. The first write allocates.
 _APPROVE = (
     _ENTER
     + NOTE
     + """
-local state, before = unpack(redis.call('HMGET', KEYS[1], 'state', 'doc'))
+local state, before, call = unpack(redis.call('HMGET', KEYS[1], 'state', 'doc', 'call'))
+if call == ARGV[9] then return 1 end
 if state ~= 'draft' or redis.sha1hex(before) ~= ARGV[7] then return 0 end
 local document = cjson.decode(before)
 local request = document.request
@@ -165,7 +172,7 @@ if not request or request == cjson.null or request.sent_back_by ~= '' then retur
 for _, author in ipairs(document.authors) do
   if author == ARGV[8] then return 0 end
 end
-redis.call('HSET', KEYS[1], 'doc', ARGV[5])
+redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'call', ARGV[9])
 redis.call('HINCRBY', KEYS[1], 'changes', 1)
 redis.call('ZREM', KEYS[4], ARGV[1])
 enter()
@@ -188,16 +195,17 @@ return 1
 """
 )
 
-# KEYS: notification, log. ARGV: new state, entry of the log, then the states from which that is
-# possible. The first write frees, so that an alert can be stopped while Redis is full.
+# KEYS: notification, log. ARGV: new state, entry of the log, the call, then the states from which
+# that is possible. The first write frees, so that an alert can be stopped while Redis is full.
 _MOVE = (
     NOTE
     + """
 redis.call('HDEL', KEYS[1], '')
-local state = redis.call('HGET', KEYS[1], 'state')
-for i = 3, #ARGV do
+local state, call = unpack(redis.call('HMGET', KEYS[1], 'state', 'call'))
+if call == ARGV[3] then return 1 end
+for i = 4, #ARGV do
   if state == ARGV[i] then
-    redis.call('HSET', KEYS[1], 'state', ARGV[1])
+    redis.call('HSET', KEYS[1], 'state', ARGV[1], 'call', ARGV[3])
     note(KEYS[2], KEYS[1], ARGV[2])
     return 1
   end
@@ -322,7 +330,7 @@ class Notifications:
         self, before: Notification, after: Notification, now: float, entry: LogEntry
     ) -> bool:
         """Replace a planned notification; False if it is not planned or was changed meanwhile."""
-        args = [*_enter_args(after, now), _doc(after), before.changes, packed(entry)]
+        args = [*_enter_args(after, now), _doc(after), before.changes, packed(entry), _new_call()]
         # What stops an alert must not wait for replicas until it has begun.
         stops = after.state is State.CANCELLED or (
             after.state is State.DRAFT and before.state is State.SCHEDULED
@@ -339,6 +347,7 @@ class Notifications:
     ) -> bool:
         """Send or schedule what waits for a second person; False if it is not `before` any more."""
         args = [*_enter_args(after, now), _doc(after), packed(entry), before.digest, by]
+        args.append(_new_call())
         self._replicas.check("{g}")
         approved = bool(self._approve(keys=[*self._enter_keys(after.id), LOG], args=args))
         if approved:
@@ -493,7 +502,7 @@ class Notifications:
         entry: LogEntry | None = None,
     ) -> bool:
         """Change the state, if it is one of those given; False otherwise."""
-        args = [to.value, packed(entry), *(state.value for state in possible_from)]
+        args = [to.value, packed(entry), _new_call(), *(state.value for state in possible_from)]
         return bool(self._move(keys=[alert_key(id), LOG], args=args))
 
     def active(self) -> list[int]:
@@ -533,6 +542,11 @@ def final_progress(report: bytes) -> Progress:
     delivered = {alert: (alone, together) for alert, alone, together in rows}
     tried = {text: (n, silent) for text, (n, silent) in given.get("tried", {}).items()}
     return Progress(given["recipients"], counts, delivered, tried)
+
+
+def _new_call() -> str:
+    """Return a name for a call, by which its script knows it again if it is repeated."""
+    return secrets.token_hex(8)
 
 
 def _enter_args(notification: Notification, now: float) -> list[Any]:

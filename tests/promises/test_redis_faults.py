@@ -16,11 +16,19 @@ from unittest.mock import Mock
 
 import pytest
 from flask import Flask
+from redis.commands.core import Script
 from redis.exceptions import ResponseError
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from service.model.notifications import Audience, Topic
+from service.model.notifications import (
+    Audience,
+    Content,
+    Notification,
+    Request,
+    State,
+    Topic,
+)
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store import connect
@@ -405,6 +413,65 @@ def test_late_answer_of_redis_is_not_taken_for_another_ones(
         client.get("first")
     assert client.get("second") == b"another's"
     client.close()
+
+
+def test_call_whose_reply_is_lost_is_done_once_and_succeeds(
+    server: RedisServer, proxy: Proxy
+) -> None:
+    runtime: Runtime = make_app(proxy.url).extensions["stoppress"]
+    publishing, rows = runtime.publishing, runtime.store.notifications
+    news, everyone = Content("Ten dead", "https://paper.example/"), Audience(everyone=True)
+
+    def losing(script: Script) -> None:
+        runtime.store.redis.script_load(script.script)
+        proxy.lose_reply(script.sha.encode())
+
+    losing(rows._publish)
+    id = publishing.publish(news, everyone, by="Ada", draft=True).id
+    losing(rows._change)
+    assert publishing.send(id, by="Ada").state is State.SENDING
+    losing(rows._move)
+    publishing.pause(id, by="Ada")
+    losing(rows._move)
+    publishing.resume(id, by="Ada")
+    losing(rows._correct)
+    given = {"title": "Nobody dead", "body": None, "url": None, "replace": True, "by": "Ada"}
+    correction = publishing.correct(id, **given).id
+    assert publishing.get(id).corrections == (correction,)
+    losing(rows._move)
+    publishing.cancel(id, by="Ada")
+    log = [entry.action for entry in runtime.alert_log.of(id)]
+    assert log == ["written", "sent", "paused", "resumed", "corrected", "cancelled"]
+
+    one = Notification(
+        *(rows.new_id(), news, everyone, State.DRAFT, time.time(), "Ada"),
+        request=Request("Ada", time.time()),
+    )
+    rows.publish(one)
+    waiting = publishing.get(one.id)
+    losing(rows._approve)
+    assert publishing.approved(waiting, by="Ben")
+    assert not publishing.approved(waiting, by="Cyd"), "a second call is another one"
+    planned = publishing.publish(news, everyone, by="Ada", draft=True).id
+    losing(rows._remove)
+    publishing.remove(planned, by="Ada")
+    assert rows.get(planned) is None
+
+
+def test_publishing_whose_reply_is_lost_does_not_begin_a_finished_alert_again(
+    server: RedisServer,
+) -> None:
+    runtime: Runtime = make_app(server.url).extensions["stoppress"]
+    rows, news = runtime.store.notifications, Content("Late news", "https://paper.example/")
+    everyone = Audience(everyone=True)
+    one = Notification(rows.new_id(), news, everyone, State.SENDING, time.time(), "Ada")
+    rows.publish(one)
+    runtime.planning.plan(one)
+    runtime.planning.advance(one.id)
+    assert runtime.publishing.get(one.id).state is State.SENT
+    rows.publish(one)
+    assert runtime.publishing.get(one.id).state is State.SENT
+    assert rows.active() == []
 
 
 def test_process_stops_at_once_while_redis_is_away(

@@ -241,6 +241,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._flowing = threading.Event()
         self._lost: list[threading.Event] = []
+        self._losing = b""
         self._cut = True
         self.port = 0
 
@@ -285,6 +286,16 @@ class Proxy:
             self._flowing = threading.Event()
             self._flowing.set()
 
+    def lose_reply(self, word: bytes) -> None:
+        """End the connection that sends this word next, once Redis has done what it asks."""
+        self._losing = word
+
+    def _ask(self, data: bytes, lost: threading.Event) -> bool:
+        if self._losing and self._losing in data:
+            self._losing = b""
+            lost.set()
+        return True
+
     def _listen(self) -> None:
         self._cut = False
         self._flowing.set()
@@ -317,17 +328,24 @@ class Proxy:
             server.connect(str(self._server.socket))
             self._open |= {client, server}
             if not self._cut:
-                back = threading.Thread(target=_pump, args=(server, client, flowing), name="proxy")
+                lost = threading.Event()
+                reply = (server, client, flowing, lambda _: not lost.is_set())
+                back = threading.Thread(target=_pump, args=reply, name="proxy")
                 back.start()
-                _pump(client, server, flowing)
+                _pump(client, server, flowing, lambda data: self._ask(data, lost))
                 back.join()
             self._open -= {client, server}
 
 
-def _pump(source: socket.socket, to: socket.socket, flowing: threading.Event) -> None:
-    """Pass data on until one side closes the connection."""
+def _pump(
+    source: socket.socket,
+    to: socket.socket,
+    flowing: threading.Event,
+    passes: Callable[[bytes], bool],
+) -> None:
+    """Pass data on until one side closes the connection, or some data do not pass."""
     with suppress(OSError):
-        while data := source.recv(65536):
+        while (data := source.recv(65536)) and passes(data):
             flowing.wait()
             to.sendall(data)
     for one in (source, to):
