@@ -267,7 +267,9 @@ class NewNotification(_Alert):
     `2026-03-29T02:30[Europe/Berlin]` (RFC 9557). `late` decides what happens to an alert that
     could not be sent within 15 minutes of `send_at`: it becomes a draft, or is sent all the same.
     With `local_time` each reader gets the alert when their own clock shows `send_at`, which then
-    has neither offset nor zone. A `draft` waits until an editor or a tool sends it.
+    has neither offset nor zone; a reader whose clock showed it more than 15 minutes before the
+    alert began gets it only with `late`: `send`. A `draft` waits until an editor or a tool sends
+    it.
 
     With a `second_text` two texts are tried on a part of the audience before all others get the
     better one; not for breaking news, nor together with `spread_minutes` or `local_time`.

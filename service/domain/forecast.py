@@ -76,7 +76,8 @@ class Forecaster:
             if record is None:
                 continue
             zone = zones.name(record.zone)
-            ruling = rules.of(record, moment(zone, alert.wall) if alert.wall else began)
+            at = max(began, moment(zone, alert.wall)) if alert.wall else began
+            ruling = rules.of(record, at)
             found["late" if ruling.outcome is Outcome.EXPIRED else ruling.why] += 1
             # Further alerts of a story do not count against the limit. Whether today's first one
             # was sent already is not looked up, so none is forecast as over the limit.

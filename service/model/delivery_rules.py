@@ -79,13 +79,16 @@ class DeliveryRules:
         expires = notification.deadline
         if notification.audience.subscription is not None:
             return Ruling(expires)  # a test; its reader waits for it
-        if notification.wall:
+        if notification.send_at is not None and notification.wall:
             begins = moment(zone, notification.wall)
+            started = notification.started_at or notification.created_at
+            is_late = begins < started - MOST_LATE
+            if notification.send_at.however_late:
+                begins, is_late = max(begins, started), False
             expires = begins + notification.content.ttl
             if begins > now:
                 return Ruling(expires, waits_until=begins)
-            started = notification.started_at or notification.created_at
-            if begins < started - MOST_LATE or expires - now < self._least:
+            if is_late or expires - now < self._least:
                 return Ruling(expires, Outcome.EXPIRED)
         if preferences.paused_until > now:
             return Ruling(expires, Outcome.SKIPPED, PAUSED)

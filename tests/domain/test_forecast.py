@@ -13,7 +13,7 @@ from service.domain import forecast
 from service.domain.forecast import Forecast
 from service.model.clocks import QUARTER, day
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
-from service.model.preferences import NO_QUIET
+from service.model.preferences import NO_QUIET, Quiet
 from service.store import Store, connect
 from tests.store.test_subscriptions import requested
 from tests.support.installation import Installation, content
@@ -76,6 +76,11 @@ def test_alert_at_a_local_time_is_forecast_by_each_readers_clock(
     send_at = SendAt(time.time(), wall=shown.replace(tzinfo=None).isoformat(timespec="minutes"))
     expected = forecast_of(installation, send_at=send_at)
     assert (expected.held, expected.late) == (30, 30)
+    night_in_tokyo = Quiet(*((quarter + 9 * 4) % 96 for quarter in around_now()))
+    for quiet, held in ((NO_QUIET, 30), (night_in_tokyo, 60)):
+        choose(installation, range(30, 60), zone="Asia/Tokyo", quiet=quiet)
+        late = forecast_of(installation, send_at=replace(send_at, however_late=True))
+        assert (late.held, late.late) == (held, 0)
 
 
 @pytest.mark.usefixtures("one_partition")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from service.model.delivery_rules import DeliveryRules
 from service.model.notifications import Audience, Content, Notification, Outcome, SendAt, State
-from service.model.preferences import NewsroomDefaults, Preferences, Quiet
+from service.model.preferences import NO_QUIET, NewsroomDefaults, Preferences, Quiet
 from service.model.subscriptions import Record
 
 NIGHT = Quiet.parse("22:00-07:00")
@@ -57,3 +58,18 @@ def test_alert_with_a_ttl_of_a_minute_is_sent_at_its_local_time() -> None:
     assert asked.of(reader(), noon - 1).waits_until == noon
     assert asked.of(reader(), noon + 20).outcome is None
     assert asked.of(reader(), noon + 31).outcome is Outcome.EXPIRED
+
+
+def test_alert_at_a_local_time_reaches_readers_whose_time_has_passed_only_if_it_may_be_late() -> (
+    None
+):
+    noon, evening = MORNING + 5 * 3600, MORNING + 13 * 3600
+    send_at = SendAt(MORNING, wall="2026-06-02T12:00:00")
+    assert rules(evening, send_at=send_at).of(reader(), evening).outcome is Outcome.EXPIRED
+    late = rules(evening, send_at=replace(send_at, however_late=True))
+    ruling = late.of(reader(), evening)
+    assert (ruling.outcome, ruling.expires) == (None, EVENING)  # when quiet hours begin
+    awake = reader(quiet=NO_QUIET)
+    assert late.of(awake, evening).expires == evening + 4 * 3600
+    early = rules(MORNING, send_at=replace(send_at, however_late=True)).of(awake, MORNING)
+    assert (early.waits_until, early.expires) == (noon, noon + 4 * 3600)
