@@ -216,8 +216,9 @@ class Planning:
             missed = progress.of(Outcome.EXPIRED) and not progress.of(Outcome.ACCEPTED)
             state = State.EXPIRED if missed else State.SENT
         id = notification.id
-        if self._store.notifications.finish(id, state, clock.time(), progress, history):
-            self._store.outcomes.forget(id)
+        # First, because nobody comes back to a notification that is finished.
+        self._store.outcomes.forget(id)
+        self._store.notifications.finish(id, state, clock.time(), progress, history)
 
 
 @contextmanager

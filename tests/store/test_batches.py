@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from service.domain.publishing import Conflict, Publishing
 from service.domain.stops import Stops
 from service.local import pretend_readers
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
+from service.model.retention import CLOSED_SEND_KEPT
 from service.store import Store, connect
 from service.store.batches import Claim, Retry, part_key
 from service.store.outcomes import Result
@@ -184,18 +186,27 @@ def test_recipients_of_a_correction_that_was_not_planned_in_time_expire(
     assert counts(store, correction) == {"expired": 300}
 
 
-def test_finished_send_leaves_its_counts_and_no_bitmap(
-    store: Store, publishing: Publishing, planning: Planning
+def test_finished_send_leaves_its_counts_for_some_days_and_no_bitmap(
+    store: Store, publishing: Publishing, planning: Planning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = planned(publishing, planning)
     apple = Result(Outcome.ACCEPTED, "apple", 1)
     while (claim := store.batches.claim(id, 0, "worker", LEASE_MS)) is not None:
         store.outcomes.record(id, claim.batch, "worker", LEASE_MS, {apple: claim.pending})
         store.batches.release(id, claim.batch, "worker", wait_ms=None)
-    planning.advance(id)
+    finish = store.notifications.finish
+
+    def lose_reply(*args: Any) -> bool:
+        finish(*args)
+        raise ConnectionError
+
+    with monkeypatch.context() as cut_off, pytest.raises(ConnectionError):
+        cut_off.setattr(store.notifications, "finish", lose_reply)
+        planning.advance(id)
     planning.advance(id)
     assert publishing.get(id).state is State.SENT
     assert counts(store, id) == {"accepted": 1000}
+    assert 0 < store.redis.ttl(part_key(0, id)) <= CLOSED_SEND_KEPT
     assert store.notifications.active() == []
     assert list(store.redis.scan_iter(f"*:n:{id}:*")) == []
 
