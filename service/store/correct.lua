@@ -28,6 +28,7 @@ end
 
 if seconds_kept ~= '0' then redis.call('SET', idempotency, response, 'EX', seconds_kept) end
 redis.call('HSET', correction, 'doc', document, 'state', state, 'started_at', now)
+redis.call('HDEL', alert, 'sample') -- two texts are not tried any more
 redis.call('ZADD', started, now * 1000 + id % 1000 / 1000, id)
 redis.call('HSET', alert, 'revision', revision + 1, 'corrected', text, 'corrections', corrections)
 if report == '' then

@@ -190,7 +190,10 @@ def test_a_correction_ends_the_test_and_all_end_with_its_text(
     id = publish(installation)
     sample = expected(installation, id)
     wait_for_sample(installation, id, len(sample))
+    click(installation, id, "A", 2)
     correction = installation.correct(id, "Right at last").id
+    click(installation, id, "A", 5)
+    assert installation.runtime.store.two_texts.clicked(id) == [2, 0]
     assert installation.over(id).state is State.SENT
     installation.over(correction)
     assert installation.outcomes(id) == {"accepted": READERS}
