@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 
 import pytest
 
 from service.domain.publishing import Conflict
 from service.domain.requests import Idempotency
+from service.model.clocks import QUARTER
 from service.model.notifications import Audience, State
 from service.model.subscriptions import SubscriptionRequest
+from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation, wait_until
+from tests.support.night import hold
 from tests.support.push_service import Answer, PushService
-from tests.support.seeded import begin_send
+from tests.support.seeded import FRONT, begin_send
+from workers.sending.lease import Lease
+from workers.sending.send import Rows
 
 
 def topics(push: PushService) -> set[str]:
@@ -198,3 +204,33 @@ def test_neither_a_late_alert_of_a_story_nor_its_correction_replaces_a_newer_one
     push.begin_anew()
     installation.over(installation.correct(newer, "One dead").id)
     assert {message.path for message in push.received} == have_newer - have_latest
+
+
+@pytest.mark.parametrize("by_wave", [False, True])
+def test_newer_alert_that_comes_after_an_older_one_was_admitted_is_not_replaced(
+    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch, by_wave: bool
+) -> None:
+    installation.seed(10)
+    runtime, story = installation.runtime, Audience(everyone=True, story="quake")
+    sent = installation.publish(story, title="Quake")
+    if by_wave:
+        morning = int(time.time()) // QUARTER + 20
+        hold(runtime, sent, {morning: 10})
+        runtime.publishing.wake_readers(morning * QUARTER, FRONT)
+        sent = runtime.publishing.waves(1)[0].id
+    newer: list[int] = []
+    with fan_out_of(installation) as fan_out:
+        admit = fan_out._admission.admit
+
+        def newer_comes_meanwhile(lease: Lease, rows: Rows) -> None:
+            admit(lease, rows)
+            if not newer:
+                newer.append(installation.publish(story, title="Ten dead"))
+                hold(runtime, newer[0], {})  # for nobody: all have it
+                time.sleep(1.1)  # a worker looks once a second
+
+        monkeypatch.setattr(fan_out._admission, "admit", newer_comes_meanwhile)
+        send_all(installation, fan_out, sent)
+    assert installation.outcomes(newer[0]) == {"accepted": 10}
+    assert runtime.publishing.progress(sent).skipped("over") == 10
+    assert push.received == []

@@ -79,9 +79,14 @@ class Messages:
     def _without_outdated(self, lease: Lease, rows: Rows) -> Rows:
         """Leave out readers who got a newer alert of the same story, which must stay on screen.
 
+        In a wave, leave out such alerts.
         It is asked this late because a message may wait for a long time after it was admitted.
         """
-        outdated = lease.send.outdated(lease.batch.partition, rows)
+        send, partition = lease.send, lease.batch.partition
+        if send.digest is not None:
+            held = {number: lease.held[number] for number, _ in rows}
+            lease.held |= send.digest.still_held(partition, held)
+        outdated = send.outdated(partition, rows)
         if not outdated:
             return rows
         for number, record in rows:

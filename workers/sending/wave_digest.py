@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from service.domain.waves import MOST_HELD, newer_of_story, wave_may_send
 from service.model.languages import supported_language
@@ -35,14 +35,22 @@ class WaveDigest:
         An alert is left out for a reader who already got a newer one of its story by itself.
         """
         self._read()
-        store = self._runtime.store
-        held = store.held_alerts.of(partition, numbers, self._alerts)
-        newer = [self._newer[id] for id in {id for ids in held.values() for id in ids}]
-        some = {id: one for these in newer for id, one in these.items()}
-        for number, alerts in store.recipients.received(partition, [*held], some.values()).items():
-            received = {one.id for one in alerts}
-            held[number] = [id for id in held[number] if not received & self._newer[id].keys()]
-        return {number: ids for number, ids in held.items() if ids}
+        held = self._runtime.store.held_alerts.of(partition, numbers, self._alerts)
+        return {number: ids for number, ids in self.still_held(partition, held).items() if ids}
+
+    def still_held(self, partition: int, held: Mapping[int, list[int]]) -> dict[int, list[int]]:
+        """Return the alerts held for each of these readers, without those that are outdated now."""
+        self._read()
+        newer = {id: self._newer.get(id, {}) for ids in held.values() for id in ids}
+        some = {id: one for these in newer.values() for id, one in these.items()}
+        if not some:
+            return {**held}
+        received = self._runtime.store.recipients.received(partition, [*held], some.values())
+        got = {number: {one.id for one in alerts} for number, alerts in received.items()}
+        return {
+            number: [id for id in ids if got.get(number, set()).isdisjoint(newer[id])]
+            for number, ids in held.items()
+        }
 
     def message(
         self, id: SubscriptionId, held: Sequence[int], record: Record, *, small: bool = False
