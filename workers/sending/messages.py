@@ -79,8 +79,8 @@ class Messages:
     def _without_outdated(self, lease: Lease, rows: Rows) -> Rows:
         """Leave out readers who got a newer alert of the same story, which must stay on screen.
 
-        In a wave, leave out such alerts.
-        It is asked this late because a message may wait for a long time after it was admitted.
+        This is asked so late because a message may wait for long after it was admitted. In a wave,
+        the held alerts are left out that a newer one has replaced.
         """
         send, partition = lease.send, lease.batch.partition
         if send.digest is not None:

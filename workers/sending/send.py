@@ -103,7 +103,9 @@ class Send:
             return
         self._story_read_at = time.monotonic()
         latest = self._runtime.publishing.started(MOST_HELD)
-        self._newer_of_story = newer_of_story(one, latest)
+        alert = next((other for other in latest if other.id == one.corrects), one)
+        # At a local time it begins for each reader anew, perhaps after alerts that began later.
+        self._newer_of_story = [] if alert.wall else newer_of_story(one, latest)
         # Those that began before it, but breaking ones, which count against no daily limit.
         self._earlier_of_story = [
             other
