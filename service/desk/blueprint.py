@@ -6,6 +6,7 @@ Each module of pages adds its routes to `bp`; `service/desk/__init__.py` names t
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from flask import (
     Blueprint,
@@ -25,7 +26,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from service.api.hosts import WrongHost, check_page
 from service.current import runtime
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, may, needed, rule_of
-from service.desk.session import current_editor, is_plain_loopback
+from service.desk.session import WHY_SIGN_IN, current_editor, is_plain_loopback, show_once
 from service.desk.words import FIELDS, FILTERS, PREVIEWS, either
 from service.domain.editors import UnknownEditor
 from service.domain.publishing import UnknownNotification
@@ -39,6 +40,8 @@ _MAY_NOT = {
     Role.SENDS: "You may write drafts. To send, correct or stop an alert, ask {who}.",
     Role.MANAGES: "To change settings, topics, or who may use the desk and the API, ask {who}.",
 }
+
+_NOTHING_DONE = "Your session had ended, so nothing was done. Sign in, then do it again."
 
 bp = Blueprint(
     "desk",
@@ -71,9 +74,38 @@ def _only_those_who_may() -> ResponseReturnValue | None:
             # an alert is written: the form asks for the password over the page.
             headers = {} if request.endpoint == "desk.reach" else {"HX-Refresh": "true"}
             return "", 401, headers
-        return redirect(url_for("desk.sign_in", next=request.full_path.rstrip("?")))
+        return _to_sign_in()
     role = needed(rule)
     return None if may(role) else _may_not(role)
+
+
+def _to_sign_in() -> ResponseReturnValue:
+    """Lead to the sign-in, and from there to the page asked for, or to that with the form."""
+    if request.method == "GET":
+        return redirect(url_for("desk.sign_in", next=request.full_path.rstrip("?")))
+    # A script that sends something by itself asks the editor by itself (`session.js`).
+    if request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate" and not _signs_out():
+        show_once(WHY_SIGN_IN, _NOTHING_DONE)
+    return redirect(url_for("desk.sign_in", next=_page_before()))
+
+
+def _signs_out() -> bool:
+    return request.endpoint == "desk.sign_out"
+
+
+def _page_before() -> str:
+    """Return the page of ours with the form that was sent; empty if that cannot be opened again."""
+    before = urlsplit(request.referrer or "")
+    if before.netloc != request.host or _signs_out():
+        return ""
+    urls = current_app.create_url_adapter(request)
+    try:
+        endpoint = urls.match(before.path, "GET")[0] if urls else "desk.missing"
+    except HTTPException:
+        return ""
+    if endpoint == "desk.missing":
+        return ""
+    return before.path + (f"?{before.query}" if before.query else "")
 
 
 def _may_not(role: Role) -> ResponseReturnValue:
@@ -137,10 +169,9 @@ def _form_expired() -> ResponseReturnValue:
         return redirect(local(request.args.get("next", "")), 303)
     if request.endpoint == "desk.welcome" and current_editor() is not None:
         return redirect(request.path, 303)  # which says whether the link still works
-    text = (
-        "Nothing was sent or changed. Go back, copy the text that you wrote, reload the page and"
-        " sign in again."
-    )
+    if current_editor() is None and rule_of(request.endpoint or "") is not EVERYBODY:
+        return _to_sign_in()  # signed out in another tab
+    text = "Nothing was sent or changed. Go back, reload the page and do it again."
     if not request.is_secure and not is_plain_loopback(current_app):
         text += " If the address begins with http://, sign in at the one with https://: over an"
         text += " unprotected connection your browser keeps no session."

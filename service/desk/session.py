@@ -49,6 +49,10 @@ def init_app(app: Flask, runtime: Runtime) -> None:
     app.jinja_env.globals["provider_name"] = runtime.provider.name if runtime.provider else ""
 
 
+# What `shown_once` calls the sentence why an editor has to sign in, or sign in otherwise.
+WHY_SIGN_IN = "sign-in"
+
+
 class _Signer(TimestampSigner):
     """Dates a cookie by the time that all hosts share: one from the future would be refused."""
 

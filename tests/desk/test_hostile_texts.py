@@ -1,4 +1,4 @@
-"""A text that a person wrote is text on every page: it makes no element and no attribute."""
+"""All pages: a text that a person wrote makes no element, and none that is typed is lost."""
 
 from __future__ import annotations
 
@@ -34,10 +34,17 @@ class Elements(HTMLParser):
         super().__init__()
         self.links: set[str] = set()
         self.hostile: list[str] = []
+        self.sent = 0  # fields that are typed or chosen, in forms that are sent
+        self._sends = False
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "form":
+            self._sends = given.get("method") == "post"
+        field = tag in ("input", "textarea", "select") and given.get("type") != "hidden"
+        self.sent += field and self._sends
         for name, value in attributes:
             if "hostile" in name or (name, value) == ("class", "hostile") or name == "onx":
                 self.hostile.append(f"{tag} {name}")
@@ -45,6 +52,9 @@ class Elements(HTMLParser):
                 self.hostile.append(f"{tag} {value}")
             if name in ("href", "hx-get") and (value or "").startswith("/desk"):
                 self.links.add(value.partition("#")[0])
+
+    def handle_endtag(self, tag):
+        self._sends = self._sends and tag != "form"
 
 
 def everything_hostile(app: Flask, runtime: Runtime, editor: FlaskClient) -> set[str]:
@@ -85,12 +95,12 @@ def everything_hostile(app: Flask, runtime: Runtime, editor: FlaskClient) -> set
     }
 
 
-def test_no_page_of_the_desk_takes_a_text_for_markup(
+def test_no_page_of_the_desk_takes_a_text_for_markup_or_loses_a_form(
     app: Flask, runtime: Runtime, editor: FlaskClient, readers: int
 ) -> None:
     ahead = everything_hostile(app, runtime, editor) | {"/desk/"}
     seen: set[str] = set()
-    shown = 0
+    shown = typed = 0
     while ahead:
         address = ahead.pop()
         seen.add(address)
@@ -103,8 +113,14 @@ def test_no_page_of_the_desk_takes_a_text_for_markup(
         assert elements.hostile == [], address
         assert "49</title>" not in page.text
         shown += "&lt;img" in page.text
+        # `session.js` then asks to sign in again over the page, and nothing that was typed is lost.
+        elements.sent *= not address.startswith("/desk/sign-in")
+        typed += bool(elements.sent)
+        asks = 'id="sign-in-again"' in page.text and "/session.js" in page.text
+        assert asks or not elements.sent, address
         ahead |= elements.links | {page.location or "/desk/"}
         ahead -= seen
         ahead = {one for one in ahead if one.startswith("/desk") and "/static/" not in one}
     assert len(seen) > 25
     assert shown > 15, sorted(seen)
+    assert typed > 8, sorted(seen)

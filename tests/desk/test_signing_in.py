@@ -282,3 +282,34 @@ def test_every_form_is_refused_without_its_token(
     assert runtime.publishing.get(id).state is State.SENDING
     assert len(runtime.publishing.latest(10)) == 1
     assert editor.get("/desk/").status_code == 200, "still signed in"
+
+
+@pytest.mark.parametrize(
+    ("path", "opened", "then"),
+    [
+        ("/desk/settings", "/desk/settings?x=1", "/desk/settings?x=1"),
+        ("/desk/stories/storm/close", "/desk/stories", "/desk/stories"),
+        ("/desk/stories/storm/close", "/desk/stories/storm/close", "/desk/"),  # opens by no link
+        ("/desk/sign-out", "/desk/stories", "/desk/"),
+    ],
+)
+@pytest.mark.parametrize("ended", ["by the service", "in another tab"])
+def test_a_form_sent_after_the_session_ended_says_so_and_leads_back_to_its_page(
+    runtime: Runtime, editor: FlaskClient, path: str, opened: str, then: str, ended: str
+) -> None:
+    token = token_in(editor.get("/desk/stories").text)
+    if ended == "in another tab":
+        post(editor, "/desk/sign-out", page="/desk/stories")
+    else:
+        for key in runtime.store.redis.keys("{g}:session:*"):
+            runtime.store.redis.delete(key)
+    before = {"Referer": f"http://localhost{opened}"}
+    sent = editor.post(path, data={"csrf_token": token}, headers=before)
+    assert sent.status_code == 302
+    page = editor.get(sent.location)
+    said = "so nothing was done"
+    assert (said in page.text) == (path != "/desk/sign-out")
+    assert said not in editor.get(sent.location).text, "once"
+    fields = {"csrf_token": token_in(page.text), "email": EMAIL, "password": PASSWORD}
+    assert editor.post(sent.location, data=fields).location == then
+    assert editor.get(then).status_code == 200

@@ -12,9 +12,9 @@ from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, local
 from service.desk.people.editors import NOT_ADDED, note, signed_in_lately
-from service.desk.people.sign_in import REFUSED
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, for_oneself
 from service.desk.session import (
+    WHY_SIGN_IN,
     browser_name,
     challenge,
     show_once,
@@ -47,7 +47,7 @@ def sign_in_by_passkey() -> ResponseReturnValue:
         email = runtime().passkeys.accept(began, request.form.get("credential", ""))
     except PasskeyError as error:
         current_app.logger.warning("sign-in with a passkey: refused")
-        show_once(REFUSED, str(error))
+        show_once(WHY_SIGN_IN, str(error))
         return redirect(url_for("desk.sign_in", next=to), 303)
     session = editors.sign_in_by_passkey(email, network, browser_name())
     if session is None:  # removed in this moment

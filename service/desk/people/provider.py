@@ -12,9 +12,9 @@ from flask.typing import ResponseReturnValue
 from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, local
-from service.desk.people.sign_in import REFUSED
 from service.desk.permissions import EVERYBODY, allowed
 from service.desk.session import (
+    WHY_SIGN_IN,
     browser_name,
     current_editor,
     provider_sign_in,
@@ -73,5 +73,5 @@ def _provider() -> Provider:
 def _refused(error: ProviderError, to: str) -> ResponseReturnValue:
     """Show the sentence on the page of the sign-in, where other ways are open."""
     current_app.logger.warning("sign-in through the provider: %s", error.cause)
-    show_once(REFUSED, str(error))
+    show_once(WHY_SIGN_IN, str(error))
     return redirect(url_for("desk.sign_in", next=to), 303)

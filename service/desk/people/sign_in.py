@@ -10,6 +10,7 @@ from service.current import runtime
 from service.desk.blueprint import bp, local, notice
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed
 from service.desk.session import (
+    WHY_SIGN_IN,
     browser_name,
     end_session,
     shown_once,
@@ -20,15 +21,13 @@ from service.domain.editors import SHORTEST_PASSWORD, EditorError, Halfway, TooM
 from service.model.retention import MINUTE
 from service.model.spans import span
 
-REFUSED = "sign-in"  # what `shown_once` calls the sentence why another way to sign in failed
-
 
 @bp.route("/sign-in", methods=["GET", "POST"])
 @allowed(EVERYBODY)
 def sign_in() -> ResponseReturnValue:
     """Sign an editor in by e-mail address and password."""
     if request.method == "GET":
-        return _sign_in_page("", shown_once(REFUSED)), 200
+        return _sign_in_page("", shown_once(WHY_SIGN_IN)), 200
     email, password = request.form.get("email", ""), request.form.get("password", "")
     caller = (rate_limits.network(), browser_name())
     session = runtime().editors.sign_in(email, password, *caller)

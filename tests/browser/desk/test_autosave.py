@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from service.domain.unfinished import sent_by
 from service.model.notifications import Audience, Content, State
 from tests.support.browser.axe import faults
-from tests.support.browser.desk import EMAIL, PASSWORD, READERS, TITLE, sign_in
+from tests.support.browser.desk import EMAIL, PASSWORD, READERS, TITLE, end_sessions, sign_in
 from tests.support.desk_pages import token_in
 from tests.support.installation import Installation, wait_until
 
@@ -45,13 +45,6 @@ def saved(page: Page) -> None:
 
 def title(page: Page) -> str:
     return page.get_by_label("Title", exact=True).input_value()
-
-
-def end_sessions(installation: Installation) -> None:
-    """End all sessions, as a new password does."""
-    redis = installation.runtime.store.redis
-    for key in redis.keys("{g}:session:*"):
-        redis.delete(key)
 
 
 def sign_in_over_the_page(page: Page, password: str = PASSWORD) -> None:

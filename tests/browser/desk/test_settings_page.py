@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.support.browser.desk import PASSWORD, end_sessions
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser
@@ -37,3 +38,17 @@ def test_the_question_follows_what_is_typed_and_is_saved_by_keyboard(
         'optin.js").catch(() => {});\n  addEventListener("load", load);\n  setTimeout(load,'
         ' document.readyState === "complete" ? 0 : 10000);\n}</script>\n'
     )
+
+
+def test_a_form_whose_session_has_ended_asks_to_sign_in_over_the_page_and_is_saved(
+    installation: Installation, desk: Page
+) -> None:
+    desk.goto(f"{installation.address}/desk/settings")
+    desk.get_by_label("Question", exact=True).fill("Shall we wake you?")
+    end_sessions(installation)
+    desk.get_by_role("button", name="Save", exact=True).click()
+    expect(desk.get_by_role("dialog", name="Your session has ended")).to_be_visible()
+    desk.keyboard.type(PASSWORD)
+    desk.keyboard.press("Enter")
+    expect(desk.get_by_role("status")).to_have_text("Saved.")
+    assert installation.runtime.settings.document().texts == {"ask_question": "Shall we wake you?"}

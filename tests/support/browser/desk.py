@@ -79,6 +79,13 @@ def sign_in(page: Page, installation: Installation) -> None:
     page.goto(f"{installation.address}/desk/")
 
 
+def end_sessions(installation: Installation) -> None:
+    """End all sessions, as a new password does."""
+    redis = installation.runtime.store.redis
+    for key in redis.keys("{g}:session:*"):
+        redis.delete(key)
+
+
 def review_for_everyone(page: Page) -> None:
     """Write an alert to everyone, and review it."""
     page.get_by_role("link", name="New alert").click()

@@ -1,16 +1,12 @@
 /* A session that has ended costs an editor nothing: they sign in again over the page, and go on. */
 
 const LOOK_AGAIN = 3000; // ms
+const again = document.querySelector("#sign-in-again"); // whose page it is, and the dialog
 
 /** Who is signed in now, and a token for their forms. */
 async function sessionNow() {
-  const response = await fetch(`${deskPath()}/session`);
+  const response = await fetch(`${again.dataset.desk}session`);
   return response.json();
-}
-
-/** Where the desk is: under `/rehearsal` too. */
-function deskPath() {
-  return location.pathname.replace(/\/desk\/.*/, "/desk");
 }
 
 /**
@@ -18,12 +14,11 @@ function deskPath() {
  * signed in here, or was signed in already, and not in another window.
  */
 async function signedIn() {
-  const form = document.querySelector("form[data-by]");
   let { now, here } = { now: await sessionNow(), here: true };
   if (!now.editor) ({ now, here } = await askForPassword());
-  if (now.editor !== form.dataset.by) {
+  if (now.editor !== again.dataset.by) {
     // Another editor has signed in, who must see nothing of this page.
-    location.replace(`${deskPath()}/`);
+    location.replace(again.dataset.desk);
     return new Promise(() => {});
   }
   for (const field of document.querySelectorAll("[name=csrf_token]")) field.value = now.csrf_token;
@@ -33,8 +28,14 @@ async function signedIn() {
 let asking; // one dialog for all that wait
 
 function askForPassword() {
-  asking ??= ask(document.querySelector("#again")).finally(() => (asking = undefined));
+  asking ??= ask(dialog()).finally(() => (asking = undefined));
   return asking;
+}
+
+/** The dialog, which is on the page once it is needed. */
+function dialog() {
+  if (!document.querySelector("#again")) document.body.append(again.content.cloneNode(true));
+  return document.querySelector("#again");
 }
 
 async function ask(dialog) {
@@ -81,7 +82,7 @@ async function signIn(dialog, now, tell) {
   const [email, password] = dialog.querySelectorAll("input");
   const fields = { csrf_token: now.csrf_token, email: email.value, password: password.value };
   const body = new URLSearchParams(fields);
-  const response = await fetch(`${deskPath()}/sign-in`, { method: "POST", body, redirect: "manual" });
+  const response = await fetch(`${again.dataset.desk}sign-in`, { method: "POST", body, redirect: "manual" });
   if (response.type !== "opaqueredirect") {
     tell(await complaintIn(response));
     return now;
@@ -99,20 +100,37 @@ async function complaintIn(response) {
   return found?.textContent.trim() ?? "That did not work. Try again, please.";
 }
 
-// The last step, too: no editor presses “Notify” only to learn that the session has ended. If they
-// sign in in another window, they press again here: nothing is sent by a page that they have left.
-for (const form of document.querySelectorAll("form[data-by]:not([data-save])")) {
-  form.addEventListener("submit", (event) => {
-    if (form.dataset.checked) return;
+// A form with something typed or chosen in it goes to the service only while its editor is signed in. So
+// does the last step, `data-by`: no editor presses “Notify” only to learn that the session has ended. If
+// they sign in in another window, they press again here: nothing is sent by a page that they have left.
+const TYPED = "input:not([type=hidden]), textarea, select";
+let checked; // the form that may go now
+
+function waits(form) {
+  if (form === checked || form.method !== "post") return false;
+  if ("save" in form.dataset || "passkey" in form.dataset) return false; // they ask by themselves
+  return "by" in form.dataset || form.querySelector(TYPED) !== null;
+}
+
+const checking = new WeakSet();
+
+document.addEventListener(
+  "submit",
+  (event) => {
+    const { target: form, submitter } = event;
+    if (!waits(form)) return;
     event.preventDefault();
-    if (form.dataset.checking) return;
-    form.dataset.checking = "yes";
+    event.stopImmediatePropagation(); // no other script of the page sends it
+    if (checking.has(form)) return;
+    checking.add(form);
     const go = () => {
-      form.dataset.checked = "yes";
-      form.requestSubmit(event.submitter);
+      checked = form;
+      form.requestSubmit(submitter);
+      checked = undefined;
     };
     signedIn()
       .then((here) => here && go(), go)
-      .finally(() => delete form.dataset.checking);
-  });
-}
+      .finally(() => checking.delete(form));
+  },
+  true,
+);
