@@ -69,6 +69,8 @@ def _only_those_who_may() -> ResponseReturnValue | None:
     if rule is EVERYBODY:
         return None
     if current_editor() is None:
+        if _was_pressed():
+            show_once(WHY_SIGN_IN, _NOTHING_DONE)
         if "HX-Request" in request.headers:
             # A page whose session has ended is reloaded, which leads to the sign-in; but not while
             # an alert is written: the form asks for the password over the page.
@@ -81,22 +83,24 @@ def _only_those_who_may() -> ResponseReturnValue | None:
 
 def _to_sign_in() -> ResponseReturnValue:
     """Lead to the sign-in, and from there to the page asked for, or to that with the form."""
-    if request.method == "GET":
-        return redirect(url_for("desk.sign_in", next=request.full_path.rstrip("?")))
-    # A script that sends something by itself asks the editor by itself (`session.js`).
-    if request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate" and not _signs_out():
-        show_once(WHY_SIGN_IN, _NOTHING_DONE)
-    return redirect(url_for("desk.sign_in", next=_page_before()))
+    to = _page_before() if request.method == "POST" else request.full_path.rstrip("?")
+    return redirect(url_for("desk.sign_in", next=to))
 
 
-def _signs_out() -> bool:
-    return request.endpoint == "desk.sign_out"
+def _was_pressed() -> bool:
+    """Whether an editor expects that this request does something.
+
+    A script that sends something by itself asks the editor by itself (`session.js`).
+    """
+    mode = request.headers.get("Sec-Fetch-Mode", "navigate")
+    pressed = mode == "navigate" or "HX-Request" in request.headers
+    return request.method == "POST" and pressed and request.endpoint != "desk.sign_out"
 
 
 def _page_before() -> str:
     """Return the page of ours with the form that was sent; empty if that cannot be opened again."""
     before = urlsplit(request.referrer or "")
-    if before.netloc != request.host or _signs_out():
+    if before.netloc != request.host or request.endpoint == "desk.sign_out":
         return ""
     urls = current_app.create_url_adapter(request)
     try:
@@ -169,8 +173,8 @@ def _form_expired() -> ResponseReturnValue:
         return redirect(local(request.args.get("next", "")), 303)
     if request.endpoint == "desk.welcome" and current_editor() is not None:
         return redirect(request.path, 303)  # which says whether the link still works
-    if current_editor() is None and rule_of(request.endpoint or "") is not EVERYBODY:
-        return _to_sign_in()  # signed out in another tab
+    if current_editor() is None and (answer := _only_those_who_may()) is not None:
+        return answer  # signed out in another tab
     text = "Nothing was sent or changed. Go back, reload the page and do it again."
     if not request.is_secure and not is_plain_loopback(current_app):
         text += " If the address begins with http://, sign in at the one with https://: over an"

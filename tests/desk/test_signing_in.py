@@ -304,6 +304,8 @@ def test_a_form_sent_after_the_session_ended_says_so_and_leads_back_to_its_page(
         for key in runtime.store.redis.keys("{g}:session:*"):
             runtime.store.redis.delete(key)
     before = {"Referer": f"http://localhost{opened}"}
+    by_itself = editor.post(path, data={"csrf_token": token}, headers={"Sec-Fetch-Mode": "cors"})
+    assert "nothing was done" not in editor.get(by_itself.location).text
     sent = editor.post(path, data={"csrf_token": token}, headers=before)
     assert sent.status_code == 302
     page = editor.get(sent.location)
