@@ -144,7 +144,11 @@ def test_the_page_follows_the_numbers_and_loads_anew_when_more_has_changed(
     part = editor.get(found[1], headers=htmx)
     assert "60 not sent" in words(part.text)
     assert "<h1" not in part.text
+    assert "Paused." not in part.text, "screen readers would say it each second"
     assert "HX-Refresh" not in part.headers
+    runtime.stops.hold(by="a test")
+    assert editor.get(found[1], headers=htmx).headers["HX-Refresh"] == "true"
+    runtime.stops.release(by="a test")
     runtime.publishing.resume(half_sent, by="a test")
     assert editor.get(found[1], headers=htmx).headers["HX-Refresh"] == "true"
 

@@ -11,6 +11,7 @@ from service.api import fields, notification_requests
 from service.current import runtime
 from service.desk.alerts.correcting import NOBODY_NEEDED
 from service.desk.alerts.correction_form import CorrectionForm
+from service.desk.alerts.stopping import held_stop
 from service.desk.blueprint import bp
 from service.desk.fields import read_nonce
 from service.desk.permissions import allowed
@@ -40,14 +41,17 @@ def halt(id: int) -> ResponseReturnValue:
 def wrong(id: int) -> ResponseReturnValue:
     """Show what can be done about an alert, or the part of that page with its numbers."""
     trouble = runtime().mending.trouble(id)
+    # What changes the sentence has the page reloaded, so that screen readers say it once.
+    stage = f"{trouble.stage}.{int(held_stop() is not None)}{int(trouble.held > 0)}"
     if "HX-Request" in request.headers:
-        same = request.args.get("stage") == trouble.stage
+        same = request.args.get("stage") == stage
         page = render_template("desk/wrong_numbers.html", trouble=trouble)
         return page, {} if same else {"HX-Refresh": "true"}
     root, reached = trouble.root, trouble.reached
     return render_template(
         "desk/wrong.html",
         trouble=trouble,
+        stage=stage,
         asks=runtime().approvals.needed(root.text, runtime().publishing.concerned(root, reached)),
         retraction=_retraction(root).title,
     )
