@@ -130,8 +130,8 @@ def _nice(value: float) -> float:
 
 
 def _around(least: float, most: float) -> tuple[float, float]:
-    """Return the ends of a scale that need not begin at 0."""
-    unit = _nice(max(most - least, most / 100) / 2)
+    """Return the ends of a scale of counts that need not begin at 0."""
+    unit = math.ceil(_nice(max(most - least, most / 100) / 2))
     return math.floor(least / unit) * unit, math.floor(most / unit + 1) * unit
 
 

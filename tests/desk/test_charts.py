@@ -41,6 +41,9 @@ def test_a_scale_need_not_begin_at_zero() -> None:
     assert (chart.bottom, chart.top) == ("48,000", "51,000")
     flat = lines(["a", "b"], [Line([5, 5])], from_zero=False)
     assert float(flat.bottom) <= 5 < float(flat.top)
+    for values in ([3, 3], [4, 7], [4, 9], [9, 10]):
+        chart = lines(["a", "b"], [Line([*values])], from_zero=False)
+        assert f"{chart.bottom}{chart.top}".isdigit(), "there is no half of a browser"
 
 
 @pytest.mark.parametrize("given", [[], [Column("a", 0)]])

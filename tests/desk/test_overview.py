@@ -110,6 +110,17 @@ def test_a_merged_topic_stands_once_with_the_sum_of_both(
     assert "Sport" not in page
 
 
+def test_the_last_number_of_alerts_in_a_day_stands_for_more_too(
+    editor: FlaskClient, runtime: Runtime, history: date
+) -> None:
+    for ago in range(9):
+        runtime.store.daily_totals.put_alerts(
+            number(history - timedelta(ago)), {"had": [100, *[0] * 14, 900]}
+        )
+    text = words(editor.get("/desk/overview").text)
+    assert "a reader got 15 or more alerts, on nine days of ten 15 or more." in text
+
+
 @pytest.mark.usefixtures("history")
 def test_a_year_is_shown_by_the_week_and_given_out_by_the_day(editor: FlaskClient) -> None:
     page = editor.get("/desk/overview?days=364").text
@@ -123,7 +134,9 @@ def test_a_year_is_shown_by_the_week_and_given_out_by_the_day(editor: FlaskClien
 def test_hours_are_those_of_the_editors_zone(editor: FlaskClient) -> None:
     hours = table(editor, "hours", "?zone=%2B05:30")
     assert (hours[12]["clicked"], hours[3]["clicked"]) == ("320", "160")
-    assert "Hours of +05:30" in words(editor.get("/desk/overview?zone=%2B05:30").text)
+    text = words(editor.get("/desk/overview?zone=%2B05:30").text)
+    assert "Hours of +05:30. Each begins 30 minutes later, because we count by" in text
+    assert "minutes later" not in words(editor.get("/desk/overview?zone=%2B05:00").text)
 
 
 @pytest.mark.usefixtures("history")

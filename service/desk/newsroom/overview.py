@@ -56,8 +56,10 @@ def overview() -> ResponseReturnValue:
         had=_had(alerts),
         had_chart=_had_chart(alerts),
         had_words=_had_words(alerts),
+        had_last=len(alerts.had) - 1,  # so many alerts, or more
         had_days=sum(1 for day in days if day.alerts.had),
         hours=_hours(alerts, zone, today()),
+        minutes_past=_minutes_ahead(zone, today()) % 60,
         hours_chart=_hours_chart(_hours(alerts, zone, today())),
         topics=_topics(alerts),
         questions=(questions := _questions(period)),
@@ -219,11 +221,16 @@ def _had_words(alerts: DayOfAlerts) -> tuple[int, int] | None:
 
 def _hours(alerts: DayOfAlerts, zone: str, day: date) -> list[tuple[str, Clicks]]:
     """Return clicks by the hour in which the alerts began, on a clock in this zone."""
-    noon = datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc)
-    offset = noon.astimezone(zone_of(zone)).utcoffset()
-    ahead = round(offset.total_seconds() // 3600) if offset else 0
+    ahead = _minutes_ahead(zone, day) // 60
     there = {(hour + ahead) % 24: clicks for hour, clicks in alerts.hours.items()}
     return [(f"{hour:02}:00", there.get(hour, Clicks())) for hour in range(24)]
+
+
+def _minutes_ahead(zone: str, day: date) -> int:
+    """Return by how many minutes clocks in this zone are ahead of UTC on this day."""
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc)
+    offset = noon.astimezone(zone_of(zone)).utcoffset()
+    return round(offset.total_seconds() // 60) if offset else 0
 
 
 def _hours_chart(hours: Sequence[tuple[str, Clicks]]) -> Chart | None:
