@@ -20,6 +20,7 @@ from service.model.clocks import zone_of
 from service.model.graphemes import cut
 from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
 from service.model.spans import span
+from service.model.times import last_clock
 from service.model.two_texts import Tried
 
 _ENGLISH = Locale("en")
@@ -209,13 +210,14 @@ def forecast_words(forecast: Forecast) -> str:
 
 
 def reach_words(forecast: Forecast) -> str:
-    """Say the same of an alert that is sent now, in few words; nothing if all get it right away."""
-    held_back = forecast.held + forecast.paused + forecast.full
+    """Say the same in few words; nothing if all get it right away."""
+    held_back = forecast.held + forecast.paused + forecast.full + forecast.late
     parts = [
         (forecast.sampled - held_back, "right away"),
         (forecast.held, "when quiet hours end"),
         (forecast.full, "not at all (daily limit)"),
         (forecast.paused, "not at all (paused)"),
+        (forecast.late, "not at all (too late in their time zone)"),
     ]
     return ", ".join(f"{_share(n, forecast)} {words}" for n, words in parts if n) * bool(held_back)
 
@@ -332,6 +334,11 @@ def _clock_time(wall: str) -> str:
     return format_datetime(datetime.fromisoformat(wall), "HH:mm 'on' d MMM y", locale=_ENGLISH)
 
 
+def _until_last_clock(wall: str, first: float) -> str:
+    """Say how long after `first` the last clock on Earth shows this time."""
+    return span(last_clock(wall) - first)
+
+
 def short_date(day: date) -> str:
     """Return `29 Mar`."""
     return format_date(day, "d MMM", locale=_ENGLISH)
@@ -365,6 +372,8 @@ FIELDS = {
     "body": "Text",
     "image": "Picture",
     "actions": "Buttons",
+    "locales": "Readers’ languages",
+    "new_within_days": "New readers",
     "ttl": "Good for",
     "lang": "Language",
     "send_at": "Time",
@@ -411,6 +420,7 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "clock": _clock,
     "wall": _wall,
     "clock_time": _clock_time,
+    "until_last_clock": _until_last_clock,
     "ahead": _ahead,
     "seconds_ahead": _seconds_ahead,
     "span": span,

@@ -90,6 +90,11 @@ class Audience:
         return bool(self.all_topics or self.followers_of or self.of_the_past)
 
     @property
+    def leaves_out(self) -> bool:
+        """Whether it leaves out some of those who follow its topics, or of everyone."""
+        return bool(self.exclude or self.locales or self.narrowed)
+
+    @property
     def of_the_past(self) -> bool:
         """Whether it depends on what readers did or got, which is known for some time only."""
         return bool(self.new_within_days or self.not_reached_by or self.clicked)

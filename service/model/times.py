@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from service.model.notifications import SendAt
+from service.model.notifications import ROUND_THE_WORLD, SendAt
 
 # The parts are read here, because datetime.fromisoformat takes other forms in each Python.
 _TIME = re.compile(
@@ -71,6 +71,11 @@ def read_wall(text: str) -> SendAt:
     except (ValueError, OverflowError):
         raise ValueError(_NO_SUCH_TIME) from None
     return SendAt(first, wall=wall.isoformat())
+
+
+def last_clock(wall: str) -> float:
+    """Return when the last clock on Earth shows this time, in seconds since 1970 UTC."""
+    return read_wall(wall).at + ROUND_THE_WORLD
 
 
 def read(text: str) -> SendAt:

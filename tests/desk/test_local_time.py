@@ -46,6 +46,7 @@ def test_a_local_time_is_confirmed_and_scheduled_once(
     text = words(page.text)
     assert f"Notify {readers} browsers (World) at {SHOWN}, local time?" in text
     assert f"{SHOWN} in each reader’s own time zone: in the first one in" in text
+    assert "in the last one 1 day 2 hours later" in text
     assert "Riga" not in text
     hidden = hidden_fields(page.text)
     first, second = (editor.post("/desk/alerts", data=hidden) for _ in range(2))
@@ -58,6 +59,13 @@ def test_a_local_time_is_confirmed_and_scheduled_once(
     assert f"Scheduled for {SHOWN} in each reader’s own time zone." in shown
     listed = words(editor.get("/desk/").text)
     assert f"{SHOWN}, each reader’s local time the first readers in" in listed
+
+
+def test_a_local_time_that_some_clocks_have_passed_says_when_the_last_one_shows_it(
+    editor: FlaskClient, readers: int
+) -> None:
+    text = words(review(editor, **local(wall(7200))).text)
+    assert re.search(r"in the last one (13 hours 5\d minutes|14 hours) later", text)
 
 
 def test_without_the_box_the_time_is_the_editors(
@@ -74,6 +82,8 @@ def test_a_local_time_is_ignored_for_now_and_for_drafts(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     assert "(World) now?" in words(review(editor, **local(when="now")).text)
+    long = review(editor, **local(when="now", spread="120", ttl="900"))
+    assert "The alert would run out of time before the last reader gets it." in long.text
     assert review(editor, **local(when="draft")).status_code == 303
     assert only(runtime).send_at is None
 

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.desk.words import FILTERS
-from service.model.notifications import Content, SendAt, State
+from service.model.notifications import Content, Outcome, SendAt, State
 from service.runtime import Runtime
 from tests.support.desk_pages import (
     EMAIL,
@@ -21,6 +21,7 @@ from tests.support.desk_pages import (
     open_form,
     post,
     review,
+    send_all,
     words,
 )
 from tests.support.planned import (
@@ -239,12 +240,23 @@ def test_the_page_of_a_scheduled_alert_reloads_when_it_starts(
     part = editor.get(follows[1].replace("&amp;", "&"))
     assert "HX-Refresh" not in part.headers
     assert "in 2 hours" in part.text and "<h1" not in part.text
+    assert f"{readers} browsers would get it then" in words(part.text)
     soon = plan(runtime, 30)
     assert "every 1s" in editor.get(f"/desk/alerts/{soon}").text
     runtime.publishing.send(id, by="a test")
     assert editor.get(follows[1]).headers["HX-Refresh"] == "true"
     assert 'action="' + page + '/pause"' in editor.get(page).text
     assert "hx-get" not in editor.get(f"/desk/alerts/{plan(runtime)}").text
+
+
+@pytest.mark.parametrize(("late", "says"), [(0, ", as scheduled"), (60, ", scheduled for")])
+def test_an_alert_that_started_late_says_for_when_it_was_scheduled(
+    editor: FlaskClient, runtime: Runtime, readers: int, late: int, says: str
+) -> None:
+    id = plan(runtime, -late)
+    runtime.publishing.send_due()
+    send_all(runtime, id, {(Outcome.ACCEPTED, "other"): readers})
+    assert re.search(f"Started [^S]*{says}", words(editor.get(f"/desk/alerts/{id}").text))
 
 
 def test_a_late_alert_says_to_ask_about_the_clock(

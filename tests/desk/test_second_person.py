@@ -149,6 +149,9 @@ def test_a_second_person_sends_it_back_with_a_word(
     assert f"{SECOND} sent it back: Which ferry?" in page, "in the log"
     assert "sent back" in words(editor.get("/desk/").text)
     assert press(second, one.id, "approve", one.digest).status_code == 409
+    again = press(second, one.id, "send-back", one.digest, word="Which port?")
+    assert again.status_code == 409
+    assert "You wrote: “ Which port? ”" in words(again.text), "it is not lost"
     assert only(runtime).state is State.DRAFT
 
 
@@ -503,8 +506,10 @@ def test_the_api_says_that_an_alert_waits_for_a_second_person(
 def test_a_second_alert_with_the_same_link_is_warned_of_while_the_first_one_waits(
     editor: FlaskClient, asked: TestResponse
 ) -> None:
-    page = words(review(editor, audience="everyone").text)
-    assert "The same link waits for a second person, by" in page
+    page = review(editor, audience="everyone", title="Ferry afloat")
+    assert "The same link waits for a second person, by" in words(page.text)
+    again = editor.post("/desk/alerts", data=hidden_fields(page.text)).location
+    assert "Same link waits for a second person: Ferry aground" in words(editor.get(again).text)
 
 
 def test_a_correction_counts_readers_for_whom_the_alert_is_held_while_it_is_sent(

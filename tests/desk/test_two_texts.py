@@ -91,6 +91,14 @@ def test_two_texts_are_written_confirmed_and_sent_as_one_alert(
     assert "Second text: Ferry runs aground" in words(page)
 
 
+def test_large_samples_are_written_like_other_numbers(
+    editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.publishing, "reach", lambda audience: 256_000)
+    text = words(review(editor, **B).text)
+    assert "Try two texts on 52,000 of 256,000 browsers" in text
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -17,6 +17,7 @@ from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import signed_in
 from service.desk.words import describe
+from service.domain.forecast import Forecast
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
 from service.domain.same_link import with_link
@@ -66,7 +67,7 @@ def _alert(id: int, notice: str = "") -> str:
     if one.planned:
         log = runtime().alert_log.of(id)
         shown = _planned(one)
-        shown |= _to_approve(one, shown["reach"])
+        shown |= _to_approve(one, shown.get("delivery"))
         return render_template("desk/planned.html", notice=notice, log=log, **shown)
     report = report_of(one)
     return render_template(
@@ -89,21 +90,29 @@ def _alert(id: int, notice: str = "") -> str:
 
 def _planned(one: Notification) -> dict[str, Any]:
     publishing = runtime().publishing
-    root = None if one.corrects is None else publishing.get(one.corrects)
+    report = report_of(one, receipts=False)
+    if one.corrects is not None:
+        root = publishing.get(one.corrects)
+        reach = publishing.reached(root)
+        return {"report": report, "root": root, "reach": reach, "leaves_out": True}
+    at = one.send_at if report.scheduled or one.waits_for_approval else None
+    delivery = runtime().forecaster.forecast(one.content, one.audience, at, clock.time())
     return {
-        "report": report_of(one, receipts=False),
-        "root": root,
-        "reach": publishing.reach(one.audience) if root is None else publishing.reached(root),
+        "report": report,
+        "root": None,
+        "reach": delivery.recipients,
+        "delivery": delivery,
+        "leaves_out": one.audience.leaves_out,
+        "later": at is not None and not one.waits_for_undo,
     }
 
 
-def _to_approve(one: Notification, reach: int) -> dict[str, Any]:
+def _to_approve(one: Notification, delivery: Forecast | None) -> dict[str, Any]:
     """Return what a second person sees beside the alert itself, as on the page before sending."""
     if not one.waits_for_approval:
         return {}
-    forecast = runtime().forecaster.forecast(one.content, one.audience, one.send_at, clock.time())
     return {
-        "forecast": forecast if reach and one.corrects is None else None,
+        "forecast": delivery if delivery and delivery.recipients else None,
         "same_link": with_link(runtime().publishing, one.content.url, but=one.corrects or one.id),
         "own": signed_in().email in one.authors,
     }

@@ -41,15 +41,14 @@ _TWO_STORIES = "Choose a running story or start a new one, not both."
 def reach() -> ResponseReturnValue:
     """Return the part of the form that says how many browsers would get the alert, and when."""
     form = Form.read(request.args)
-    count, refused, delivery = None, _not_counted(form), None
+    audience, count, refused, delivery = audience_of(form), None, _not_counted(form), None
     if refused is None:
         kind = "breaking" if form.kind == "breaking" else "news"
         content, now = replace(form.content(), kind=kind), clock.time()
-        delivery = runtime().forecaster.forecast(content, audience_of(form), None, now)
+        delivery = runtime().forecaster.forecast(content, audience, None, now)
         count = delivery.recipients
-    return render_template(
-        "desk/reach.html", form=form, reach=count, refused=refused, delivery=delivery
-    )
+    shown = {"reach": count, "refused": refused, "delivery": delivery}
+    return render_template("desk/reach.html", leaves_out=audience.leaves_out, **shown)
 
 
 def compose_page(
@@ -77,7 +76,7 @@ def compose_page(
         all_topics=lead(form.all_topics),
         exclude=lead(form.exclude),
     )
-    refused = _not_counted(form)
+    audience, refused = audience_of(form), _not_counted(form)
     conditions = runtime().publishing.conditions
     return render_template(
         "desk/compose.html",
@@ -100,7 +99,8 @@ def compose_page(
         spreads=spreads(before),
         ttl=DEFAULT_TTL,
         stories=runtime().stories.running(),
-        reach=runtime().publishing.reach(audience_of(form)) if refused is None else None,
+        reach=runtime().publishing.reach(audience) if refused is None else None,
+        leaves_out=audience.leaves_out,
         refused=refused,
         saved_audiences=runtime().saved_audiences.all(),
         recent={str(one.id): one for one in conditions.alerts(_RECENT)},
@@ -201,7 +201,7 @@ def check(form: Form, before: Notification | None = None) -> CheckedAlert | dict
         return {"story": _TWO_STORIES}
     if form.when == "now" and not runtime().publishing.reach(checked.audience):
         narrow = "No browser would get it: none is in this audience."
-        return {"audience": narrow if checked.audience.narrowed else _NOBODY}
+        return {"audience": narrow if checked.audience.leaves_out else _NOBODY}
     return checked
 
 
@@ -245,7 +245,7 @@ def audience_of(form: Form) -> Audience:
         tuple(slug for slug in slugs if slug in known) for slugs in (form.topics, form.exclude)
     )
     if not known.keys() >= {*form.all_topics}:
-        return Audience()  # nobody
+        return Audience(everyone=True, all_topics=form.all_topics)  # nobody
     everyone = form.audience == "everyone" or not form.topics
     story, days = form.story_slug, form.new_within_days
     alerts = (
