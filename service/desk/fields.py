@@ -45,8 +45,18 @@ def with_plain_line_ends(text: str) -> str:
     return text.replace("\r\n", "\n").strip()
 
 
+# Parts of the audience with a field of their own.
+_PARTS = {f"audience.{name}": name for name in ("locales", "new_within_days")}
+
+
 def complaints_of(invalid: Invalid, given: Mapping[str, object]) -> dict[str, str]:
     """Return what is wrong, by field; `given` are the fields that must not be empty."""
-    errors = {error.field.partition(".")[0]: error.detail for error in invalid.errors}
+    errors = {_field_of(error.field): error.detail for error in invalid.errors}
     empty = {field: _EMPTY[field] for field, value in given.items() if not value}
     return errors | {field: words for field, words in empty.items() if field in errors}
+
+
+def _field_of(name: str) -> str:
+    """Return the field of the form that a field of the API belongs to: `audience.locales.0`."""
+    parts = name.split(".")
+    return _PARTS.get(".".join(parts[:2]), parts[0])

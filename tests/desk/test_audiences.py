@@ -128,6 +128,9 @@ def test_the_reach_says_who_is_asleep(editor: FlaskClient, runtime: Runtime, rea
         == f"{readers + 3} browsers in this audience: {readers} right away, 3 when quiet hours end"
     )
     assert reach(editor, topic="world", kind="breaking").endswith("3 when quiet hours end")
+    draft = review(editor, topic=["world"], when="draft").location
+    assert said in words(editor.get(draft).text), "also on the page of a planned alert"
+    assert said in words(editor.get(f"{draft}/progress").text)
 
 
 def test_an_audience_that_cannot_be_is_said_while_choosing_and_when_reviewing(
@@ -138,17 +141,22 @@ def test_an_audience_that_cannot_be_is_said_while_choosing_and_when_reviewing(
         ("new_within_days", "x", "Write the number of days in digits: 1 to 366"),
         ("new_within_days", "367", "Write the number of days in digits: 1 to 366"),
         ("new_within_days", "6", "Choose 5 days at most."),
+        ("locales", "!", "language"),
         ("followers_of", "quake", "There is no running story “quake”."),
         ("not_reached_by", "4711", "There is no alert 4711."),
         ("clicked", "1", "Who clicked an alert is not kept here."),
         ("all_topic", "gone", "Names a topic that this site does not have"),
     ):
         chosen = {name: value}
-        if name != "all_topic":
+        if name not in ("all_topic", "locales"):
             assert says in reach(editor, topic="world", **chosen)
         page = review(editor, audience="everyone", **chosen)
         assert page.status_code == 422
-        assert re.search(rf'id="audience-error">[^<]*{re.escape(says)}', page.text)
+        field = name if name in ("locales", "new_within_days") else "audience"
+        assert re.search(rf'id="{field}-error">[^<]*{re.escape(says)}', page.text)
+        assert re.search(rf'id="{field}"[^>]* aria-invalid="true"', page.text)
+        assert page.text.count("aria-invalid") == 1
+        assert f'<a href="#{field}">' in page.text
         folds = re.findall(r'<details class="fold"( open)?>.*?</details>', page.text, re.DOTALL)
         assert folds.count(" open") == 1
         assert FormFields(page.text).fields[name] == [value], "what was chosen is not lost"
@@ -164,7 +172,14 @@ def test_topics_that_all_are_followed_or_a_story_are_enough(
     assert review(editor, topic=[], all_topic=["world"], when="draft").status_code == 303
     assert narrowed(runtime) == Audience(everyone=True, all_topics=("world",))
     assert reach(editor, all_topic="world") == f"{readers} browsers would get it now"
-    assert reach(editor, all_topic=["world", "unknown"]) == "No browser is in this audience."
+    nobody = "No browser is in this audience."
+    assert reach(editor, all_topic=["world", "unknown"]) == nobody
+    for narrow in ({"locales": "ja"}, {"exclude": "world"}):
+        assert reach(editor, topic="world", **narrow) == nobody
+        answer = review(editor, topic=["world"], **narrow)
+        assert "No browser would get it: none is in this audience." in answer.text
+        draft = review(editor, topic=["world"], when="draft", **narrow).location
+        assert nobody in words(editor.get(draft).text)
 
 
 def test_only_alerts_of_which_it_is_known_are_offered(
@@ -288,7 +303,8 @@ def test_an_audience_that_cannot_be_saved_is_refused_and_the_form_stays(
         answer = save(editor, name, title="Storm ahead", topic=topics)
         assert answer.status_code == 422
         assert why in words(answer.text)
-        assert 'value="Storm ahead"' in answer.text
+        assert FormFields(answer.text).fields["title"] == ["Storm ahead"]
+        assert FormFields(answer.text).fields["audience_name"] == [name]
         assert '<details class="fold" open>' in answer.text
         Page(answer.text)
     assert len(runtime.saved_audiences.all()) == 1

@@ -244,7 +244,7 @@ class Form:
             "audience": self._audience_as_json(),
             "story": self.story_slug or None,
             "send_at": self._send_at if self.when == "at" else None,
-            "local_time": self.when == "at" and bool(self.local),
+            "local_time": self.in_local_time,
             "draft": {"now": False, "at": False, "draft": True}.get(self.when, self.when),
         }
 
@@ -262,12 +262,6 @@ class Form:
             "not_reached_by": list(self.not_reached_by),
             "clicked": list(self.clicked),
         }
-
-    @property
-    def narrows(self) -> bool:
-        """Whether it has conditions beside topics and languages."""
-        past = self.new_within_days or self.not_reached_by or self.clicked
-        return bool(self.all_topics or self.followers_of or past)
 
     @property
     def days_are_wrong(self) -> bool:
@@ -371,19 +365,24 @@ class Form:
         """Return what is wrong, by field."""
         given = {"title": self.title, "url": self.url, "audience": self.names_an_audience}
         errors = complaints_of(invalid, given)
-        if "audience" in errors and self.days_are_wrong:
-            errors["audience"] = DAYS
+        if "new_within_days" in errors and self.days_are_wrong:
+            errors["new_within_days"] = DAYS
         if "send_at" in errors:
             errors["send_at"] = self._complaint_of_time()
         if "story" in errors and self.new_story and not slug_of(self.new_story):
             errors["story"] = _NO_SLUG
         if "spread_minutes" in errors:
-            errors["spread_minutes"] = _SPREAD_TWICE if self.local else _SPREAD_TOO_LONG
+            errors["spread_minutes"] = _SPREAD_TWICE if self.in_local_time else _SPREAD_TOO_LONG
         if "second_text" in errors:
             decided = any(one.field.endswith(".decide_after_minutes") for one in invalid.errors)
             words = _DECIDED_TOO_LATE if decided else errors["second_text"]
             errors["second_text"] = self._complaint_of_second_text(words)
         return errors
+
+    @property
+    def in_local_time(self) -> bool:
+        """Whether it is sent when each reader's own clock shows a time."""
+        return self.when == "at" and bool(self.local)
 
     @property
     def names_two_stories(self) -> bool:
@@ -395,7 +394,7 @@ class Form:
             return _NOT_BREAKING
         if self.spread:
             return _NOT_SPREAD
-        if self.when == "at" and self.local:
+        if self.in_local_time:
             return _NOT_LOCAL
         return words if self.title_b else _NO_TITLE_B
 

@@ -94,6 +94,8 @@ def test_a_lost_connection_loses_nothing(desk: Page) -> None:
     write(desk)
     saved(desk)
     desk.context.set_offline(True)
+    desk.get_by_label("Everyone").check()
+    expect(desk.locator("#reach")).to_have_text("Not counted: the service does not respond.")
     desk.get_by_label("Text (optional)").fill("Typed in a tunnel.")
     expect(desk.locator("#saved")).to_contain_text("Not saved yet: the service does not respond")
     desk.context.set_offline(False)
@@ -129,12 +131,20 @@ def test_an_ended_session_asks_to_sign_in_over_the_page_and_goes_on(
     end_sessions(installation)
     desk.get_by_label("Text (optional)").fill("Typed after the session.")
     expect(desk.locator("#saved")).to_contain_text("your session has ended")
+    expect(desk.get_by_role("dialog")).to_be_visible()
+    desk.evaluate("document.querySelector('[name=audience][value=everyone]').click()")
+    expect(desk.locator("#reach")).to_have_text("Not counted: your session has ended.")
+    desk.evaluate("document.querySelector('#url').value = 'https://paper.example/ferry'")
+    desk.evaluate("document.querySelector('#url').dispatchEvent(new Event('change'))")
+    expect(desk.locator("#article")).to_have_text("Reading the page…")
     assert faults(desk) == []
     sign_in_over_the_page(desk, "a wrong password")
     expect(desk.locator("#again .error")).to_contain_text("The e-mail address or the password")
     sign_in_over_the_page(desk)
     expect(desk.get_by_role("dialog")).to_be_hidden()
     saved(desk)
+    expect(desk.locator("#reach")).to_have_text(f"{READERS} browsers would get it now")
+    expect(desk.locator("#article")).to_contain_text("no fetch process runs")
     desk.reload()
     expect(desk.get_by_label("Text (optional)")).to_have_value("Typed after the session.")
 
@@ -283,7 +293,10 @@ def test_two_editors_of_one_draft_see_names_and_changes(
     ben.get_by_role("button", name="Save the draft").click()
     expect(ben.locator(".lead")).to_contain_text("Draft.")
     desk.get_by_label("Text (optional)").fill("Nobody is hurt, we hear")
-    expect(desk.locator("#changes")).to_contain_text("title “Ferry aground” → “Ferry saved”")
+    expect(desk.get_by_role("status").locator("#changes")).to_contain_text(
+        "title “Ferry aground” → “Ferry saved”"
+    )
+    expect(desk.get_by_role("link", name="What another editor did")).to_be_in_viewport()
     assert faults(desk) == []
     desk.get_by_role("button", name="Save the draft").click()
     expect(desk.locator("#changes")).to_contain_text(BEN)

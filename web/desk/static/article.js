@@ -70,10 +70,20 @@ function ownTitle() {
   return title === filled.get("title") ? "" : title;
 }
 
+/** Ask the service, after signing in again if the session has ended. */
+async function call(address, options = () => ({})) {
+  const ask = () => fetch(address, { ...options(), redirect: "manual" });
+  const response = await ask();
+  // 400: the token of a session before.
+  if (response.type !== "opaqueredirect" && response.status !== 400) return response;
+  await signedIn();
+  return ask();
+}
+
 async function result(address) {
   const until = Date.now() + GIVE_UP_MS;
   while (Date.now() < until) {
-    const response = await fetch(`${address}?${new URLSearchParams({ title: ownTitle() })}`);
+    const response = await call(`${address}?${new URLSearchParams({ title: ownTitle() })}`);
     if (response.status === 200) return response.json();
     if (response.status !== 202) break;
     await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
@@ -102,14 +112,11 @@ async function read() {
   const number = ++current;
   say(typed && "Reading the page…");
   if (!typed) return;
-  const body = new URLSearchParams({
-    csrf_token: form.elements.csrf_token.value,
-    url: typed,
-    title: ownTitle(),
-  });
+  const fields = () => ({ csrf_token: form.elements.csrf_token.value, url: typed, title: ownTitle() });
+  const options = () => ({ method: "POST", body: new URLSearchParams(fields()) });
   let found;
   try {
-    const response = await fetch(status.dataset.articles, { method: "POST", body });
+    const response = await call(status.dataset.articles, options);
     found = await response.json();
     if (found.result) found = await result(found.result);
   } catch {

@@ -171,7 +171,7 @@ class Autosave {
     const items = changes.map((change) => Object.assign(document.createElement("li"), { textContent: change, dir: "auto" }));
     const words = Object.assign(document.createElement("li"), { textContent: notice });
     list.replaceChildren(words, ...items);
-    list.hidden = false;
+    list.hidden = document.querySelector("#to-changes").hidden = false;
   }
 
   /** Another window has saved this form: the editor chooses, and neither text is lost. */
@@ -299,8 +299,13 @@ async function saveKept(list) {
   }
   if (!saved) return;
   // Only the list, because a page that is loaded again would forget what its editor has just clicked.
-  const page = new DOMParser().parseFromString(await (await fetch(location)).text(), "text/html");
-  list.replaceWith(page.querySelector("[data-unfinished]"));
+  const response = await fetch(location);
+  if (!response.ok) return;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const next = page.querySelector("[data-unfinished]"); // none on the page of the sign-in
+  if (!next) return;
+  localiseTimes(next);
+  list.replaceWith(next);
 }
 
 const unfinished = document.querySelector("[data-unfinished]");

@@ -118,12 +118,12 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// Enter in a field with a button of its own presses that one.
-for (const field of document.querySelectorAll(".with-button input")) {
+// Enter in a field with a button of its own presses that one, and not the first of the form.
+for (const field of document.querySelectorAll("[data-presses]")) {
   field.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    field.parentElement.querySelector("button").click();
+    document.querySelector(field.dataset.presses).click();
   });
 }
 
@@ -222,14 +222,24 @@ document.addEventListener("htmx:beforeOnLoad", (event) => {
 document.addEventListener("htmx:afterSwap", () => localiseTimes());
 
 // Numbers that are no longer refreshed must not look like progress.
+const FAILURES = ["htmx:responseError", "htmx:sendError", "htmx:timeout"];
 const away = document.querySelector("#away");
-for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+for (const failure of FAILURES) {
   document.addEventListener(failure, () => away?.removeAttribute("hidden"));
 }
 document.addEventListener("htmx:afterSwap", () => away?.setAttribute("hidden", ""));
 
+// Neither must the number of another audience stand beside “Review…”.
+for (const failure of FAILURES) {
+  document.querySelector("#audience")?.addEventListener(failure, ({ detail: { xhr } }) => {
+    const why = xhr.status === 401 ? "your session has ended" : "the service does not respond";
+    const words = { className: "error", textContent: `Not counted: ${why}.` };
+    document.querySelector("#reach").replaceChildren(Object.assign(document.createElement("span"), words));
+  });
+}
+
 // A form that stays on the page says whether it was sent.
-for (const type of ["htmx:beforeRequest", "htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+for (const type of ["htmx:beforeRequest", ...FAILURES]) {
   document.addEventListener(type, ({ target }) => {
     const failed = target.querySelector?.("[data-failed]");
     if (failed) failed.hidden = type === "htmx:beforeRequest";

@@ -15,13 +15,15 @@ async function sessionNow() {
  */
 async function signedIn() {
   let { now, here } = { now: await sessionNow(), here: true };
-  if (!now.editor) ({ now, here } = await askForPassword());
+  const ended = !now.editor;
+  if (ended) ({ now, here } = await askForPassword());
   if (now.editor !== again.dataset.by) {
     // Another editor has signed in, who must see nothing of this page.
     location.replace(again.dataset.desk);
     return new Promise(() => {});
   }
   for (const field of document.querySelectorAll("[name=csrf_token]")) field.value = now.csrf_token;
+  if (ended) document.querySelector("#audience")?.dispatchEvent(new Event("change")); // is counted now
   return here;
 }
 
