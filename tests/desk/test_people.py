@@ -78,7 +78,7 @@ def test_an_invited_editor_signs_in_by_a_link_that_is_shown_once(
     app: Flask, editor: FlaskClient, runtime: Runtime
 ) -> None:
     link = invited(editor)
-    assert "readonly" not in editor.get(page_of(TOM)).text, "no later page shows it"
+    assert "/desk/welcome/" not in editor.get(page_of(TOM)).text, "no later page shows it"
     tom = app.test_client()
     assert post(tom, link, password=PASSWORD).status_code == 303
     assert signed_in(tom)
@@ -102,7 +102,7 @@ def test_the_link_is_in_no_address_in_no_log_and_not_stored(
 def test_another_editors_page_does_not_show_the_link(editor: FlaskClient, tom: FlaskClient) -> None:
     answer = post(editor, "/desk/people", email="eve@paper.example", role="writes")
     for path in (page_of(TOM), "/desk/tokens", "/desk/people"):
-        assert "readonly" not in editor.get(path).text
+        assert "/desk/welcome/" not in editor.get(path).text
     assert link_on(editor.get(answer.location).text)
 
 

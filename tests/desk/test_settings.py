@@ -94,7 +94,7 @@ def test_an_edit_shows_and_changes_what_is_set(
         ({"ttl": "soon"}, "ttl", ""),
         ({"urgency": "extreme"}, "urgency", ""),
         ({"lang": "english, please"}, "lang", ""),
-        ({"locales": "$$"}, "audience", ""),
+        ({"locales": "$$"}, "locales", ""),
         ({"exclude": ["unknown"]}, "audience", ""),
     ],
 )
@@ -162,7 +162,7 @@ def test_the_reach_follows_exceptions_and_languages(
     assert 0 < some < 100
     assert f">{some}<" in editor.get("/desk/reach?audience=everyone&exclude=sport").text
     nobody = editor.get("/desk/reach?audience=everyone&locales=xx").text
-    assert "No browser is subscribed to this yet" in nobody
+    assert "No browser is in this audience" in nobody
     assert ">100<" in editor.get("/desk/reach?audience=everyone&locales=%00&exclude=x").text
 
 
