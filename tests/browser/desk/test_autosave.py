@@ -114,7 +114,19 @@ def test_what_was_typed_offline_comes_back_after_the_window_was_closed(desk: Pag
     desk.close(run_before_unload=False)
     context.set_offline(False)
     page = context.new_page()
-    page.goto(address)
+
+    def fail(route: Route) -> None:
+        """Answer as if Redis was away, except when the page itself is loaded."""
+        is_page = route.request.resource_type == "document"
+        route.continue_() if is_page else route.fulfill(status=503, body="<h1>Redis</h1>")
+
+    page.route(re.compile("/desk/$"), fail)
+    with page.expect_response(lambda response: response.status == 503):
+        page.goto(address)
+    page.evaluate("fetch('/desk/session').then(() => null)")  # the script has read it by then
+    expect(page.locator("[data-unfinished]")).to_have_count(1)
+    page.unroute(re.compile("/desk/$"))
+    page.reload()
     page.get_by_role("link", name=TITLE).click()
     assert page.locator("#title").input_value() == TITLE
     kept = page.evaluate("Object.entries({...localStorage})")

@@ -11,6 +11,7 @@ from service.model.notifications import Audience, Content
 from tests.support.browser.axe import faults
 from tests.support.browser.readers import wait_for_page
 from tests.support.installation import Installation
+from tests.support.planned import plan
 
 pytestmark = pytest.mark.browser
 
@@ -129,6 +130,12 @@ def test_what_is_typed_into_the_search_is_found_at_once_and_kept_in_the_address(
     desk.set_viewport_size({"width": 390, "height": 800})
     assert desk.evaluate("document.documentElement.scrollWidth") <= 390
     assert faults(desk) == []
+    plan(installation.runtime)
+    field.fill("Kick-off")
+    expect(desk.locator("#found a")).to_have_text("Kick-off")
+    labels = "cells => cells.map((cell) => getComputedStyle(cell, '::before').content)"
+    cells = desk.locator("#found td")
+    assert set(cells.evaluate_all(labels)) == {"none"}, "it has no numbers yet"
 
 
 def test_a_template_is_saved_and_opened_in_a_browser(
