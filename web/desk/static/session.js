@@ -110,7 +110,8 @@ let checked; // the form that may go now
 
 function waits(form) {
   if (form === checked || form.method !== "post") return false;
-  if ("save" in form.dataset || "passkey" in form.dataset) return false; // they ask by themselves
+  if ("save" in form.dataset) return false; // `autosave.js` asks
+  if ("passkey" in form.dataset) return false; // browsers want the press itself, not what follows it later
   return "by" in form.dataset || form.querySelector(TYPED) !== null;
 }
 
