@@ -64,6 +64,22 @@ class Approvals:
             asked += one.state is State.SCHEDULED and self._ask_again(one, {slug, into}, by)
         return asked
 
+    def after_merge(self, into: str, *, by: str) -> int:
+        """Ask for each alert that was scheduled while a merge into this topic was under way.
+
+        `before_merge` may not have seen it, and its editor not how large its audience became. An
+        alert that a second person has approved stays scheduled. A second call does no harm.
+        """
+        asked = 0
+        for one in self._store.notifications.planned(_MOST_SCHEDULED):
+            if one.state is not State.SCHEDULED or one.approved_by:
+                continue
+            audience = self._store.topics.current_audience(one.audience)
+            if into in (*audience.topics, *audience.all_topics):
+                many = self._rule.applies(one.content, self._publishing.reach(audience))
+                asked += many and self._ask(one, by)
+        return asked
+
     def _ask_again(self, one: Notification, merged: set[str], by: str) -> bool:
         """Make a draft that waits of a scheduled alert, if a merge makes its audience too large."""
         audience = self._store.topics.current_audience(one.audience)
@@ -74,6 +90,15 @@ class Approvals:
         enlarged = browsers > self._publishing.reach(audience)
         if not enlarged or not self._rule.applies(one.content, browsers):
             return False
+        if self._ask(one, by):
+            return True
+        now = self._store.notifications.get(one.id)  # changed meanwhile, begun or deleted
+        if now is None or now.state is not State.SCHEDULED:
+            return False
+        return self._ask_again(now, merged, by)
+
+    def _ask(self, one: Notification, by: str) -> bool:
+        """Make a draft that waits of a scheduled alert; False if it was changed meanwhile."""
         after = dataclasses.replace(
             one,
             state=State.DRAFT,
@@ -82,12 +107,7 @@ class Approvals:
             approved_by="",
         )
         entry = alert_log.entry(one, "asked", by)
-        if self._store.notifications.change(one, after, now_in_ms(), entry):
-            return True
-        now = self._store.notifications.get(one.id)  # changed meanwhile, begun or deleted
-        if now is None or now.state is not State.SCHEDULED:
-            return False
-        return self._ask_again(now, merged, by)
+        return self._store.notifications.change(one, after, now_in_ms(), entry)
 
     def _waiting(self, id: int, digest: str, by: str) -> Notification:
         one = self._publishing.get(id)

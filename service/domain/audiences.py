@@ -1,4 +1,4 @@
-"""Audiences by what readers did or got: what is known of that, and when that ends."""
+"""Audiences that cannot be selected any more: by topics, or by what readers did or got."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class AudienceConditions:
 
     def refused(self, audience: Audience, at: float) -> Refusal | None:
         """Return why an alert that is sent at that time cannot have this audience."""
+        if (refusal := self._ended_topics(audience)) is not None:
+            return refusal
         if not audience.narrowed:
             return None
         story = audience.followers_of
@@ -56,6 +58,30 @@ class AudienceConditions:
                     return Refusal(field, detail)
                 if field == "clicked" and (found[id].started_at or 0.0) < since:
                     return Refusal(field, _before(id, since))
+        return None
+
+    def _ended_topics(self, audience: Audience) -> Refusal | None:
+        """Return why an audience is another one since a topic was removed or merged.
+
+        Without a topic whose followers it leaves out, an alert would reach readers who were not to
+        get it. An audience of several topics only gets smaller when one of them is removed.
+        """
+        if not (audience.topics or audience.all_topics or audience.exclude):
+            return None
+        known = self._store.topics.all()
+        now = self._store.topics.current_audience(audience)
+        for field, slugs in (("exclude", now.exclude), ("all_topics", now.all_topics)):
+            if unknown := [slug for slug in slugs if slug not in known]:
+                return Refusal(field, _no_topic(unknown[0]))
+        if audience.topics and not audience.story and known.keys().isdisjoint(now.topics):
+            return Refusal("topics", _no_topic(now.topics[0]))
+        both = {*now.topics, *now.all_topics} & {*now.exclude}
+        if both and not {*audience.topics, *audience.all_topics} & {*audience.exclude}:
+            name = known[min(both)].name
+            detail = (
+                f"It is for followers of “{name}” and leaves them out, because topics were merged."
+            )
+            return Refusal("exclude", detail)
         return None
 
     def _unknown_days(self, audience: Audience, at: float) -> str:
@@ -95,6 +121,10 @@ class AudienceConditions:
             for one in self._store.notifications.started(most)
             if _is_root(one) and is_remembered(one, now)
         ]
+
+
+def _no_topic(slug: str) -> str:
+    return f"There is no topic “{slug}” any more."
 
 
 def _is_root(one: Notification) -> bool:

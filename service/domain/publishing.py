@@ -247,6 +247,7 @@ class Publishing:
         if one.waits_for_undo:
             if self._gate.stops.holds():
                 raise Conflict(id, WAITS)
+            self.conditions.check(one, None)
             after = dataclasses.replace(one, state=State.SENDING)
             entry = alert_log.entry(one, "started", by)
             if self._store.notifications.change(one, after, now_in_ms(), entry):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.domain.publishing import Conflict
-from service.model.notifications import Audience, Outcome, State, Topic
+from service.model.notifications import Audience, Outcome, SendAt, State, Topic
 from service.model.retention import ACCEPTED_KEPT
 from service.model.subscriptions import SubscriptionId
 from service.store.joined import today
@@ -189,6 +189,58 @@ def test_a_scheduled_alert_whose_audience_is_outdated_becomes_a_draft(
     assert one.audience.not_reached_by == (over,)
     runtime.publishing.send_due()
     assert runtime.publishing.get(id).state is State.DRAFT
+
+
+@pytest.mark.parametrize(
+    ("audience", "changes"),
+    [
+        pytest.param(Audience(everyone=True, exclude=("sport",)), "remove", id="exclude"),
+        pytest.param(Audience(everyone=True, exclude=("old",)), "remove", id="exclude-merged"),
+        pytest.param(Audience(everyone=True, all_topics=("sport",)), "remove", id="all"),
+        pytest.param(Audience(topics=("sport",)), "remove", id="topics"),
+        pytest.param(Audience(topics=("sport",), exclude=("world",)), "merge", id="merge"),
+    ],
+)
+def test_an_alert_whose_topic_was_removed_or_merged_is_not_sent_to_others(
+    client: Client, audience: Audience, changes: str
+) -> None:
+    runtime = client.runtime
+    runtime.topics.add(Topic("old", "Old"))
+    runtime.topics.merge("old", "sport")
+    Reader(client, 0, topics=["sport"])
+    Reader(client, 1, topics=["world"])
+    in_an_hour = SendAt(time.time() + 3600)
+    ids = [
+        runtime.publishing.publish(content(), audience, by="ada@paper.example", **plan).id
+        for plan in ({"send_at": in_an_hour}, {"draft": True}, {"send_at": undone()})
+    ]
+    due, draft, undo = ids
+    if changes == "remove":
+        runtime.topics.remove("sport")
+    else:
+        runtime.topics.merge("sport", "world")
+    with pytest.raises(Conflict, match=r"Change the audience\."):
+        runtime.publishing.skip_undo(undo, by="ada@paper.example")
+    with pytest.raises(Conflict, match=r"Change the audience\."):
+        runtime.publishing.send(draft, by="ada@paper.example")
+    runtime.store.redis.zadd("{g}:scheduled", {str(due): 1000 * time.time() - 1})
+    runtime.publishing.send_due()
+    one = runtime.publishing.get(due)
+    assert (one.state, one.missed) == (State.DRAFT, True)
+
+
+def undone() -> SendAt:
+    now = time.time()
+    return SendAt(now + 60, sent_at=now)
+
+
+def test_an_alert_to_several_topics_is_sent_although_one_was_removed(client: Client) -> None:
+    runtime = client.runtime
+    Reader(client, topics=["world"])
+    audience = Audience(topics=("world", "sport"))
+    id = runtime.publishing.publish(content(), audience, by="ada@paper.example", draft=True).id
+    runtime.topics.remove("sport")
+    assert runtime.publishing.send(id, by="ada@paper.example").recipients == 1
 
 
 def test_a_second_person_cannot_approve_an_outdated_audience(

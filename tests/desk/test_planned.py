@@ -266,7 +266,8 @@ def test_a_late_alert_says_to_ask_about_the_clock(
     assert "Not started yet. Ask your operator whether stoppress clock is running." in late
     assert "any moment now" in editor.get(f"/desk/alerts/{plan(runtime, -1)}").text
     missed = words(editor.get(f"/desk/alerts/{miss(runtime)}").text)
-    assert "but the service was stopped or not running then. It is a draft again." in missed
+    assert "but the service was stopped or not running then, or its audience" in missed
+    assert "It is a draft again." in missed
 
 
 def test_an_open_page_of_a_deleted_alert_reloads_and_says_so(

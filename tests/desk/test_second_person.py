@@ -330,6 +330,27 @@ def test_a_merge_that_enlarges_a_scheduled_alert_asks_for_a_second_person(
     assert runtime.publishing.get(enlarged[0].id).state is State.SCHEDULED
 
 
+def test_a_merge_also_asks_for_what_was_scheduled_while_it_was_under_way(
+    editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, world = SendAt(int(time.time()) + 3600.0), Audience(topics=("world",))
+    merge, ids = runtime.topics.merge, []
+
+    def schedule_and_merge(slug: str, into: str) -> None:
+        ids.append(runtime.publishing.publish(NEWS, world, by=EMAIL, send_at=at).id)
+        assert runtime.publishing.get(ids[0]).state is State.SCHEDULED
+        merge(slug, into)
+
+    monkeypatch.setattr(runtime.topics, "merge", schedule_and_merge)
+    answer = post(editor, "/desk/topics/sport/merge", page="/desk/topics", into="world")
+    assert answer.location == "/desk/topics?asked=1#topic-world"
+    waiting = runtime.publishing.get(ids[0])
+    assert waiting.waits_for_approval
+    approve(runtime, waiting)
+    assert runtime.approvals.after_merge("world", by=EMAIL) == 0
+    assert runtime.publishing.get(ids[0]).state is State.SCHEDULED
+
+
 def test_a_merge_asks_for_nobody_where_the_rule_is_off(
     runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

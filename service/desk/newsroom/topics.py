@@ -99,6 +99,7 @@ def merge_topic(slug: str) -> ResponseReturnValue:
         runtime().topics.merge(slug, into)
     except UnknownTopic:
         abort(404)
+    asked += runtime().approvals.after_merge(into, by=signed_in().email)
     if slug in known:
         note(f"merged the topic {slug} into {into}")
     return _back(into, asked=asked or None)
