@@ -208,7 +208,7 @@ class Runtime:
             stories=Stories(store),
             reader_alerts=reader_alerts,
             subscriptions=Subscriptions(store, tokens, reader_alerts, receipts),
-            paired_browsers=PairedBrowsers(store, publishing, stops),
+            paired_browsers=PairedBrowsers(store, reader_alerts, stops),
             alert_history=AlertHistory(store),
             alert_list=AlertList(store, config.receipts_kept_days * DAY),
             figures=figures,

@@ -43,7 +43,7 @@ from service.model.notifications import (
     State,
 )
 from service.model.payload import LARGE, Payload
-from service.model.subscriptions import ID_PATTERN, SubscriptionId
+from service.model.subscriptions import ID_PATTERN, Subscription
 from service.model.two_texts import SecondText
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
@@ -526,10 +526,10 @@ class TestTo(RequestModel):
 
     subscription_id: Annotated[str, pattern(ID_PATTERN)]
 
-    def subscription(self, runtime: Runtime) -> SubscriptionId:
-        """Return the subscription's id; `Invalid` if there is no such subscription."""
+    def subscription(self, runtime: Runtime) -> Subscription:
+        """Return the subscription; `Invalid` if there is no such subscription."""
         try:
-            return runtime.subscriptions.get(self.subscription_id).id
+            return runtime.subscriptions.get(self.subscription_id)
         except NotSubscribed:
             detail = "There is no such subscription."
             raise Invalid([FieldError("subscription_id", detail)]) from None

@@ -31,7 +31,7 @@ from service.current import runtime
 from service.domain import requests
 from service.domain.requests import Conflict, Idempotency
 from service.model.alert_log import ToolName
-from service.model.notifications import Audience, Notification
+from service.model.notifications import Notification
 from service.model.retention import REFERENCE_KEPT
 
 _PAGE = 20  # alerts of a list, unless more are asked for
@@ -154,10 +154,9 @@ def correct(requested: Correction, id: int) -> _Accepted:
 )
 def test(requested: TestTo, id: int) -> _Accepted:
     """Send the text of an alert to one browser."""
-    audience = Audience(subscription=requested.subscription(runtime()))
-    text = runtime().publishing.get(id).text
+    reader, text = requested.subscription(runtime()), runtime().publishing.get(id).text
     return _accepted(
-        runtime().publishing.publish(text, audience, by=_tool(), idempotency=_idempotency())
+        runtime().reader_alerts.send_text(reader, text, by=_tool(), idempotency=_idempotency())
     )
 
 

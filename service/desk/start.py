@@ -15,8 +15,10 @@ from service.desk.blueprint import redis_away
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, may
 from service.desk.session import current_editor
 from service.desk.words import outcome_words
+from service.domain.paired_browsers import TooManyTests
 from service.domain.pretend_readers import Mixture
 from service.domain.publishing import UnknownNotification
+from service.domain.reader_alerts import TooManyActive
 from service.domain.stops import EverythingStopped
 from service.model import clock
 from service.model.notifications import Audience, Outcome
@@ -114,7 +116,7 @@ def send() -> ResponseReturnValue:
     audience = Audience(subscription=reader.id)
     if not runtime().publishing.reach(audience):
         return {"detail": "This browser is no longer subscribed. Subscribe it again."}, 409
-    published = runtime().publishing.publish(content, audience, by=editor.email)
+    published = runtime().paired_browsers.send_here(editor.email, reader, content)
     return {"id": published.id}, 202
 
 
@@ -155,6 +157,12 @@ def _unknown(_: Exception) -> ResponseReturnValue:
 @bp.errorhandler(EverythingStopped)
 def _stopped(_: Exception) -> ResponseReturnValue:
     return {"detail": "Everything is stopped. An editor releases it at the desk."}, 503
+
+
+@bp.errorhandler(TooManyTests)
+@bp.errorhandler(TooManyActive)
+def _too_many(_: Exception) -> ResponseReturnValue:
+    return {"detail": "Many tests were sent within a minute. Wait a minute, please."}, 429
 
 
 @bp.errorhandler(RedisError)

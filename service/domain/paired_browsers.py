@@ -10,10 +10,11 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 
-from service.domain.publishing import Publishing
+from service.domain.reader_alerts import ReaderAlerts
+from service.domain.requests import Published
 from service.domain.stops import EverythingStopped, Stops
 from service.model import clock
-from service.model.notifications import Audience, Content
+from service.model.notifications import Content
 from service.model.subscriptions import Subscription, SubscriptionId
 from service.model.tokens import digest
 from service.store import Store
@@ -42,10 +43,10 @@ class TooManyTests(Exception):
 class PairedBrowsers:
     """The browsers that editors have paired."""
 
-    def __init__(self, store: Store, publishing: Publishing, stops: Stops) -> None:
+    def __init__(self, store: Store, alerts: ReaderAlerts, stops: Stops) -> None:
         self._rows = store.paired_browsers
         self._subscriptions = store.subscriptions
-        self._publishing = publishing
+        self._alerts = alerts
         self._stops = stops
 
     # -- pairing ---------------------------------------------------------------------------------
@@ -119,21 +120,28 @@ class PairedBrowsers:
     def send(self, by: str, content: Content) -> int:
         """Send a test to an editor's browsers; return to how many.
 
-        `TooManyTests`, `EverythingStopped`.
+        `TooManyTests`, `EverythingStopped`, `TooManyActive`.
 
         No list of alerts shows it, and it counts against no limit.
         """
+        self._count(by)
+        sent = 0
+        for row, reader in self._subscribed(by):
+            if self._alerts.send_text(reader, content, by=by).recipients:
+                self._rows.note_use(row, int(clock.time()))
+                sent += 1
+        return sent
+
+    def send_here(self, by: str, reader: Subscription, content: Content) -> Published:
+        """Send a test to the browser at which an editor is, paired or not; errors as `send`."""
+        self._count(by)
+        return self._alerts.send_text(reader, content, by=by)
+
+    def _count(self, by: str) -> None:
         if self._stops.holds():
             raise EverythingStopped
         if self._rows.count(by) > MOST_TESTS:
             raise TooManyTests
-        sent = 0
-        for row, reader in self._subscribed(by):
-            only = Audience(subscription=reader.id)
-            if self._publishing.publish(content, only, by="").recipients:
-                self._rows.note_use(row, int(clock.time()))
-                sent += 1
-        return sent
 
     def _subscribed(self, by: str) -> list[tuple[PairedRow, Subscription]]:
         """Return the browsers whose subscription is still the same one; forget the others."""

@@ -1,4 +1,4 @@
-"""Alerts in our own words to one reader: the welcome after subscribing, and the test."""
+"""Alerts to one browser: the welcome after subscribing, and tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.model.endpoints import OTHER, EndpointPolicy, origin_of
 from service.model.languages import supported_language, texts
 from service.model.notifications import Audience, Content
 from service.model.subscriptions import Subscription
-from service.model.tokens import Tokens
+from service.model.tokens import Tokens, digest
 from service.store import Store
 from service.store.reader_alerts import NoRoom, Place
 from service.store.subscriptions import NotSubscribed
@@ -119,6 +119,26 @@ class ReaderAlerts:
         only = Audience(subscription=reader.id)
         try:
             return self._publishing.publish(content, only, by="", place=place)
+        except NoRoom:
+            raise TooManyActive from None
+
+    def send_text(
+        self,
+        reader: Subscription,
+        content: Content,
+        *,
+        by: str,
+        idempotency: Idempotency | None = None,
+    ) -> Published:
+        """Send a text of an editor or a tool to one browser, as a test; errors as `send_test`.
+
+        It is tried for a few minutes at most, as all that takes a place.
+        """
+        place = self._place(reader, lambda: digest(by)[:32])
+        test = replace(content, ttl=min(content.ttl, _ttl(place)))
+        only = Audience(subscription=reader.id)
+        try:
+            return self._publishing.publish(test, only, by=by, idempotency=idempotency, place=place)
         except NoRoom:
             raise TooManyActive from None
 

@@ -296,9 +296,9 @@ class Notification:
         return self.audience.story
 
     @property
-    def by_reader(self) -> bool:
-        """Whether a reader asked for it as a test, or it is a welcome; editors do not see it."""
-        return self.audience.subscription is not None and not self.created_by
+    def to_one(self) -> bool:
+        """Whether it is a test or a welcome to one browser: no list has it, and it is not kept."""
+        return self.audience.subscription is not None
 
     @property
     def text(self) -> Content:

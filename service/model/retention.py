@@ -76,8 +76,8 @@ IN_VAIN_KEPT = 7 * DAY
 # Why: an editor sees an alert on the own phone first.
 PAIRED_KEPT = 180 * DAY
 
-# A test alert that a reader asked for, a welcome, or a test of an alert that an editor sent to the
-# own browser; it contains the reader's number.
+# A test alert to one browser, whether a reader, an editor or a tool asked for it, or a welcome; it
+# contains the reader's number.
 # Why: until then the reader's browser can report on it.
 READERS_TEST_KEPT = DAY
 

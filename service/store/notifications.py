@@ -95,7 +95,7 @@ end
 
 # KEYS: those of `enter`, idempotency record, log; for an alert to one reader, that for which there
 # must be room: where the active ones go, and who called for them (reader_alerts.py). ARGV: those of
-# `enter`, document, whether a reader asked for it, response or '', seconds for which that is kept,
+# `enter`, document, whether it is to one browser, response or '', seconds for which that is kept,
 # entry of the log or ''; name of the place, code of the caller, the most at one place, the most in
 # all, share, seconds for which callers are kept. Returns nothing, the earlier response to the same
 # idempotency key, or 0 if there is no room. The first write allocates.
@@ -215,7 +215,7 @@ return 0
 )
 
 # KEYS: notification, active; for a wave the alerts that it delivered. ARGV: id, state, finished_at,
-# report, seconds for which one that a reader asked for is kept, the history of the data when it was
+# report, seconds for which one to a single browser is kept, the history of the data when it was
 # closed; for a wave, to how many readers it delivered each alert alone, and together with others.
 # 'cancelled' stays so; one that was paused is withheld from waves. Returns 0 if it is finished
 # already, or if Redis may have forgotten that it was closed. The first write frees.
@@ -305,7 +305,7 @@ class Notifications:
         """
         keys = self._enter_keys(notification.id, _WAVES if notification.wave else STARTED)
         args = _enter_args(notification, notification.created_at)
-        args += [_doc(notification), int(notification.by_reader)]
+        args += [_doc(notification), int(notification.to_one)]
         keys.append(idempotency.key if idempotency else idempotency_key(""))
         args.append(json.dumps(idempotency.response) if idempotency else "")
         args.append(idempotency.seconds if idempotency else 0)
@@ -451,8 +451,8 @@ class Notifications:
     def latest(self, limit: int, before: int | None = None) -> list[Notification]:
         """Return up to `limit` notifications with ids below `before`, the newest first.
 
-        Neither this nor `started` has readers' tests, welcomes and waves. Editors do not look at
-        them, and there may be one for each reader.
+        Neither this nor `started` has tests to one browser, welcomes and waves. Editors do not look
+        at them, and there may be one for each reader.
         """
         with self._redis.pipeline(transaction=False) as pipe:
             # In this order, so that one that is started in between is in both, not in neither.

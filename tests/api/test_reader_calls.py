@@ -16,6 +16,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key
 from service.store.outcomes import Result
 from tests.support.client import (
+    NOTIFICATIONS,
     SUBSCRIPTIONS,
     VAPID,
     Client,
@@ -176,6 +177,23 @@ def test_readers_tests_are_in_no_list_of_alerts_and_expire(client: Client) -> No
     assert 0 < redis.ttl(f"{{g}}:n:{test.id}") <= 86_400
     publishing.cancel(id, by="a test")
     assert redis.ttl(f"{{g}}:n:{id}") == -1
+
+
+def test_a_tools_tests_leave_room_for_other_alerts_to_one_browser_and_expire(
+    client: Client,
+) -> None:
+    reader, publishing = Reader(client), client.runtime.publishing
+    id, token = publish(client, "News"), client.add_token()
+    path, body = f"{NOTIFICATIONS}/{id}/test", {"subscription_id": reader.id}
+    sent = [client.call("POST", path, body, token=token) for _ in range(30)]
+    assert [one.status_code for one in sent] == [*[202] * 25, *[429] * 5]
+    other = client.add_token("another tool")
+    assert client.call("POST", path, body, token=other).status_code == 202
+    test = publishing.get(int(sent[0].json["id"]))
+    assert [one.id for one in publishing.latest(10)] == [id]
+    assert (test.text.title, test.content.ttl) == ("News", 600)
+    publishing.cancel(test.id, by="a test")
+    assert 0 < client.runtime.store.redis.ttl(f"{{g}}:n:{test.id}") <= 86_400
 
 
 def test_the_cost_of_a_list_does_not_grow_with_readers_tests() -> None:

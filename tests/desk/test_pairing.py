@@ -393,7 +393,7 @@ def test_a_test_is_in_no_list_and_no_count(
     pair(editor, phone)
     send(editor, review(editor, title="Embargoed until noon"))
     (one,) = sent_tests(runtime)
-    assert one.state is State.SENDING and one.by_reader
+    assert one.state is State.SENDING and one.to_one
     assert "Embargoed" not in words(re.sub(r"(?s)Unfinished.*", "", editor.get("/desk/log").text))
     assert runtime.publishing.latest(10) == []
     assert runtime.alert_log.of(one.id) == []

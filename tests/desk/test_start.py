@@ -108,6 +108,17 @@ def test_no_editor_can_send_from_the_start_page_to_another_readers_browser(
     assert runtime.store.notifications.active() == []
 
 
+def test_an_editor_sends_a_few_tests_a_minute_from_the_start_page_which_no_list_has(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    here = {"subscription": "0-7", "token": token_of_reader(runtime, "0-7")}
+    assert [send_to_one(editor, **here).status_code for _ in range(6)] == [*[202] * 5, 429]
+    refused = send_to_one(editor, **here)
+    assert refused.json and "Wait a minute" in refused.json["detail"]
+    assert len(runtime.store.notifications.active()) == 5
+    assert runtime.publishing.latest(10) == []
+
+
 def test_a_gone_browser_is_told_to_subscribe_again(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:

@@ -59,7 +59,7 @@ class Reader:
 def welcomes(client: Client) -> list[Notification]:
     """The active alerts to a single reader."""
     active = client.runtime.store.notifications.active()
-    return [one for one in map(client.runtime.publishing.get, active) if one.by_reader]
+    return [one for one in map(client.runtime.publishing.get, active) if one.to_one]
 
 
 def asked(one: Notification) -> dict[str, list[str]]:

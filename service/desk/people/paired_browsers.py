@@ -20,6 +20,7 @@ from service.desk.writing.compose import SENT_TO_ME, check
 from service.desk.writing.forms import Form
 from service.domain.paired_browsers import MOST_PAIRED, CodeOver, TooManyPaired, TooManyTests
 from service.domain.publishing import UnknownNotification
+from service.domain.reader_alerts import TooManyActive
 from service.domain.stops import EverythingStopped
 from service.model import clock
 from service.model.languages import supported_language, texts
@@ -145,7 +146,7 @@ def _sent_to_me(form: Form, before: Notification | None) -> str:
             return _TOO_LONG
         email = signed_in().email
         sent = max(runtime().paired_browsers.send(email, test) for test in filter(None, tests))
-    except TooManyTests:
+    except (TooManyTests, TooManyActive):
         return _TOO_MANY
     except EverythingStopped:
         return _STOPPED

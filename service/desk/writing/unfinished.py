@@ -209,7 +209,7 @@ def _begun() -> Form:
 def _again(id: int | None) -> Form:
     """Return the form of a new alert with the latest texts, settings and audience of this one."""
     one = runtime().publishing.get(id or 0)
-    if one.wave or one.by_reader:
+    if one.wave or one.to_one:
         raise UnknownNotification
     # Once a text is chosen or corrected, there is no second one.
     second = one.second_text if one.text == one.content else None
