@@ -436,6 +436,25 @@ def test_a_correction_is_not_sent_once_it_is_deleted_or_sent_back(
     assert [one.id for one in runtime.publishing.planned()] == ([] if first == "remove" else [id])
 
 
+@pytest.mark.parametrize("what", ["correct", "retract"])
+def test_a_form_whose_correction_was_deleted_may_be_sent_again(
+    editor: FlaskClient, runtime: Runtime, readers: int, what: str
+) -> None:
+    path = f"/desk/alerts/{reached_by_all(runtime)}/{what}"
+    fields = filled(editor.get(path).text) | {"title": "Ferry saved"}
+    assert editor.post(path, data=fields).status_code == 303
+    (first,) = runtime.publishing.planned()
+    runtime.publishing.remove(first.id, by=EMAIL)
+    again = editor.post(path, data=fields)
+    assert again.status_code == 409
+    assert "was deleted meanwhile" in words(again.text)
+    assert 'value="Ferry saved"' in again.text
+    typed = filled(again.text) | {"title": "Ferry saved"}
+    assert runtime.publishing.planned() == []
+    assert editor.post(path, data=typed).status_code == 303
+    assert [one.content.title for one in runtime.publishing.planned()] == ["Ferry saved"]
+
+
 def test_an_approved_correction_does_not_replace_a_newer_one(
     runtime: Runtime, readers: int
 ) -> None:

@@ -15,7 +15,7 @@ from service.desk.blueprint import bp
 from service.desk.fields import read_nonce
 from service.desk.permissions import allowed
 from service.desk.session import signed_in
-from service.domain.publishing import Conflict, KeyReused
+from service.domain.publishing import Conflict, KeyReused, PlanWithdrawn
 from service.domain.requests import Idempotency
 from service.model.notifications import Notification, State
 from service.model.roles import Role
@@ -24,6 +24,10 @@ _TOO_LATE = "Sending has ended meanwhile, so the old text can only be replaced."
 NOBODY_NEEDED = (
     "Nothing was changed. Fewer browsers have the alert now, so that no second person is needed:"
     " press the button again."
+)
+WITHDRAWN = (
+    "You have already sent this form, and what waited for a second person was deleted meanwhile."
+    " Nothing was changed this time. Send it again to ask anew."
 )
 _USED = (
     "You have already sent this form with a different text. Nothing was changed this time. Send it"
@@ -66,6 +70,8 @@ def correct(id: int) -> ResponseReturnValue:
         return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
     except KeyReused:
         return correction_page(root, form, notice=_USED), 409
+    except PlanWithdrawn:
+        return correction_page(root, form, notice=WITHDRAWN), 409
     except Conflict as conflict:
         return correction_page(root, form, notice=str(conflict)), 409
     if form.go_on and published.state is not State.DRAFT:

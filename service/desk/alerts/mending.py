@@ -9,14 +9,14 @@ from flask.typing import ResponseReturnValue
 
 from service.api import fields, notification_requests
 from service.current import runtime
-from service.desk.alerts.correcting import NOBODY_NEEDED
+from service.desk.alerts.correcting import NOBODY_NEEDED, WITHDRAWN
 from service.desk.alerts.correction_form import CorrectionForm
 from service.desk.alerts.stopping import held_stop
 from service.desk.blueprint import bp
 from service.desk.fields import read_nonce
 from service.desk.permissions import allowed
 from service.desk.session import signed_in
-from service.domain.publishing import Conflict, KeyReused
+from service.domain.publishing import Conflict, KeyReused, PlanWithdrawn
 from service.domain.requests import Idempotency
 from service.model.languages import supported_language, texts
 from service.model.notifications import Content, Notification
@@ -97,6 +97,8 @@ def retract(id: int) -> ResponseReturnValue:
         return _retraction_page(root, form, nonce=nonce, errors=errors), 422
     except KeyReused:
         return _retraction_page(root, form, notice=_USED), 409
+    except PlanWithdrawn:
+        return _retraction_page(root, form, notice=WITHDRAWN), 409
     except Conflict as conflict:
         return _retraction_page(root, form, notice=str(conflict)), 409
     return redirect(url_for("desk.alert", id=published.id), 303)
