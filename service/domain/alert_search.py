@@ -59,12 +59,13 @@ class AlertSearch:
     def __init__(self, store: Store) -> None:
         self._rows = store.search_rows
         self._notifications = store.notifications
+        self._planned = store.planned
 
     def found(self, search: Search) -> list[int]:
         """Return the alerts that fit: planned ones, then the others, the latest start first."""
         planned: list[int] = []
         if search.state in (None, *_PLANNED):
-            some = self._notifications.all(self._rows.planned())
+            some = self._notifications.all(self._planned.read().ids)
             planned = [one.id for one in some if one.planned and search.fits_planned(one)]
         if search.state in _PLANNED:
             return planned

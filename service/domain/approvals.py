@@ -12,7 +12,6 @@ from service.model.notifications import Audience, Content, Notification, Request
 from service.store import Store
 
 _CHANGED = "This alert was changed, sent back or sent meanwhile. Look at it again."
-_MOST_SCHEDULED = 100_000  # alerts
 _OWN = "Another editor has to approve this alert: you, or a token of yours, wrote it or asked."
 
 
@@ -30,7 +29,8 @@ class Approvals:
 
     def corrections(self, root: int) -> list[Notification]:
         """Return the corrections of an alert that wait for a second person, or were sent back."""
-        return [one for one in self._publishing.planned() if one.corrects == root]
+        asked = self._publishing.plan().of("waits", "sent back")
+        return [one for one in self._publishing.all(asked) if one.corrects == root]
 
     def approve(self, id: int, digest: str, *, by: str) -> None:
         """Send what this editor has seen, as `digest` names it.
@@ -60,8 +60,8 @@ class Approvals:
         and none is left out if this is cut off.
         """
         asked = 0
-        for one in self._store.notifications.planned(_MOST_SCHEDULED):
-            asked += one.state is State.SCHEDULED and self._ask_again(one, {slug, into}, by)
+        for one in self._scheduled():
+            asked += self._ask_again(one, {slug, into}, by)
         return asked
 
     def after_merge(self, into: str, *, by: str) -> int:
@@ -71,14 +71,18 @@ class Approvals:
         alert that a second person has approved stays scheduled. A second call does no harm.
         """
         asked = 0
-        for one in self._store.notifications.planned(_MOST_SCHEDULED):
-            if one.state is not State.SCHEDULED or one.approved_by:
+        for one in self._scheduled():
+            if one.approved_by:
                 continue
             audience = self._store.topics.current_audience(one.audience)
             if into in (*audience.topics, *audience.all_topics):
                 many = self._rule.applies(one.content, self._publishing.reach(audience))
                 asked += many and self._ask(one, by)
         return asked
+
+    def _scheduled(self) -> list[Notification]:
+        found = self._publishing.all(self._publishing.plan().scheduled)
+        return [one for one in found if one.state is State.SCHEDULED]
 
     def _ask_again(self, one: Notification, merged: set[str], by: str) -> bool:
         """Make a draft that waits of a scheduled alert, if a merge makes its audience too large."""

@@ -40,12 +40,13 @@ from service.model.notifications import (
 )
 from service.model.two_texts import SecondText
 from service.store import Store
+from service.store.planned import Plan
 from service.store.reader_alerts import Place
 
 __all__ = ["Conflict", "KeyReused", "PlanWithdrawn", "Publishing", "UnknownNotification"]
 
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
-_MOST_PLANNED = 200  # drafts and scheduled notifications in a list
+MOST_PLANNED = 200  # drafts and scheduled notifications in a list
 _CORRECTED_SINCE = (
     "This alert was corrected since the correction was asked for. Delete it, and write another one"
     " that begins with the text of now."
@@ -160,9 +161,14 @@ class Publishing:
 
     # -- planned notifications -------------------------------------------------------------------
 
-    def planned(self) -> list[Notification]:
-        """Return the scheduled notifications, the soonest first, then the drafts."""
-        return self._store.notifications.planned(_MOST_PLANNED)
+    def planned(self, plan: Plan | None = None) -> list[Notification]:
+        """Return the first `MOST_PLANNED` of a plan, or of that of now."""
+        ids = (plan or self.plan()).ids
+        return [one for one in self.all(ids[:MOST_PLANNED]) if one.planned]
+
+    def plan(self) -> Plan:
+        """Return the ids of all scheduled notifications and drafts."""
+        return self._store.planned.read()
 
     def to_change(self, id: int) -> Notification:
         """Return a draft or a scheduled notification; `Conflict` if it was sent."""

@@ -16,11 +16,8 @@ def with_link(publishing: Publishing, url: str, *, but: int | None = None) -> No
     end, leads to the same page.
     """
     page = _page(url)
-    planned = (
-        one
-        for one in publishing.planned()
-        if one.state is State.SCHEDULED or one.waits_for_approval
-    )
+    plan = publishing.plan()
+    planned = publishing.all([*plan.of("waits"), *plan.scheduled])
     for one in (*planned, *publishing.started(_MOST_SENT_BEFORE)):
         is_same = one.id != but and one.corrects is None and _page(one.text.url) == page
         if is_same and not _ended_unseen(publishing, one):

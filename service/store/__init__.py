@@ -47,6 +47,7 @@ from service.store.outcomes import Outcomes
 from service.store.paired_browsers import PairedBrowsers
 from service.store.partitions import VERSION, Partitions, spread
 from service.store.passkeys import PasskeyRows
+from service.store.planned import Planned
 from service.store.prepared_keys import PreparedKeys
 from service.store.processes import Processes
 from service.store.promises import PromiseRows
@@ -114,6 +115,7 @@ class Store:
         self.host_readers = HostReaders(redis, self.subscriptions)
         self.seeds = Seeds(redis, self.partitions, self.names, self.subscriptions)
         self.notifications = Notifications(redis, replicas)
+        self.planned = Planned(redis)
         self.joined = Joined(redis, self.partitions)
         self.clicks = Clicks(redis, self.partitions)
         self.held_alerts = HeldAlerts(redis, self.partitions)

@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from service.model.notifications import Notification, State
-from service.store.notifications import SCHEDULED, STARTED, Notifications, alert_key
+from service.store.notifications import STARTED, Notifications, alert_key
 
 SEARCHED = "{g}:searched"
 _VERSION = "1"  # of a row; a row of another one is made anew
@@ -69,10 +69,6 @@ class SearchRows:
         limits = f"({until * 1000}", since * 1000
         found = cast("list[bytes]", self._redis.zrevrangebyscore(STARTED, *limits))
         return [int(id) for id in found]
-
-    def planned(self) -> list[int]:
-        """Return the planned alerts, the soonest first, then the drafts."""
-        return [int(id) for id in cast("list[bytes]", self._redis.zrange(SCHEDULED, 0, -1))]
 
     def rows(self, ids: Sequence[int]) -> Iterator[tuple[int, SearchRow]]:
         """Yield these alerts, whose sending has begun, each with its row."""

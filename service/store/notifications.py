@@ -479,11 +479,6 @@ class Notifications:
         """Return up to `limit` waves, the latest first."""
         return self.all(map(int, cast("list[bytes]", self._redis.zrevrange(_WAVES, 0, limit - 1))))
 
-    def planned(self, limit: int) -> list[Notification]:
-        """Return up to `limit` planned notifications, the soonest first, drafts last."""
-        ids = cast("list[bytes]", self._redis.zrange(SCHEDULED, 0, limit - 1))
-        return [one for one in self.all(map(int, ids)) if one.planned]
-
     def all(self, ids: Iterable[int]) -> list[Notification]:
         """Return those of these notifications that exist."""
         ids = list(ids)

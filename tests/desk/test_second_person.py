@@ -12,8 +12,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from service.desk.alerts import alert_list
+from service.domain import publishing as publishing_module
+from service.domain.alert_search import Search
 from service.domain.gate import TwoPersonRule
 from service.domain.publishing import Conflict
+from service.domain.same_link import with_link
 from service.model import clock
 from service.model.alert_log import ToolName
 from service.model.clocks import QUARTER
@@ -34,7 +38,9 @@ from tests.support.desk_pages import (
     token_in,
     words,
 )
+from tests.support.planned import miss, plan
 
+SAME = "https://paper.example/same"
 SECOND, WRITER = "ben@paper.example", "wim@paper.example"
 EVERYONE = Audience(everyone=True)
 NEWS = Content("Ferry aground", "https://paper.example/ferry")
@@ -95,6 +101,29 @@ def test_notify_makes_it_wait_and_the_list_and_its_page_say_so(
     assert "another editor who sends has to approve it" in words(page)
     assert "Approve:" not in page
     assert [entry.action for entry in runtime.alert_log.of(one.id)] == ["asked"]
+
+
+@pytest.mark.redis
+def test_what_an_editor_decides_about_is_listed_before_many_drafts(
+    editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publishing = runtime.publishing
+    root = reached_by_all(runtime)
+    correction = publishing.correct(root, title="A", body=None, url=None, replace=True, by=EMAIL).id
+    waiting, missed, soon = publish(runtime).id, miss(runtime), plan(runtime, 3600, url=SAME)
+    drafts = [plan(runtime) for _ in range(12)]
+    back = publishing.get(waiting)
+    runtime.approvals.send_back(waiting, back.digest, "Not so.", by=SECOND)
+    assert publishing.plan().ids == [missed, correction, soon, *reversed(drafts), waiting]
+    for where in (publishing_module, alert_list):
+        monkeypatch.setattr(where, "MOST_PLANNED", 2)
+    assert [one.id for one in publishing.planned()] == [missed, correction]
+    page = words(editor.get("/desk/").text)
+    assert "14 more are not shown. All drafts and scheduled alerts" in page
+    assert runtime.alert_search.found(Search(state=State.DRAFT))[2] == drafts[-1]
+    assert [one.id for one in runtime.approvals.corrections(root)] == [correction]
+    found = with_link(publishing, SAME)
+    assert found and found.id == soon
 
 
 def test_a_second_person_sees_it_whole_and_approves_it_in_both_names(

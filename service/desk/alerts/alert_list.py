@@ -17,6 +17,7 @@ from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import signed_in
 from service.desk.words import SERVICES, describe
 from service.domain.alert_list import AlertRow
+from service.domain.publishing import MOST_PLANNED
 from service.model import clock
 from service.model.notifications import Notification, Topic
 from service.model.roles import Role
@@ -63,7 +64,8 @@ class _Live:
 
 def _live() -> _Live:
     publishing, now = runtime().publishing, clock.time()
-    found, planned = publishing.started(PAGE), publishing.planned()
+    found, plan = publishing.started(PAGE), publishing.plan()
+    planned = publishing.planned(plan)
     unfinished = runtime().alert_list.unfinished()
     ids = {one.id for one in unfinished}
     reports = reports_of([*unfinished, *(one for one in found if one.id not in ids)])
@@ -77,6 +79,7 @@ def _live() -> _Live:
             sending=sending,
             missed=[one for one in planned if one.missed],
             planned=[_report(AlertRow(one), topics, now) for one in in_time],
+            more=len(plan.ids) - MOST_PLANNED,
             reports=over,
             older=found[-1].id if len(found) == PAGE else None,
         ),
