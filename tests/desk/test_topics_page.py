@@ -85,6 +85,27 @@ def test_a_topic_is_changed_hidden_and_moved(editor: FlaskClient, runtime: Runti
     Page(refused.text)
 
 
+def test_a_topic_that_another_editor_changed_is_not_overwritten_unseen(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    def seen(page: str) -> str:
+        return re.findall(r'name="seen" value="([^"]+)"', page)[0]
+
+    opened_at = seen(editor.get("/desk/topics").text)
+    runtime.topics.change(Topic("world", "World", "From abroad", hidden=True))
+    faulty = send(editor, "/world", name="", seen=opened_at)
+    assert (faulty.status_code, seen(faulty.text)) == (422, opened_at)
+    refused = send(editor, "/world", name="The world", seen=opened_at)
+    assert refused.status_code == 409
+    Page(refused.text)
+    assert 'value="The world"' in refused.text
+    assert "From abroad 0 browsers, hidden" in words(refused.text)
+    assert "Another editor has changed this topic" in words(refused.text)
+    assert runtime.topics.get("world").hidden
+    assert send(editor, "/world", name="The world", seen=seen(refused.text)).status_code == 303
+    assert runtime.topics.get("world") == Topic("world", "The world")
+
+
 def test_removing_says_how_many_follow_and_forgets_them(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
