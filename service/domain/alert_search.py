@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,22 +35,22 @@ class Search:
     def _by(self) -> str:
         return folded(self.by)
 
-    def fits(self, row: SearchRow) -> bool:
-        """Whether this is one of them by all but its state and time."""
+    def fits(self, row: SearchRow, slugs: Set[str]) -> bool:
+        """Whether this is one of them by all but its state and time; `slugs` mean its topic."""
         return (
             all(word in row.text for word in self._words)
             and self._by in row.by
             and self.kind in ("", row.kind)
-            and (not self.topic or f" {self.topic} " in row.topics)
+            and (not self.topic or not slugs.isdisjoint(row.topics.split()))
         )
 
-    def fits_planned(self, one: Notification) -> bool:
+    def fits_planned(self, one: Notification, slugs: Set[str]) -> bool:
         """Whether a planned alert is one of them; its time is when it is to be sent."""
         at = one.send_at.at if one.send_at else one.created_at
         return (
             self.since <= at < self.until
             and self.state in (None, one.state)
-            and self.fits(SearchRow.of(one))
+            and self.fits(SearchRow.of(one), slugs)
         )
 
 
@@ -60,17 +61,26 @@ class AlertSearch:
         self._rows = store.search_rows
         self._notifications = store.notifications
         self._planned = store.planned
+        self._topics = store.topics
 
     def found(self, search: Search) -> list[int]:
         """Return the alerts that fit: planned ones, then the others, the latest start first."""
         planned: list[int] = []
+        slugs = self._same_as(search.topic)
         if search.state in (None, *_PLANNED):
             some = self._notifications.all(self._planned.read().ids)
-            planned = [one.id for one in some if one.planned and search.fits_planned(one)]
+            planned = [one.id for one in some if one.planned and search.fits_planned(one, slugs)]
         if search.state in _PLANNED:
             return planned
         began = self._rows.began(search.since, search.until)
-        ids = [id for id, row in self._rows.rows(began) if search.fits(row)]
+        ids = [id for id, row in self._rows.rows(began) if search.fits(row, slugs)]
         if search.state is not None:
             ids = self._rows.in_state(ids, search.state)
         return planned + ids
+
+    def _same_as(self, topic: str) -> Set[str]:
+        """Return all slugs that mean this topic now: a sent alert keeps the one that it had."""
+        if not topic:
+            return frozenset()
+        (now,) = self._topics.current([topic])
+        return {now, *(old for old, new in self._topics.merged().items() if new == now)}

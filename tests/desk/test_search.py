@@ -64,6 +64,18 @@ def test_words_of_title_and_text_are_found_in_any_case_and_order(
         assert found(editor, text=text) == ids, text
 
 
+def test_a_topic_is_searched_by_all_names_that_it_had(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    world = sent(runtime, "Far away", Audience(topics=("world",)))
+    sport = sent(runtime, "Kick-off", Audience(topics=("sport",)))
+    draft = plan(runtime)  # for World
+    assert found(editor, topic="sport") == [sport]
+    runtime.topics.merge("world", "sport")
+    for topic in ("sport", "world"):
+        assert found(editor, topic=topic) == [draft, sport, world]
+
+
 def test_a_correction_is_found_by_its_own_text(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
