@@ -153,11 +153,12 @@ class Topics:
 
     def remove(self, slug: str) -> None:
         """Remove a topic and forget which readers followed it; `UnknownTopic`."""
-        merging = self._topics.merging()
-        if slug in self._topics.merged():
+        merging, merged = self._topics.merging(), self._topics.merged()
+        if slug in merged:
             raise UnknownTopic
-        for one in merging:  # else nobody would drop the bitmap of a topic that was merged into it
-            self._move(one)
+        for one in merging:
+            if merged.get(one) == slug:  # else nobody would drop its bitmap
+                self._move(one)
         known = self._topics.remove(slug)
         # Forget the followers of an unknown topic too: an earlier call may have been cut off here.
         self._subscriptions.forget_topic(slug)

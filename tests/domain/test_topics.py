@@ -209,8 +209,10 @@ def test_a_worker_that_read_the_topics_before_a_merge_finds_their_followers(
 ) -> None:
     store.subscriptions.subscribe(requested("reader", topics=frozenset({"sport"})))
     calls = store.audiences._scratch_selections(Audience(topics=("sport",)))
+    topics.add(Topic("culture", "Culture"))
     topics.merge("sport", "world")
     topics.finish_merges(clock.time() + 2)
+    topics.remove("culture")  # which has nothing to do with them
     assert sum(answers(store.redis, store.audiences._count, calls)) == 1
     assert (followers(store, "sport"), followers(store, "world")) == (1, 1)
 
