@@ -167,14 +167,15 @@ def alert_names(ids: Iterable[int], titles: Mapping[int, str]) -> str:
 
 def each_of(slugs: Sequence[str], topics: dict[str, Topic]) -> str:
     """Return `both World and Sport`."""
-    names = [topics[slug].name if slug in topics else slug for slug in slugs]
+    names = [*dict.fromkeys(topics[slug].name if slug in topics else slug for slug in slugs)]
     how_many = {1: "", 2: "both "}.get(len(names), "all of ")
     return how_many + format_list(names, style="standard", locale=_ENGLISH)
 
 
 def topic_names(slugs: Iterable[str], topics: dict[str, Topic]) -> str:
     """Return the current names of topics: `World or Sport`."""
-    return either(topics[slug].name if slug in topics else slug for slug in slugs)
+    names = (topics[slug].name if slug in topics else slug for slug in slugs)
+    return either(dict.fromkeys(names))  # two may be one topic by now
 
 
 def either(names: Iterable[str]) -> str:

@@ -275,6 +275,11 @@ def test_an_audience_is_saved_and_used_in_another_form(
     listed = editor.get("/desk/templates").text
     assert "except followers of Culture, only readers of English" in words(listed)
     Page(listed)
+    runtime.topics.merge("sport", "world")
+    for slug in ("world", "culture"):
+        runtime.topics.remove(slug)
+    listed = words(editor.get("/desk/templates").text)
+    assert "World or sport, only followers of sport, except followers of culture" in listed
 
 
 def test_using_an_audience_replaces_the_one_that_was_chosen(

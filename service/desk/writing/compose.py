@@ -238,13 +238,17 @@ def _not_counted(form: Form) -> str | None:
     return refusal and refusal.detail
 
 
-def audience_of(form: Form) -> Audience:
-    """Return the audience that a form chooses, as far as it can be read."""
+def audience_of(form: Form, *, as_saved: bool = False) -> Audience:
+    """Return the audience that a form chooses, as far as it can be read.
+
+    `as_saved`: with topics that were removed meanwhile, to describe it.
+    """
     known, stories = runtime().topics.named(), runtime().stories.slugs()
     topics, exclude = (
-        tuple(slug for slug in slugs if slug in known) for slugs in (form.topics, form.exclude)
+        tuple(slug for slug in slugs if as_saved or slug in known)
+        for slugs in (form.topics, form.exclude)
     )
-    if not known.keys() >= {*form.all_topics}:
+    if not as_saved and not known.keys() >= {*form.all_topics}:
         return Audience(everyone=True, all_topics=form.all_topics)  # nobody
     everyone = form.audience == "everyone" or not form.topics
     story, days = form.story_slug, form.new_within_days

@@ -68,7 +68,7 @@ def templates_page(wrong: str = "", name: str = "", error: str = "") -> str:
         "desk/templates.html",
         templates=runtime().templates.all(),
         audiences=[
-            (one, describe_audience(audience_of(empty.with_audience(one.fields))))
+            (one, describe_audience(audience_of(empty.with_audience(one.fields), as_saved=True)))
             for one in runtime().saved_audiences.all()
         ],
         wrong=wrong,
