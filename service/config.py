@@ -37,6 +37,8 @@ _SHARED = (
     *("welcome", "welcome_title", "welcome_body", "receipts_kept_days", "alert_log_kept_days"),
     *("promise", "click_audiences"),
 )
+# Of which settings a process does not follow the desk. Its value is no secret either.
+_NOT_AT_THE_DESK = "The list of settings that the environment takes from the desk"
 # Settings that may have bytes that are no UTF-8, as names of files may.
 _ANY_BYTES = ("data_dir", "push_ca_bundle", "no_proxy")
 
@@ -360,6 +362,8 @@ class Config:
     def shared(self) -> dict[str, str]:
         """The settings that must have the same value in all processes, without VAPID keys."""
         found = {name.upper(): _plain(getattr(self, name)) for name in _SHARED}
+        taken = (row.name.upper() for row in desk_settings() if row.name in self.given)
+        found[_NOT_AT_THE_DESK] = " ".join(sorted(taken))
         # As it is used: a worker without SITE_URL puts its own PORT into messages.
         return {**found, "SITE_URL": self.public_url}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.cli.doctor import examine
-from service.domain.processes import Presence
+from service.domain.processes import Presence, differences
 from service.model import clock
 from service.store.processes import Process
 from tests.support import ROOT
@@ -124,6 +124,19 @@ def test_the_log_names_the_host_and_the_setting_that_differs(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("worker: DAILY_LIMIT on ")
     assert "that of web on " in line
+
+
+def test_a_host_that_sets_a_setting_to_its_default_is_named(installation: Installation) -> None:
+    """Else its processes alone do not follow what editors set at the desk."""
+    config = type(installation.config).read({**installation.environment, "ASK_SECONDS": "20"})
+    assert config.ask_seconds == installation.config.ask_seconds
+    other = Process("worker", "paper-2", config.shared)
+    ((name, taken, who),) = differences(installation.config.shared, [other])
+    assert (name, "ASK_SECONDS" in taken.split(), who) == (
+        "The list of settings that the environment takes from the desk",
+        True,
+        [other],
+    )
 
 
 def test_the_doctor_names_hosts_whose_settings_clock_or_queue_differ(
