@@ -119,7 +119,7 @@ def test_what_an_editor_decides_about_is_listed_before_many_drafts(
         monkeypatch.setattr(where, "MOST_PLANNED", 2)
     assert [one.id for one in publishing.planned()] == [missed, correction]
     page = words(editor.get("/desk/").text)
-    assert "14 more are not shown. All drafts and scheduled alerts" in page
+    assert "14 more are not shown. See all drafts and scheduled alerts." in page
     assert runtime.alert_search.found(Search(state=State.DRAFT))[2] == drafts[-1]
     assert [one.id for one in runtime.approvals.corrections(root)] == [correction]
     found = with_link(publishing, SAME)
