@@ -25,8 +25,16 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from service.api.hosts import WrongHost, check_page
 from service.current import runtime
-from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, may, needed, rule_of
-from service.desk.session import WHY_SIGN_IN, current_editor, is_plain_loopback, show_once
+from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, lately, may, needed, rule_of
+from service.desk.session import (
+    WHY_SIGN_IN,
+    current_editor,
+    is_plain_loopback,
+    keep_typed,
+    show_once,
+    signed_in,
+    signed_in_lately,
+)
 from service.desk.words import FIELDS, FILTERS, PREVIEWS, either
 from service.domain.editors import UnknownEditor
 from service.domain.publishing import UnknownNotification
@@ -36,6 +44,11 @@ from service.model.roles import Role
 
 _HTMX = "htmx-2.0.11.min.js"
 _MOST_NAMED = 5  # editors
+_AGAIN = (
+    "Sign in again before you do this, so that nobody does it at a desk that you left open. Then"
+    " press the button once more."
+)
+_ASKED = " If {name} does not ask who you are, use your password, a passkey or a sign-in link."
 _MAY_NOT = {
     Role.SENDS: "You may write drafts. To send, correct or stop an alert, ask {who}.",
     Role.MANAGES: "To change settings, topics, or who may use the desk and the API, ask {who}.",
@@ -78,7 +91,19 @@ def _only_those_who_may() -> ResponseReturnValue | None:
             return "", 401, headers
         return _to_sign_in()
     role = needed(rule)
-    return None if may(role) else _may_not(role)
+    return _sign_in_again() if may(role) else _may_not(role)
+
+
+def _sign_in_again() -> ResponseReturnValue | None:
+    """Lead through the sign-in back to the page, if the session is too old for what is asked."""
+    endpoint = lately(request.endpoint or "")
+    if not endpoint or signed_in_lately(runtime().editors.with_id(signed_in().id)):
+        return None
+    page = url_for(endpoint, **(request.view_args or {}))
+    keep_typed(page)
+    provider = runtime().provider
+    show_once(WHY_SIGN_IN, _AGAIN + (_ASKED.format(name=provider.name) if provider else ""))
+    return redirect(url_for("desk.sign_in", next=page), 303)
 
 
 def _to_sign_in() -> ResponseReturnValue:

@@ -27,11 +27,16 @@ _BLUEPRINTS = ("desk.", "start.")
 _FILES = "desk.static"  # whose view is Flask's own; none of these files is secret
 
 
-def allowed(rule: Rule) -> Callable[[View], View]:
-    """Say who may use a view."""
+def allowed(rule: Rule, *, lately: str = "") -> Callable[[View], View]:
+    """Say who may use a view.
+
+    `lately` is for what makes a further way in: it takes a session that has just begun, because a
+    stranger who finds the desk open could come back for ever. It names the page with the form.
+    """
 
     def mark(view: View) -> View:
         view.rule = rule  # type: ignore[attr-defined]
+        view.lately = lately  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -50,6 +55,13 @@ def rule_of(endpoint: str) -> Rule:
     view: Any = current_app.view_functions[endpoint]
     rule: Rule = EVERYBODY if endpoint == _FILES else view.rule
     return rule
+
+
+def lately(endpoint: str) -> str:
+    """Return the page with the form of a view that takes a session that has just begun, or ""."""
+    view: Any = current_app.view_functions[endpoint]
+    page: str = view.lately
+    return page
 
 
 def needed(rule: Role | Callable[[], Role]) -> Role:

@@ -11,15 +11,20 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, current_app, g, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
+from werkzeug.datastructures import MultiDict
 
 from service.domain.editors import Editor, Editors, Halfway
 from service.domain.passkeys import Challenge
 from service.domain.provider import Began
 from service.model import clock, user_agents
 from service.model.addresses import host_name, is_loopback
-from service.model.retention import SESSION_KEPT
+from service.model.retention import MINUTE, SESSION_KEPT
 from service.model.tokens import digest
 from service.runtime import Runtime
+
+REFUSED = "sign-in"  # what `shown_once` calls the sentence that the page of the sign-in begins with
+_LATELY = 10 * MINUTE
+_MOST_TYPED = 1000  # characters; browsers keep no cookie of more than 4096
 
 
 def init_app(app: Flask, runtime: Runtime) -> None:
@@ -99,11 +104,18 @@ def is_plain_loopback(app: Flask) -> bool:
 
 
 def start_session(session_id: str) -> None:
-    """Sign an editor in, in a new cookie that keeps nothing of the previous one."""
-    end_session()
+    """Sign an editor in, in a new cookie that keeps of the previous one only what was typed."""
+    _begin_cookie()
     session.permanent = True
     session["editor"] = session_id
     g.pop("editor", None)
+
+
+def _begin_cookie() -> None:
+    typed = session.get("typed")
+    end_session()
+    if typed is not None:
+        session["typed"] = typed
 
 
 def end_session() -> None:
@@ -134,7 +146,7 @@ def signed_in() -> Editor:
 
 def start_halfway(began: Halfway) -> None:
     """Remember in the cookie that an editor's password was right; a code has to follow."""
-    end_session()
+    _begin_cookie()
     session["halfway"] = list(began)
 
 
@@ -169,6 +181,32 @@ def challenge() -> Challenge | None:
 def own_session() -> str:
     """Return the digest of the session of this request."""
     return digest(session.get("editor", ""))
+
+
+def signed_in_lately(one: Editor) -> bool:
+    """Whether the session of this request is one of this editor's and has just begun.
+
+    A session that a provider began because it knew the browser does not count: a stranger who finds
+    the desk open can begin such a session.
+    """
+    return any(it.is_new(_LATELY) for it in one.sessions if it.digest == own_session())
+
+
+def keep_typed(page: str) -> None:
+    """Keep the form of this request for its editor, who signs in again, and for nobody else."""
+    fields = [pair for pair in request.form.items(multi=True) if pair[0] != "csrf_token"]
+    if sum(len(text) for pair in fields for text in pair) <= _MOST_TYPED:
+        session["typed"] = [page, signed_in().email, fields]
+
+
+def typed() -> MultiDict[str, str]:
+    """Return the form of this request; of its page, what was typed before signing in again."""
+    page, email, fields = session.get("typed") or ("", "", [])
+    if request.form or page != request.path:
+        return request.form
+    del session["typed"]
+    own = email == signed_in().email
+    return MultiDict([(name, text) for name, text in fields if own])
 
 
 def browser_name() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -13,9 +15,10 @@ from service.domain.editors import Editor
 from service.model.roles import Role
 from service.runtime import Runtime
 from service.store.access import Person
-from tests.support.desk_pages import EMAIL, PASSWORD, Page, path_of, post, words
+from tests.support.desk_pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
 
-TOM = "tom@paper.example"
+TOM, EVE = "tom@paper.example", "eve@paper.example"
+INPUT = re.compile(r"<input[^>]*>")
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 SAFARI = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like"
@@ -262,6 +265,78 @@ def test_who_manages_signs_an_editor_out_everywhere(
     assert [signed_in(client) for client in (tom, other, editor)] == [False, False, True]
     assert f"{EMAIL} ended 2 sessions of {TOM}" in caplog.text
     assert "Nowhere." in editor.get(page_of(TOM)).text
+
+
+# What makes a further way in ----------------------------------------------------------------------
+
+
+def filled_in(page: str) -> set[tuple[str, str]]:
+    """The fields of a page that have a value, or are chosen."""
+    inputs = (dict(re.findall(r'(\w+)="([^"]*)"', one)) | {"all": one} for one in INPUT.findall(page))
+    return {
+        (one.get("name", ""), one.get("value", ""))
+        for one in inputs
+        if one.get("type") not in ("radio", "checkbox") or " checked" in one["all"]
+    }
+
+
+def an_hour_passes(runtime: Runtime) -> None:
+    """Let all sessions be an hour old."""
+    redis = runtime.store.redis
+    for key in redis.scan_iter("{g}:session:*"):
+        row = json.loads(redis.get(key) or b"")
+        redis.set(key, json.dumps({**row, "ends": row["ends"] - 3600}), keepttl=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "page", "fields"),
+    [
+        ("/desk/people", "/desk/people", {"email": [EVE], "role": ["writes"]}),
+        (f"{page_of(TOM)}/role", page_of(TOM), {"role": ["manages"]}),
+        (f"{page_of(TOM)}/link", page_of(TOM), {}),
+        (f"{page_of(TOM)}/two-step/off", page_of(TOM), {}),
+        ("/desk/tokens", "/desk/tokens", {"name": ["CMS"], "scope": ["send", "read"]}),
+    ],
+)
+def test_at_a_desk_that_was_left_open_nobody_makes_a_further_way_in(
+    editor: FlaskClient,
+    tom: FlaskClient,
+    runtime: Runtime,
+    path: str,
+    page: str,
+    fields: dict[str, Any],
+) -> None:
+    redis = runtime.store.redis
+    kept = ("{g}:editors", "{g}:people", "{g}:tokens")
+    before = [redis.hgetall(key) for key in kept]
+    an_hour_passes(runtime)
+    asked = post(editor, path, page=page, **fields)
+    assert (asked.status_code, asked.location) == (303, f"/desk/sign-in?next={page}")
+    assert [redis.hgetall(key) for key in kept] == before
+    assert not runtime.editors.with_id(id_of(TOM)).link_works_for
+    sign_in_page = editor.get(asked.location)
+    assert "at a desk that you left open" in sign_in_page.text
+
+    given = {"email": EMAIL, "password": PASSWORD, "csrf_token": token_in(sign_in_page.text)}
+    back = editor.post(asked.location, data=given)
+    assert (back.status_code, back.location) == (303, page)
+    shown = editor.get(page).text
+    assert filled_in(shown) >= {(name, one) for name in fields for one in fields[name]}
+    done = editor.post(path, data={"csrf_token": token_in(shown), **fields})
+    assert done.status_code == 303
+    assert not done.location.startswith("/desk/sign-in")
+
+
+def test_what_an_editor_typed_is_shown_once_and_to_nobody_else(
+    editor: FlaskClient, tom: FlaskClient, runtime: Runtime
+) -> None:
+    runtime.editors.set_role(TOM, Role.MANAGES)
+    for email, seen in ((EMAIL, True), (TOM, False)):
+        an_hour_passes(runtime)
+        assert post(editor, "/desk/people", email=EVE, role="writes").status_code == 303
+        assert post(editor, "/desk/sign-in", email=email, password=PASSWORD).status_code == 303
+        assert EVE not in editor.get("/desk/tokens").text
+        assert [EVE in editor.get("/desk/people").text for _ in range(2)] == [seen, False]
 
 
 # Removing -----------------------------------------------------------------------------------------

@@ -10,13 +10,18 @@ from flask.typing import ResponseReturnValue
 from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.permissions import allowed, for_oneself
-from service.desk.session import own_session, show_once, shown_once, signed_in
+from service.desk.session import (
+    own_session,
+    show_once,
+    shown_once,
+    signed_in,
+    signed_in_lately,
+    typed,
+)
 from service.domain.editors import Editor, EditorError, UnknownEditor
-from service.model.retention import MINUTE
 from service.model.roles import ROLES, Role
 
 NOT_ADDED = "passkey"  # what `shown_once` calls the sentence why no passkey was added
-_LATELY = 10 * MINUTE
 _NO_ROLE = "Choose what the editor may do."
 
 
@@ -28,18 +33,19 @@ def people() -> ResponseReturnValue:
 
 
 def _people(error: str = "") -> str:
+    form = typed()
     return render_template(
         "desk/people.html",
         editors=runtime().editors.all(),
         roles=ROLES,
-        email=request.form.get("email", ""),
-        chosen=request.form.get("role", Role.SENDS.word),
+        email=form.get("email", ""),
+        chosen=form.get("role", Role.SENDS.word),
         error=error,
     )
 
 
 @bp.post("/people")
-@allowed(Role.MANAGES)
+@allowed(Role.MANAGES, lately="desk.people")
 def invite() -> ResponseReturnValue:
     """Add an editor, and lead to the page that shows the sign-in link."""
     email, role = (
@@ -74,22 +80,14 @@ def person_page(one: Editor, error: str = "") -> str:
         passkeys=runtime().passkeys.of(one.email),
         lately=signed_in_lately(one),
         roles=ROLES,
+        chosen=typed().get("role", one.role.word),
         link=shown_once(one.id),
         error=error,
     )
 
 
-def signed_in_lately(one: Editor) -> bool:
-    """Whether the session of this request is one of this editor's and has just begun.
-
-    A session that a provider began because it knew the browser does not count: a stranger who finds
-    the desk open can begin such a session.
-    """
-    return any(it.is_new(_LATELY) for it in one.sessions if it.digest == own_session())
-
-
 @bp.post("/people/<id>/role")
-@allowed(Role.MANAGES)
+@allowed(Role.MANAGES, lately="desk.person")
 def set_role(id: str) -> ResponseReturnValue:
     """Let an editor do more or less, also in sessions that are open."""
     one, role = runtime().editors.with_id(id), ROLES.get(request.form.get("role", ""))
@@ -104,7 +102,7 @@ def set_role(id: str) -> ResponseReturnValue:
 
 
 @bp.post("/people/<id>/link")
-@allowed(Role.MANAGES)
+@allowed(Role.MANAGES, lately="desk.person")
 def new_link(id: str) -> ResponseReturnValue:
     """Make a new sign-in link for an editor; the earlier one works no longer."""
     one = runtime().editors.with_id(id)

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from service.api import rate_limits
 from service.current import runtime
 from service.desk.blueprint import bp, local
-from service.desk.people.editors import NOT_ADDED, note, signed_in_lately
+from service.desk.people.editors import NOT_ADDED, note
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, for_oneself
 from service.desk.session import (
     WHY_SIGN_IN,
@@ -19,6 +19,7 @@ from service.desk.session import (
     challenge,
     show_once,
     signed_in,
+    signed_in_lately,
     start_challenge,
     start_session,
 )

@@ -11,7 +11,7 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
-from service.desk.session import show_once, shown_once, signed_in
+from service.desk.session import show_once, shown_once, signed_in, typed
 from service.domain.api_tokens import TokenError
 from service.model.roles import Role
 from service.model.tokens import SCOPES
@@ -29,11 +29,12 @@ def tokens() -> ResponseReturnValue:
 
 
 def _tokens(errors: dict[str, str]) -> str:
+    form = typed()
     return render_template(
         "desk/tokens.html",
         tokens=runtime().api_tokens.all(),
-        name=request.form.get("name", ""),
-        chosen=request.form.getlist("scope"),
+        name=form.get("name", ""),
+        chosen=form.getlist("scope"),
         scopes=SCOPES,
         token=shown_once(_ONCE),
         errors=errors,
@@ -41,7 +42,7 @@ def _tokens(errors: dict[str, str]) -> str:
 
 
 @bp.post("/tokens")
-@allowed(Role.MANAGES)
+@allowed(Role.MANAGES, lately="desk.tokens")
 def add_token() -> ResponseReturnValue:
     """Make an API token; the page that follows shows it, and no later one does."""
     name = request.form.get("name", "").strip()

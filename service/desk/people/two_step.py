@@ -119,7 +119,7 @@ def switch_off_two_step() -> ResponseReturnValue:
 
 
 @bp.post("/people/<id>/two-step/off")
-@allowed(Role.MANAGES)
+@allowed(Role.MANAGES, lately="desk.person")
 def switch_off_for(id: str) -> ResponseReturnValue:
     """Switch it off for another editor, who has lost the phone and the recovery codes."""
     one = runtime().editors.with_id(id)
