@@ -258,11 +258,13 @@ class Editors:
         None if the link works no longer. `EditorError` for an address, password or code that is not
         accepted; the link still works then. Raises what `sign_in` raises.
         """
-        self.count_call(network)
         email = link.email or _checked_email(email)
-        before = self.find(link.email) if link.email else None
         keep = link.has_password and not password
-        new_hash = "" if keep else self._hash_of_new(password, email)
+        if not keep:
+            self._check_new(password, email)
+        self.count_call(network)
+        before = self.find(link.email) if link.email else None
+        new_hash = "" if keep else _hasher.hash(password)
         if link.two_step and not self.accepts_code(email, code, network):
             raise EditorError(WRONG_CODE)
         stamp = _stamp(before.password_hash if keep and before else new_hash)
@@ -417,14 +419,13 @@ class Editors:
         """End sessions of an editor that a page has listed."""
         self._access.end_sessions(one.digest for one in sessions)
 
-    def _hash_of_new(self, password: str, email: str) -> str:
+    def _check_new(self, password: str, email: str) -> None:
         if len(password) < SHORTEST_PASSWORD:
             raise EditorError(f"Use at least {SHORTEST_PASSWORD} characters; three words do well.")
         if len(password) > LONGEST_PASSWORD:
             raise EditorError(f"Use at most {LONGEST_PASSWORD} characters.")
         if _is_easy(password, [email, self._public_url]):
             raise EditorError("That password is too easy to guess; three words do well.")
-        return _hasher.hash(password)
 
 
 def _editor(email: str, password_hash: str, person: Person) -> Editor:

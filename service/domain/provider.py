@@ -85,12 +85,16 @@ class Provider:
             began = Began(made["state"], made["nonce"], made["code_verifier"], clock.time())
             return str(made["url"]), began
 
-    def verified(self, began: Began | None, answer: Mapping[str, str]) -> Verified:
-        """Return who the person is with whom the provider leads back; `ProviderError`."""
+    def expected(self, began: Began | None, answer: Mapping[str, str]) -> Began:
+        """Return what a browser kept, if the provider leads back just this one; `ProviderError`."""
         if began is None or clock.time() - began.at > PROVIDER_BEGUN_KEPT:
             raise self._error(_LATE, "late")
         if not secrets.compare_digest(began.state.encode(), answer.get("state", "").encode()):
             raise self._error(_LATE, "another state")
+        return began
+
+    def verified(self, began: Began, answer: Mapping[str, str]) -> Verified:
+        """Return who the person is with whom the provider leads back; `ProviderError`."""
         if refusal := answer.get("error"):
             cancelled = refusal == "access_denied"
             raise self._error(_CANCELLED if cancelled else _REFUSED, "an error instead of a code")

@@ -272,7 +272,9 @@ def test_who_manages_signs_an_editor_out_everywhere(
 
 def filled_in(page: str) -> set[tuple[str, str]]:
     """The fields of a page that have a value, or are chosen."""
-    inputs = (dict(re.findall(r'(\w+)="([^"]*)"', one)) | {"all": one} for one in INPUT.findall(page))
+    inputs = (
+        dict(re.findall(r'(\w+)="([^"]*)"', one)) | {"all": one} for one in INPUT.findall(page)
+    )
     return {
         (one.get("name", ""), one.get("value", ""))
         for one in inputs

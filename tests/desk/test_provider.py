@@ -507,10 +507,26 @@ def test_many_editors_behind_one_address_sign_in_within_a_minute(
 
 
 def test_attempts_are_limited_before_the_provider_is_asked(
-    provider: Provider, stranger: FlaskClient
+    provider: Provider, stranger: FlaskClient, tom: str
 ) -> None:
-    got = [stranger.get(BACK, query_string={"state": "x"}).status_code for _ in range(11)]
-    assert got == [303] * 10 + [429]
+    asked = []
+    for _ in range(11):
+        back = {"code": "no code", "state": query_of(begin(stranger))["state"]}
+        asked.append(stranger.get(BACK, query_string=back).status_code)
+    assert asked == [303] * 10 + [429]
+    assert provider.count(TOKEN) == 10
+
+
+def test_a_page_that_leads_browsers_here_keeps_nobody_out(
+    provider: Provider, app: Flask, stranger: FlaskClient, tom: str
+) -> None:
+    """Such as one with many pictures at this address, for all who sit behind one network."""
+    begin(stranger)
+    for client in (stranger, app.test_client()):
+        for n in range(11):
+            assert client.get(f"{BACK}?state={n}").status_code == 303
+    assert provider.count(TOKEN) == 0
+    assert sign_in_with(provider, app.test_client(), TOM).location == "/desk/"
 
 
 # Two steps, passwords, roles ----------------------------------------------------------------------

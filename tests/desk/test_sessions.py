@@ -242,9 +242,9 @@ GUESSABLE = (
 def test_a_common_or_personal_password_is_refused(runtime: Runtime) -> None:
     link = runtime.editors.find_link(runtime.editors.signin_link(EMAIL).rpartition("/")[2])
     assert link
-    for number, password in enumerate(GUESSABLE):
-        with pytest.raises(EditorError, match="too easy to guess"):
-            runtime.editors.use_link(link, EMAIL, password, f"10.0.{number}.1")
+    for password in GUESSABLE:
+        with pytest.raises(EditorError, match="too easy to guess"):  # and never “too many attempts”
+            runtime.editors.use_link(link, EMAIL, password, "10.0.0.1")
             pytest.fail(f"{password} was accepted")
 
 

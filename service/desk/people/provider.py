@@ -49,10 +49,12 @@ def go_to_provider() -> ResponseReturnValue:
 @allowed(EVERYBODY)
 def back_from_provider() -> ResponseReturnValue:
     """Sign in the editor with whom the provider leads back; it is no way to become an editor."""
-    provider, (began, to) = _provider(), provider_sign_in()
+    provider, (kept, to) = _provider(), provider_sign_in()
     editors, network = runtime().editors, rate_limits.network()
-    editors.count_call(network)
     try:
+        began = provider.expected(kept, request.args)
+        # Any page of the web can lead browsers here, and those it leads are no attempts.
+        editors.count_call(network)
         email, anew = provider.verified(began, request.args)
         session = editors.sign_in_by_provider(email, network, browser_name(), anew=anew)
         if session is None:
