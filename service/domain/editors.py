@@ -116,15 +116,15 @@ class Editor:
 
     @property
     def stamp(self) -> str:
-        """What sessions carry of the password: a new password ends them."""
-        return _stamp(self.password_hash)
+        """What sessions carry of the editor: a new password ends them, and so does a removal."""
+        return _stamp(self.password_hash, self.added_at)
 
 
 class Halfway(NamedTuple):
     """An editor who was recognized, and who has yet to enter a code."""
 
     email: str
-    stamp: str  # of the password
+    stamp: str  # of the editor
     at: float  # seconds since 1970
     by: Way = "password"
 
@@ -163,7 +163,7 @@ class Editors:
                 link_works_for=seconds,
                 signed_in_at=signed_in_at,
                 two_step=email in two_step,
-                sessions=_open_sessions(sessions, email, _stamp(kept[email])),
+                sessions=_open_sessions(sessions, _editor(email, kept[email], person)),
             )
             for email, seconds, (person, signed_in_at) in zip(
                 emails, self._access.link_seconds(emails), self._access.people(emails), strict=True
@@ -199,10 +199,7 @@ class Editors:
         `UnknownEditor`; `EditorError` for the last one who manages.
         """
         email = email.strip().lower()
-        _check(self._access.remove_editor(email))
-        self._access.end_sessions(one.digest for one in self._access.sessions([email]))
-        for row in self._paired_browsers.of(email):
-            self._paired_browsers.unpair(email, row.subscription)
+        _check(self._access.remove_editor(email, self._paired_browsers.keys_of(email)))
 
     # -- sign-in links ---------------------------------------------------------------------------
 
@@ -267,9 +264,10 @@ class Editors:
         new_hash = "" if keep else _hasher.hash(password)
         if link.two_step and not self.accepts_code(email, code, network):
             raise EditorError(WRONG_CODE)
-        stamp = _stamp(before.password_hash if keep and before else new_hash)
-        session, kept = _new_session(email, stamp, browser, "link")
         first = None if link.email else Person(Role.MANAGES.word, int(clock.time()))
+        added_at = first.added_at if first else before.added_at if before else 0
+        stamp = _stamp(before.password_hash if keep and before else new_hash, added_at)
+        session, kept = _new_session(email, stamp, browser, "link")
         if not self._access.use_sign_in_link(digest(link.token), kept, new_hash, first):
             return None
         self._take_back_call(network)
@@ -433,11 +431,11 @@ def _editor(email: str, password_hash: str, person: Person) -> Editor:
     return Editor(email, password_hash, role, person.added_at, person.added_by)
 
 
-def _open_sessions(sessions: Iterable[Session], email: str, stamp: str) -> list[OpenSession]:
+def _open_sessions(sessions: Iterable[Session], of: Editor) -> list[OpenSession]:
     return [
         OpenSession(one.digest, one.browser, one.ends - SESSION_KEPT, one.seen_at, one.by)
         for one in sessions
-        if (one.email, one.stamp) == (email, stamp)
+        if (one.email, one.stamp) == (of.email, of.stamp)
     ]
 
 
@@ -454,8 +452,8 @@ def _check(done: str) -> None:
         raise EditorError(_LAST)
 
 
-def _stamp(password_hash: str) -> str:
-    return digest(password_hash)[:16]
+def _stamp(password_hash: str, added_at: int) -> str:
+    return digest(f"{password_hash} {added_at}")[:16]
 
 
 @cache

@@ -88,7 +88,8 @@ redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(person))
 return 'done'
 """
 
-# KEYS: editors, people, signed_in, two_step, link, passkeys. ARGV: email. The first write frees.
+# KEYS: editors, people, signed_in, two_step, link, passkeys, then what else is the editor's: the
+# sessions and paired browsers. ARGV: email. The first write frees.
 _REMOVE = f"""
 {_IS_LAST}
 if is_last(ARGV[1]) then return 'last' end
@@ -103,6 +104,7 @@ for at = 1, #passkeys, 2 do
     redis.call('HDEL', KEYS[6], passkeys[at])
   end
 end
+for at = 7, #KEYS do redis.call('DEL', KEYS[at]) end
 return gone == 1 and 'done' or 'unknown'
 """
 
@@ -179,7 +181,7 @@ class Session(NamedTuple):
     """A stored session."""
 
     email: str
-    stamp: str  # of the password with which it began
+    stamp: str  # of the editor, by the password with which it began
     ends: int = 0  # seconds since 1970
     browser: str = ""  # its name and system
     digest: str = ""
@@ -246,9 +248,14 @@ class Access:
         keys = [EDITORS, _PEOPLE, _SIGNED_IN]
         return cast(bytes, self._set_role(keys=keys, args=args)).decode()
 
-    def remove_editor(self, email: str) -> str:
-        """Remove an editor with all that is stored; returns the same as `set_role`."""
+    def remove_editor(self, email: str, browsers: Iterable[str] = ()) -> str:
+        """Remove an editor with all that is stored; returns the same as `set_role`.
+
+        `browsers`: keys of the paired ones. What is left of an unknown editor goes too.
+        """
         keys = [EDITORS, _PEOPLE, _SIGNED_IN, TWO_STEP, _link_key(email), PASSKEYS]
+        sessions = cast("list[bytes]", self._redis.zrange(_sessions_key(email), 0, -1))
+        keys += [_sessions_key(email), *(_session_key(one.decode()) for one in sessions), *browsers]
         return cast(bytes, self._remove(keys=keys, args=[email])).decode()
 
     # -- sign-in links ---------------------------------------------------------------------------

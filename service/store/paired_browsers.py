@@ -157,6 +157,10 @@ class PairedBrowsers:
         keys = [_browsers_of(by), _paired_key(subscription)]
         self._unpair(keys=keys, args=[by, subscription])
 
+    def keys_of(self, by: str) -> list[str]:
+        """Return the keys of an editor's browsers, for the script that removes the editor."""
+        return [_browsers_of(by), *(_paired_key(row.subscription) for row in self.of(by))]
+
     def forget(self, subscription: str) -> None:
         """Forget a browser, no matter which editor paired it."""
         if (row := self.find(subscription)) is not None:

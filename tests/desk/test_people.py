@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from service.domain.editors import Editor
+from service.model import clock
 from service.model.roles import Role
 from service.runtime import Runtime
 from service.store.access import Person
@@ -368,6 +369,26 @@ def test_a_session_from_before_the_removal_is_worth_nothing_when_the_editor_is_b
     assert post(editor, f"{page_of(TOM)}/remove", page=page_of(TOM)).status_code == 303
     assert post(app.test_client(), invited(editor), password=PASSWORD).status_code == 303
     assert not signed_in(tom)
+
+
+def test_a_session_that_the_removal_missed_is_worth_nothing_when_the_editor_is_back(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also that of an editor without a password, in which nothing else changes."""
+    editors, redis = runtime.editors, runtime.store.redis
+    editors.invite(EMAIL, Role.MANAGES)
+    editors.invite(TOM, Role.SENDS)
+    session = str(editors.sign_in_by_provider(TOM, "10.0.0.1"))
+    (key,) = redis.scan_iter("{g}:session:*")
+    row = redis.get(key) or b""
+    assert editors.of_session(session, active=False)
+    editors.remove(TOM)
+    assert not redis.exists(key, f"{{g}}:sessions:{TOM}")
+    redis.set(key, row)
+    later = clock.time() + 1
+    monkeypatch.setattr(clock, "time", lambda: later)
+    editors.invite(TOM, Role.SENDS)
+    assert editors.of_session(session, active=False) is None
 
 
 # The pages ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 from service.model.retention import SESSION_IDLE
 from service.store import Store
 from service.store.access import Person, Session
+from service.store.paired_browsers import PairedRow
 from service.store.two_step import TwoStepRow
 
 pytestmark = pytest.mark.redis
@@ -124,6 +125,27 @@ def test_the_last_who_manages_is_neither_removed_nor_given_another_role(store: S
     assert access.remove_editor(EMAIL) == "done"
     assert access.remove_editor(EMAIL) == "unknown"
     assert store.redis.hkeys("{g}:people") == [b"tom@paper.example"]
+
+
+def test_a_removal_leaves_nothing_of_an_editor_also_when_it_is_repeated(store: Store) -> None:
+    access, paired = store.access, store.paired_browsers
+    access.add_editor("tom@paper.example", "hash")
+    for known in (True, False):
+        access.add_editor(EMAIL)
+        access.start_session(Session(EMAIL, "stamp", digest="one"))
+        access.keep_sign_in_link("link", EMAIL)
+        paired.begin("code", EMAIL)
+        paired.claim("code", PairedRow("0:1", "stamp", "Firefox"))
+        pairing = paired.pairing("code")
+        assert pairing
+        row = PairedRow("0:1", "stamp", "Firefox", EMAIL)
+        assert paired.confirm("code", pairing, row, 5) == "paired"
+        if not known:  # as a release that was cut off in the middle left it
+            store.redis.hdel("{g}:editors", EMAIL)
+        done = access.remove_editor(EMAIL, paired.keys_of(EMAIL))
+        assert done == ("done" if known else "unknown")
+        left = {*store.redis.scan_iter()} - {b"{g}:layout"}
+        assert left == {b"{g}:editors", b"{g}:people"}
 
 
 def test_who_has_never_signed_in_does_not_stand_in_for_the_last_who_manages(store: Store) -> None:
