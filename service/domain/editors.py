@@ -314,7 +314,9 @@ class Editors:
         self._take_back_call(network)
         return self._start_session(editor, network, browser, "passkey")
 
-    def _recognized(self, editor: Editor, network: str, browser: str, by: Way) -> str | Halfway:
+    def _recognized(
+        self, editor: Editor, network: str, browser: str, by: Way
+    ) -> str | Halfway | None:
         if self.two_step.is_on(editor.email):
             return Halfway(editor.email, editor.stamp, clock.time(), by)
         return self._start_session(editor, network, browser, by)
@@ -363,9 +365,10 @@ class Editors:
                 self._access.forget_guesses([counter])
         return accepted
 
-    def _start_session(self, editor: Editor, network: str, browser: str, by: Way) -> str:
+    def _start_session(self, editor: Editor, network: str, browser: str, by: Way) -> str | None:
         session, kept = _new_session(editor.email, editor.stamp, browser, by)
-        self._access.start_session(kept)
+        if not self._access.start_session(kept):
+            return None  # removed in this moment
         self._note_success(editor.email, network)
         return session
 

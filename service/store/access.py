@@ -108,8 +108,8 @@ for at = 7, #KEYS do redis.call('DEL', KEYS[at]) end
 return gone == 1 and 'done' or 'unknown'
 """
 
-# KEYS: session, the editor's sessions, signed_in. ARGV: email, stamp, seconds it may be idle,
-# seconds it lasts, digest, browser, by what the editor signed in. The first write allocates.
+# KEYS: session, the editor's sessions, signed_in, editors. ARGV: email, stamp, seconds it may be
+# idle, seconds it lasts, digest, browser, by what the editor signed in. The first write allocates.
 _START = """
 local now = redis.call('TIME')[1]
 local session = {email = ARGV[1], stamp = ARGV[2], ends = now + ARGV[4]}
@@ -119,6 +119,13 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
 redis.call('ZADD', KEYS[2], now, ARGV[5])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[3], ARGV[1], now)
+"""
+
+# KEYS and ARGV: as for _START. Returns 0 if there is no such editor, or no longer.
+_START_KNOWN = f"""
+if redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0 then return 0 end
+{_START}
+return 1
 """
 
 # KEYS: session, the editor's sessions. ARGV: seconds it may be idle, digest. Lets it live on, but
@@ -133,17 +140,17 @@ redis.call('ZADD', KEYS[2], now, ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[1])
 """
 
-# KEYS: as for _START, then link, editors, people. ARGV: as for _START, then the link's digest, the
-# new password hash (empty: keep the old one), and what `people` is to hold of the first editor
-# (empty: the link is not for the first one). Returns 0 if the link was used or replaced meanwhile,
-# or there is an editor by now. The first write allocates.
+# KEYS: as for _START, then link, people. ARGV: as for _START, then the link's digest, the new
+# password hash (empty: keep the old one), and what `people` is to hold of the first editor (empty:
+# the link is not for the first one). Returns 0 if the link was used or replaced meanwhile, or
+# there is an editor by now. The first write allocates.
 _USE_LINK = f"""
-if redis.call('GET', KEYS[4]) ~= ARGV[8] then return 0 end
-if ARGV[10] ~= '' and redis.call('EXISTS', KEYS[5]) == 1 then return 0 end
+if redis.call('GET', KEYS[5]) ~= ARGV[8] then return 0 end
+if ARGV[10] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then return 0 end
 {_START}
-if ARGV[9] ~= '' then redis.call('HSET', KEYS[5], ARGV[1], ARGV[9]) end
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[9]) end
 if ARGV[10] ~= '' then redis.call('HSET', KEYS[6], ARGV[1], ARGV[10]) end
-redis.call('DEL', KEYS[4])
+redis.call('DEL', KEYS[5])
 return 1
 """
 
@@ -197,7 +204,7 @@ class Access:
         self._add = redis.register_script(_ADD)
         self._set_role = redis.register_script(_SET_ROLE)
         self._remove = redis.register_script(_REMOVE)
-        self._start = redis.register_script(_START)
+        self._start = redis.register_script(_START_KNOWN)
         self._prolong = redis.register_script(_PROLONG)
         self._use_link = redis.register_script(_USE_LINK)
         self._count = redis.register_script(COUNT)
@@ -290,16 +297,16 @@ class Access:
         first editor and there is one by now.
         """
         keys, args = _starting(session)
-        keys += [_link_key("" if first else session.email), EDITORS, _PEOPLE]
+        keys += [_link_key("" if first else session.email), _PEOPLE]
         args += [link, password_hash, first.as_json() if first else ""]
         return bool(self._use_link(keys=keys, args=args))
 
     # -- sessions --------------------------------------------------------------------------------
 
-    def start_session(self, session: Session) -> None:
-        """Store a session; it ends by itself."""
+    def start_session(self, session: Session) -> bool:
+        """Store a session, which ends by itself; False: there is no such editor, or no longer."""
         keys, args = _starting(session)
-        self._start(keys=keys, args=args)
+        return bool(self._start(keys=keys, args=args))
 
     def session(self, digest: str, *, prolong: bool) -> Session | None:
         """Return a session; None if it has ended. `prolong`: its editor has just done something."""
@@ -422,7 +429,7 @@ def _sessions_key(email: str) -> str:
 
 def _starting(session: Session) -> tuple[list[str], list[str | int]]:
     """Return keys and arguments of _START."""
-    keys = [_session_key(session.digest), _sessions_key(session.email), _SIGNED_IN]
+    keys = [_session_key(session.digest), _sessions_key(session.email), _SIGNED_IN, EDITORS]
     ends: list[str | int] = [SESSION_IDLE, SESSION_KEPT]
     rest = [session.digest, session.browser, session.by]
     return keys, [session.email, session.stamp, *ends, *rest]

@@ -47,6 +47,7 @@ def test_the_first_editors_link_works_only_while_there_is_none(store: Store) -> 
 
 def test_a_session_lives_on_while_it_is_used_and_ends_when_it_is_ended(store: Store) -> None:
     access = store.access
+    access.add_editor(EMAIL)
     access.start_session(Session(EMAIL, "stamp", browser="Firefox", digest="one"))
     (key,) = store.redis.scan_iter("{g}:session:*")
     store.redis.expire(key, 10)
@@ -72,6 +73,7 @@ def test_guesses_are_counted_for_some_time_and_forgotten_after_success(store: St
 def test_the_sessions_of_an_editor_are_listed_by_their_last_visit(store: Store) -> None:
     access = store.access
     for email in (EMAIL, "tom@paper.example"):
+        access.add_editor(email)
         for n in range(2):
             digest = f"{email} {n}"
             access.start_session(Session(email, "stamp", browser="Firefox", digest=digest))
@@ -92,6 +94,7 @@ def test_the_sessions_of_an_editor_are_listed_by_their_last_visit(store: Store) 
 
 def test_a_session_of_an_earlier_release_is_listed_from_its_next_visit_on(store: Store) -> None:
     access = store.access
+    access.add_editor(EMAIL)
     access.start_session(Session(EMAIL, "stamp", digest="old"))
     store.redis.delete(f"{{g}}:sessions:{EMAIL}")
     row = store.redis.get("{g}:session:old") or b""
@@ -125,6 +128,15 @@ def test_the_last_who_manages_is_neither_removed_nor_given_another_role(store: S
     assert access.remove_editor(EMAIL) == "done"
     assert access.remove_editor(EMAIL) == "unknown"
     assert store.redis.hkeys("{g}:people") == [b"tom@paper.example"]
+
+
+def test_an_editor_who_was_removed_meanwhile_begins_no_session(store: Store) -> None:
+    access = store.access
+    before = {*store.redis.scan_iter()}
+    assert not access.start_session(Session(EMAIL, "stamp", digest="one"))
+    assert {*store.redis.scan_iter()} == before
+    access.add_editor(EMAIL)
+    assert access.start_session(Session(EMAIL, "stamp", digest="one"))
 
 
 def test_a_removal_leaves_nothing_of_an_editor_also_when_it_is_repeated(store: Store) -> None:
