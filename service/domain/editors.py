@@ -223,13 +223,18 @@ class Editors:
         self._access.add_editor(email, person=Person(Role.SENDS.word, int(clock.time())))
         return self._new_link(email)
 
+    def new_link(self, editor: Editor) -> str:
+        """Make such a link for an editor, and make nobody one; `UnknownEditor`."""
+        return self._new_link(editor.email)
+
     def first_link(self) -> str | None:
         """Make a link for the first editor, who types the address; None if there is an editor."""
         return None if self.exist() else self._new_link("")
 
     def _new_link(self, email: str) -> str:
         token = secrets.token_urlsafe(24)
-        self._access.keep_sign_in_link(digest(token), email)
+        if not self._access.keep_sign_in_link(digest(token), email):
+            raise UnknownEditor
         return f"{self._public_url}/desk/welcome/{token}"
 
     def find_link(self, token: str) -> Link | None:

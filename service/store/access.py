@@ -140,6 +140,14 @@ redis.call('ZADD', KEYS[2], now, ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[1])
 """
 
+# KEYS: link, editors. ARGV: digest, email (empty: the link is for the first editor), seconds.
+# Returns 0 if there is no such editor, or no longer. The first write allocates.
+_KEEP_LINK = """
+if ARGV[2] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
+return 1
+"""
+
 # KEYS: as for _START, then link, people. ARGV: as for _START, then the link's digest, the new
 # password hash (empty: keep the old one), and what `people` is to hold of the first editor (empty:
 # the link is not for the first one). Returns 0 if the link was used or replaced meanwhile, or
@@ -206,6 +214,7 @@ class Access:
         self._remove = redis.register_script(_REMOVE)
         self._start = redis.register_script(_START_KNOWN)
         self._prolong = redis.register_script(_PROLONG)
+        self._keep_link = redis.register_script(_KEEP_LINK)
         self._use_link = redis.register_script(_USE_LINK)
         self._count = redis.register_script(COUNT)
         self._take_back = redis.register_script(_TAKE_BACK)
@@ -267,9 +276,13 @@ class Access:
 
     # -- sign-in links ---------------------------------------------------------------------------
 
-    def keep_sign_in_link(self, digest: str, email: str) -> None:
-        """Store the digest of a link's secret; the editor's earlier link ends."""
-        self._redis.set(_link_key(email), digest, ex=SIGN_IN_LINK_KEPT)
+    def keep_sign_in_link(self, digest: str, email: str) -> bool:
+        """Store the digest of a link's secret; the editor's earlier link ends.
+
+        False: there is no such editor, or no longer. The first editor's address is empty.
+        """
+        keys, args = [_link_key(email), EDITORS], [digest, email, SIGN_IN_LINK_KEPT]
+        return bool(self._keep_link(keys=keys, args=args))
 
     def sign_in_link(self, digest: str) -> str | None:
         """Return whose link this is, empty for the first editor; None: no such link."""

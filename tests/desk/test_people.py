@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service.domain.editors import Editor
+from service.domain.editors import Editor, UnknownEditor
 from service.model import clock
 from service.model.roles import Role
 from service.runtime import Runtime
@@ -204,6 +204,16 @@ def test_a_link_of_a_removed_editor_is_worth_nothing(
     again = invited(editor)
     assert app.test_client().get(link).status_code == 410
     assert post(app.test_client(), again, password=PASSWORD).status_code == 303
+
+
+def test_a_new_link_brings_no_removed_editor_back(runtime: Runtime) -> None:
+    runtime.editors.invite(EMAIL, Role.MANAGES)
+    runtime.editors.invite(TOM, Role.SENDS)
+    one = runtime.editors.with_id(id_of(TOM))
+    runtime.editors.remove(TOM)
+    with pytest.raises(UnknownEditor):
+        runtime.editors.new_link(one)
+    assert runtime.editors.find(TOM) is None
 
 
 # Sessions -----------------------------------------------------------------------------------------

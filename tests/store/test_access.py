@@ -130,9 +130,12 @@ def test_the_last_who_manages_is_neither_removed_nor_given_another_role(store: S
     assert store.redis.hkeys("{g}:people") == [b"tom@paper.example"]
 
 
-def test_an_editor_who_was_removed_meanwhile_begins_no_session(store: Store) -> None:
+def test_an_editor_who_was_removed_meanwhile_gets_no_link_and_begins_no_session(
+    store: Store,
+) -> None:
     access = store.access
     before = {*store.redis.scan_iter()}
+    assert not access.keep_sign_in_link("link", EMAIL)
     assert not access.start_session(Session(EMAIL, "stamp", digest="one"))
     assert {*store.redis.scan_iter()} == before
     access.add_editor(EMAIL)

@@ -106,7 +106,7 @@ def set_role(id: str) -> ResponseReturnValue:
 def new_link(id: str) -> ResponseReturnValue:
     """Make a new sign-in link for an editor; the earlier one works no longer."""
     one = runtime().editors.with_id(id)
-    link = runtime().editors.signin_link(one.email)
+    link = runtime().editors.new_link(one)
     note(f"made a sign-in link for {one.email}")
     return _with_link(id, link)
 
