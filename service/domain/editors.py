@@ -359,10 +359,7 @@ class Editors:
     def accepts_code(self, email: str, code: str, network: str) -> bool:
         """Whether a code of this editor is right, which counts as a guess; raises as `sign_in`."""
         # Counted apart from passwords: only a person with the right one gets here.
-        self.count_call(network)
-        counter = self._code("a code", email)
-        if self._access.count_guess(counter, GUESSES_KEPT) > _MOST_AT_EDITOR:
-            raise TooManyGuesses(GUESSES_KEPT)
+        counter = self._count_guess(email, network, "a code")
         accepted = self.two_step.accept(email, code)
         if accepted:
             self._take_back_call(network)
@@ -377,12 +374,14 @@ class Editors:
         self._note_success(editor.email, network)
         return session
 
-    def _count_guess(self, email: str, network: str) -> None:
+    def _count_guess(self, email: str, network: str, *what: str) -> str:
+        """Count a guess at an editor, and return where; raises as `sign_in`."""
         self.count_call(network)
-        known = self._code(email, network)
-        code = known if self._access.knows_network(known) else self._code(email)
-        if self._access.count_guess(code, GUESSES_KEPT) > _MOST_AT_EDITOR:
+        known = self._access.knows_network(self._code(email, network))
+        counter = self._code(*what, email, network) if known else self._code(*what, email)
+        if self._access.count_guess(counter, GUESSES_KEPT) > _MOST_AT_EDITOR:
             raise TooManyGuesses(GUESSES_KEPT)
+        return counter
 
     def count_call(self, network: str) -> None:
         """Count one attempt to sign in from a network; raises as `sign_in`.

@@ -20,7 +20,7 @@ from service.store.access import Person
 from tests.support.desk_pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
 
 PATH = "/desk/account/two-step"
-AWAY = "10.9.8.7"
+HOME, AWAY = "10.9.8.1", "10.9.8.7"
 
 
 class Phone:
@@ -145,12 +145,17 @@ def test_nonsense_is_no_code(app: Flask, editor: FlaskClient, phone: Phone, code
 
 def test_codes_cannot_be_guessed(app: Flask, editor: FlaskClient, phone: Phone) -> None:
     switch_on(editor, phone)
+    assert enter(by_password(app, HOME), phone.code(), HOME).status_code == 303
     clients = [by_password(app, f"10.1.{n}.1") for n in range(3)]
     answers = [enter(clients[n % 3], f"{n:06}", f"10.1.{n}.1").status_code for n in range(11)]
     assert answers == [422] * 10 + [429]
     refused = enter(by_password(app, AWAY), phone.code(), AWAY)
     assert refused.status_code == 429, "not even the right one, or a guess would be known by it"
     assert "sign-in link" not in refused.text, "which would need a code too"
+    at_home = enter(by_password(app, HOME), phone.code(), HOME)
+    assert at_home.status_code == 303, "whoever knows the password does not keep the editor out"
+    answers = [enter(clients[0], f"{n:06}", HOME).status_code for n in range(11)]
+    assert answers == [422] * 10 + [429], "nor may a network that is known guess for ever"
 
 
 def test_the_right_password_begins_no_new_count_of_guesses(
