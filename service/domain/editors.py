@@ -329,7 +329,7 @@ class Editors:
     def with_password(self, email: str, password: str, network: str) -> Editor | None:
         """Return the editor who has this password, and count the guess; raises as `sign_in`."""
         email = email.strip().lower()
-        self._count_guess(email, network)
+        counter = self._count_guess(email, network)
         editor = self.find(email)
         known = editor.password_hash if editor is not None else ""
         try:
@@ -338,7 +338,7 @@ class Editors:
             return None
         if not known:
             return None
-        self._take_back_call(network)
+        self._take_back_call(network, counter)
         return editor
 
     def sign_in_by_code(
@@ -391,9 +391,10 @@ class Editors:
         if self._access.count_guess(self._code("", network), MINUTE) > _MOST_OF_NETWORK:
             raise TooManyGuesses(MINUTE)
 
-    def _take_back_call(self, network: str) -> None:
+    def _take_back_call(self, network: str, *others: str) -> None:
         with suppress(RedisError):  # the attempt was right
-            self._access.take_back_guess(self._code("", network))
+            for counter in (self._code("", network), *others):
+                self._access.take_back_guess(counter)
 
     def _note_success(self, email: str, network: str) -> None:
         known = self._code(email, network)
