@@ -22,7 +22,6 @@ from service.model.retention import MINUTE, SESSION_KEPT
 from service.model.tokens import digest
 from service.runtime import Runtime
 
-REFUSED = "sign-in"  # what `shown_once` calls the sentence that the page of the sign-in begins with
 _LATELY = 10 * MINUTE
 _MOST_TYPED = 1000  # characters; browsers keep no cookie of more than 4096
 

@@ -273,13 +273,15 @@ class Publishing:
             detail = f"It is too late to take this alert back: it is {found.state.value}."
             raise Conflict(id, detail)
 
-    def remove(self, id: int, *, by: str) -> None:
-        """Delete a draft or a scheduled notification; `Conflict` if it was sent."""
-        one = self.get(id)
-        if not self._store.notifications.remove(id, alert_log.entry(one, "deleted", by)):
+    def remove(self, id: int, *, by: str, only_draft: bool = False) -> None:
+        """Delete a draft or, unless `only_draft`, a scheduled one; `Conflict` if it was sent."""
+        entry = alert_log.entry(self.get(id), "deleted", by)
+        if not self._store.notifications.remove(id, entry, only_draft=only_draft):
             found = self._store.notifications.get(id)
             if found is None:
                 return  # deleted; if by this call, its reply was lost
+            if found.state is State.SCHEDULED:
+                raise Conflict(id, "This alert was scheduled meanwhile. Nothing was deleted.")
             detail = f"This alert is {found.state.value}; only an unsent one can be deleted."
             raise Conflict(id, detail)
 

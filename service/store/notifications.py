@@ -181,13 +181,13 @@ return 1
 """
 )
 
-# KEYS: notification, scheduled, log. ARGV: id, entry of the log. Returns 0 if it is not planned any
-# more. The first write frees.
+# KEYS: notification, scheduled, log. ARGV: id, entry of the log, '1' if it has to be a draft.
+# Returns 0 if it is not planned any more, or no draft. The first write frees.
 _REMOVE = (
     NOTE
     + """
 local state = redis.call('HGET', KEYS[1], 'state')
-if state ~= 'draft' and state ~= 'scheduled' then return 0 end
+if state ~= 'draft' and (state ~= 'scheduled' or ARGV[3] == '1') then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
 note(KEYS[3], KEYS[1], ARGV[2])
 redis.call('DEL', KEYS[1])
@@ -354,9 +354,10 @@ class Notifications:
             self._replicas.keep(alert_key(after.id), "doc")
         return approved
 
-    def remove(self, id: int, entry: LogEntry) -> bool:
-        """Delete a planned notification; False if it is not planned any more."""
-        return bool(self._remove(keys=[alert_key(id), SCHEDULED, LOG], args=[id, packed(entry)]))
+    def remove(self, id: int, entry: LogEntry, *, only_draft: bool = False) -> bool:
+        """Delete a planned notification; False if it is not planned any more, or no draft."""
+        args = [id, packed(entry), int(only_draft)]
+        return bool(self._remove(keys=[alert_key(id), SCHEDULED, LOG], args=args))
 
     def due(self) -> list[int]:
         """Return the scheduled notifications that are due."""

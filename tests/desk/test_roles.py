@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from service.app import create_app
 from service.config import Config
-from service.desk import blueprint
+from service.desk import blueprint, permissions
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, State
 from service.model.roles import Role
@@ -369,6 +369,21 @@ def test_who_writes_cannot_touch_a_scheduled_alert(newsroom: Newsroom) -> None:
     assert client.get(f"/desk/alerts/{id}/edit").status_code == 403
     shown = client.get(f"/desk/alerts/{id}").text
     assert not re.search(r"Edit…|Delete|Send now", shown)
+    assert newsroom.runtime.publishing.get(id).state is State.SCHEDULED
+
+
+def test_who_writes_cannot_touch_an_alert_that_is_scheduled_at_this_moment(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = plan(newsroom.runtime, 3600)
+    sender, client = newsroom.sign_in("sends"), newsroom.sign_in("writes")
+    page = open_form(sender, f"/desk/alerts/{id}/edit")
+    mine = token_in(open_form(client))
+    form = {**STORY, **hidden_fields_of_compose(page), "when": "draft", "csrf_token": mine}
+    monkeypatch.setattr(permissions, "_for_planned", lambda _: Role.WRITES)  # it was a draft then
+    for path in (f"/desk/unfinished/{'k' * 22}", f"/desk/alerts/{id}", f"/desk/alerts/{id}/delete"):
+        answer = client.post(path, data=form)
+        assert (answer.status_code, "meanwhile" in words(answer.text)) == (409, True), path
     assert newsroom.runtime.publishing.get(id).state is State.SCHEDULED
 
 

@@ -82,7 +82,8 @@ def confirm(id: int) -> ResponseReturnValue:
 def delete(id: int) -> ResponseReturnValue:
     """Delete a planned alert."""
     with suppress(UnknownNotification):  # the second of two clicks
-        runtime().publishing.remove(id, by=signed_in().email)
+        only_draft = not may(Role.SENDS)
+        runtime().publishing.remove(id, by=signed_in().email, only_draft=only_draft)
     return redirect(url_for("desk.alerts"), 303)
 
 
@@ -130,6 +131,8 @@ def _as_opened(id: int, form: Form) -> Notification | None:
         found = runtime().publishing.get(id)
     except UnknownNotification:
         return None
+    if not may(Role.SENDS) and found.state is not State.DRAFT:
+        return None  # scheduled since the rule of this route has looked
     return found if found.planned and form.changes == str(found.changes) else None
 
 
