@@ -88,7 +88,7 @@ def _may_here(word: str) -> bool:
 
 
 def for_a_draft() -> Role:
-    """Let any editor open or delete a draft, and only those who send a scheduled alert."""
+    """Let any editor open or delete a draft, and only those who send what is more than that."""
     return _for_planned((request.view_args or {}).get("id"))
 
 
@@ -104,11 +104,13 @@ def to_finish_a_form() -> Role:
 
 def _for_planned(id: int | None) -> Role:
     try:
-        state = None if id is None else runtime().publishing.get(id).state
+        one = None if id is None else runtime().publishing.get(id)
     except UnknownNotification:
-        state = None
-    # Of an alert that is deleted or sent by now the view says so, and changes nothing.
-    return Role.SENDS if state is State.SCHEDULED else ANY_EDITOR
+        one = None
+    # Of an alert that is deleted or sent by now the view says so, and changes nothing. Only those
+    # who send can write a correction or a retraction, also one that waits for a second person.
+    is_more = one and (one.state is State.SCHEDULED or one.corrects is not None)
+    return Role.SENDS if is_more else ANY_EDITOR
 
 
 def for_oneself() -> Role:

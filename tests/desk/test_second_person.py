@@ -524,7 +524,7 @@ def test_a_correction_counts_those_who_would_yet_get_its_text(
 
 
 def test_the_pages_of_a_correction_that_waits(
-    editor: FlaskClient, second: FlaskClient, runtime: Runtime, readers: int
+    app: Flask, editor: FlaskClient, second: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     root = reached_by_all(runtime)
     form = editor.get(f"/desk/alerts/{root}/correct").text
@@ -540,6 +540,9 @@ def test_the_pages_of_a_correction_that_waits(
     assert "Correction of Ferry aground" in words(page)
     assert "Browsers that have it get the new text." in words(page)
     assert "Edit…" not in page
+    writer = sign_in_as(app, runtime, WRITER, "writes")
+    assert "Delete…" not in writer.get(f"/desk/alerts/{waiting}").text
+    assert press(writer, waiting, "delete", "").status_code == 403
     one = runtime.publishing.get(waiting)
     answer = press(second, waiting, "approve", one.digest)
     assert answer.status_code == 303
