@@ -13,11 +13,11 @@ from service.model import clock
 from service.model.keys import b64url
 from service.model.tokens import digest
 from service.store import Store
-from service.store.two_step import TwoStepRow
+from service.store.two_step import Begun, TwoStepRow
 
 _STEP = 30  # seconds for which an app shows a code
 _LATE = (0, -1, 1)  # a code of these steps is accepted: clocks differ, and people type slowly
-_CODES = 8  # recovery codes
+_EACH = range(8)  # recovery codes
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without letters that look like others
 _CODE_LENGTH = 16  # 79 bits, so that a digest without salt is enough
 
@@ -41,23 +41,33 @@ class TwoStep:
     def begin(self, email: str) -> None:
         """Make a secret, which counts once the editor has entered a code of it; not if it is on."""
         if not self.is_on(email):
-            sealed = self._seals.encrypt(pyotp.random_base32().encode())
-            self._rows.begin(email, sealed.decode())
+            codes = ["".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)) for _ in _EACH]
+            self._rows.begin(
+                email, Begun(self._seal(pyotp.random_base32()), self._seal(" ".join(codes)))
+            )
 
     def begun(self, email: str) -> str | None:
         """Return a secret of which no code was entered yet; None if there is none."""
-        sealed = self._rows.begun(email)
-        return self._open(sealed) if sealed else None
+        begun = self._rows.begun(email)
+        return self._open(begun.secret) if begun else None
+
+    def accepts_first(self, email: str, code: str) -> bool:
+        """Whether a code is right that is to switch it on; it changes nothing."""
+        begun = self._rows.begun(email)
+        return begun is not None and self._step(begun.secret, code) > 0
 
     def switch_on(self, email: str, code: str) -> list[str] | None:
-        """Switch it on and return the recovery codes; None if the code is wrong."""
-        sealed = self._rows.begun(email)
-        if sealed is None or not (step := self._step(sealed, code)):
+        """Switch it on and return the recovery codes; None if the code is wrong.
+
+        The same code once more returns the same: of two clicks a browser shows the second answer.
+        """
+        begun = self._rows.begun(email)
+        if begun is None or not (step := self._step(begun.secret, code)):
             return None
-        codes = [[secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)] for _ in range(_CODES)]
-        plain = ["".join(one) for one in codes]
-        self._rows.add(email, TwoStepRow(sealed, step, tuple(map(digest, plain))))
-        return ["-".join(re.findall("....", one)) for one in plain]
+        codes = (self._open(begun.codes) or "").split()
+        if not self._rows.add(email, TwoStepRow(begun.secret, step, tuple(map(digest, codes)))):
+            return None
+        return ["-".join(re.findall("....", one)) for one in codes]
 
     def accept(self, email: str, code: str) -> bool:
         """Whether a code of the app, or a recovery code, is right; each counts once."""
@@ -80,6 +90,9 @@ class TwoStep:
             return self._seals.rotate(sealed.encode()).decode()
         except InvalidToken:  # recovery codes count all the same
             return sealed
+
+    def _seal(self, text: str) -> str:
+        return self._seals.encrypt(text.encode()).decode()
 
     def _open(self, sealed: str) -> str | None:
         try:

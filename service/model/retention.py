@@ -117,8 +117,10 @@ PROVIDER_BEGUN_KEPT = 10 * MINUTE
 # Why: each counts once, and for so long.
 CHALLENGE_KEPT = 5 * MINUTE
 
-# The sealed secret of two-step sign-in, until the editor has entered a first code.
+# The sealed secret and recovery codes of two-step sign-in, until the editor has entered a first
+# code, and then for as long as that code could be entered again.
 TWO_STEP_BEGUN_KEPT = 15 * MINUTE
+TWO_STEP_REPEATED = 2 * MINUTE
 
 # The digest of a code that pairs an editor's own browser with the desk, with the editor's address.
 # Why: it works once, and for so long.

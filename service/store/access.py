@@ -34,7 +34,7 @@ from service.store.commands import some_at_once
 from service.store.connection import WRITE_REFUSED
 from service.store.passkeys import EDITORS, PASSKEYS
 from service.store.scripts import COUNT
-from service.store.two_step import TWO_STEP
+from service.store.two_step import TWO_STEP, begun_key
 
 _PEOPLE = "{g}:people"
 _SIGNED_IN = "{g}:signed_in"
@@ -89,7 +89,7 @@ return 'done'
 """
 
 # KEYS: editors, people, signed_in, two_step, link, passkeys, then what else is the editor's: the
-# sessions and paired browsers. ARGV: email. The first write frees.
+# sessions, paired browsers and so on. ARGV: email. The first write frees.
 _REMOVE = f"""
 {_IS_LAST}
 if is_last(ARGV[1]) then return 'last' end
@@ -271,7 +271,8 @@ class Access:
         """
         keys = [EDITORS, _PEOPLE, _SIGNED_IN, TWO_STEP, _link_key(email), PASSKEYS]
         sessions = cast("list[bytes]", self._redis.zrange(_sessions_key(email), 0, -1))
-        keys += [_sessions_key(email), *(_session_key(one.decode()) for one in sessions), *browsers]
+        keys += [_sessions_key(email), *(_session_key(one.decode()) for one in sessions)]
+        keys += [begun_key(email), *browsers]
         return cast(bytes, self._remove(keys=keys, args=[email])).decode()
 
     # -- sign-in links ---------------------------------------------------------------------------
@@ -281,8 +282,8 @@ class Access:
 
         False: there is no such editor, or no longer. The first editor's address is empty.
         """
-        keys, args = [_link_key(email), EDITORS], [digest, email, SIGN_IN_LINK_KEPT]
-        return bool(self._keep_link(keys=keys, args=args))
+        args: list[str | int] = [digest, email, SIGN_IN_LINK_KEPT]
+        return bool(self._keep_link(keys=[_link_key(email), EDITORS], args=args))
 
     def sign_in_link(self, digest: str) -> str | None:
         """Return whose link this is, empty for the first editor; None: no such link."""

@@ -356,7 +356,7 @@ class Notifications:
 
     def remove(self, id: int, entry: LogEntry, *, only_draft: bool = False) -> bool:
         """Delete a planned notification; False if it is not planned any more, or no draft."""
-        args = [id, packed(entry), int(only_draft)]
+        args: list[Any] = [id, packed(entry), int(only_draft)]
         return bool(self._remove(keys=[alert_key(id), SCHEDULED, LOG], args=args))
 
     def due(self) -> list[int]:

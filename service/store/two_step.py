@@ -2,7 +2,8 @@
 
 {g}:two_step          hash: e-mail address -> a row as JSON: the sealed secret, the last half minute
                       for which a code was accepted, digests of the recovery codes that are left
-{g}:two_step:<email>  a sealed secret of which no code was entered yet; ends by itself
+{g}:two_step:<email>  a sealed secret of which no code was entered yet, or just now, and its sealed
+                      recovery codes, as JSON; ends by itself
 """
 
 from __future__ import annotations
@@ -12,10 +13,28 @@ from typing import NamedTuple, cast
 
 from redis import Redis
 
-from service.model.retention import TWO_STEP_BEGUN_KEPT
+from service.model.retention import TWO_STEP_BEGUN_KEPT, TWO_STEP_REPEATED
+from service.store.passkeys import EDITORS
 
 TWO_STEP = "{g}:two_step"
 _VERSION = 1
+
+# KEYS: two_step, begun, editors. ARGV: email, row, seconds for which what was begun is kept.
+# Returns 1, also if the same code has switched it on already and no other was entered since; 0 if
+# something else was begun, or the editor was removed meanwhile. The first write allocates.
+_SWITCH_ON = """
+local begun, row = redis.call('GET', KEYS[2]), cjson.decode(ARGV[2])
+if not begun or cjson.decode(begun).secret ~= row.secret then return 0 end
+if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 0 then return 0 end
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+if kept then
+  kept = cjson.decode(kept)
+  return (kept.secret == row.secret and kept.step == row.step) and 1 or 0
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return 1
+"""
 
 # KEYS: two_step. ARGV: email, half minute (0: a recovery code was given), digest of a recovery
 # code, the secret as it is to be kept. Returns 1, once for each code. The first write allocates.
@@ -49,11 +68,19 @@ class TwoStepRow(NamedTuple):
     codes: tuple[str, ...]  # digests of the recovery codes that are left
 
 
+class Begun(NamedTuple):
+    """What is to become the row of an editor."""
+
+    secret: str  # sealed
+    codes: str  # the recovery codes, sealed
+
+
 class TwoStepRows:
-    """The rows of all editors, and the secrets that are to become some."""
+    """The rows of all editors, and what is to become some."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._switch_on = redis.register_script(_SWITCH_ON)
         self._use = redis.register_script(_USE)
 
     def find(self, email: str) -> TwoStepRow | None:
@@ -65,21 +92,27 @@ class TwoStepRows:
         """Return who has a row."""
         return {email.decode() for email in cast("list[bytes]", self._redis.hkeys(TWO_STEP))}
 
-    def begin(self, email: str, secret: str) -> None:
-        """Store a sealed secret for some minutes."""
-        self._redis.set(_begun_key(email), secret, ex=TWO_STEP_BEGUN_KEPT)
+    def begin(self, email: str, begun: Begun) -> None:
+        """Store for some minutes what is to become the row of an editor."""
+        kept = json.dumps({"v": _VERSION, **begun._asdict()})
+        self._redis.set(begun_key(email), kept, ex=TWO_STEP_BEGUN_KEPT)
 
-    def begun(self, email: str) -> str | None:
-        """Return the secret that was stored for some minutes; None if there is none."""
-        kept = cast("bytes | None", self._redis.get(_begun_key(email)))
-        return None if kept is None else kept.decode()
+    def begun(self, email: str) -> Begun | None:
+        """Return what was stored for some minutes; None if there is none."""
+        kept = cast("bytes | None", self._redis.get(begun_key(email)))
+        if kept is None or not kept.startswith(b"{"):  # an earlier release stored the secret alone
+            return None
+        row = json.loads(kept)
+        return Begun(row["secret"], row["codes"])
 
-    def add(self, email: str, row: TwoStepRow) -> None:
-        """Store the row of an editor in place of the secret."""
-        with self._redis.pipeline() as pipe:
-            pipe.hset(TWO_STEP, email, json.dumps({"v": _VERSION, **row._asdict()}))
-            pipe.delete(_begun_key(email))
-            pipe.execute()
+    def add(self, email: str, row: TwoStepRow) -> bool:
+        """Store the row that was begun, or know it by its first code; False: neither is possible.
+
+        For some time the same first code may be entered again.
+        """
+        kept = json.dumps({"v": _VERSION, **row._asdict()})
+        args: list[str | int] = [email, kept, TWO_STEP_REPEATED]
+        return bool(self._switch_on(keys=[TWO_STEP, begun_key(email), EDITORS], args=args))
 
     def use_code(self, email: str, step: int, secret: str) -> bool:
         """Accept the code of a half minute; False if it or a later one was accepted before.
@@ -93,11 +126,15 @@ class TwoStepRows:
         return bool(self._use(keys=[TWO_STEP], args=[email, 0, digest, secret]))
 
     def remove(self, email: str) -> None:
-        """Delete the row of an editor."""
-        self._redis.hdel(TWO_STEP, email)
+        """Delete the row of an editor, and what was begun."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hdel(TWO_STEP, email)
+            pipe.delete(begun_key(email))
+            pipe.execute()
 
 
-def _begun_key(email: str) -> str:
+def begun_key(email: str) -> str:
+    """Return the key of what an editor has begun."""
     return f"{{g}}:two_step:{email}"
 
 

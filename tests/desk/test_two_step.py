@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pyotp
 import pytest
+import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -234,6 +236,33 @@ def test_a_secret_that_was_only_begun_ends_by_itself(editor: FlaskClient, runtim
     assert 0 < runtime.store.redis.ttl(f"{{g}}:two_step:{EMAIL}") <= 15 * 60
 
 
+def test_a_double_click_and_an_answer_that_was_lost_cost_no_recovery_codes(
+    app: Flask, editor: FlaskClient, phone: Phone, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(editor, f"{PATH}/begin", page=PATH, password=PASSWORD)
+    phone.secret = runtime.editors.two_step.begun(EMAIL) or ""
+    form = {"csrf_token": token_in(editor.get(PATH).text), "code": phone.code()}
+    other = app.test_client()
+    assert post(other, "/desk/sign-in", email=EMAIL, password=PASSWORD).status_code == 303
+    add = runtime.store.two_step.add
+
+    def lost(*args: Any) -> bool:
+        add(*args)
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(runtime.store.two_step, "add", lost)
+    assert editor.post(PATH, data=form).status_code == 503
+    assert not signed_in(other)
+    monkeypatch.setattr(runtime.store.two_step, "add", add)
+    shown = []
+    for _ in range(2):
+        assert editor.post(PATH, data=form).status_code == 303
+        shown.append(re.findall(r"<li><code>([\w-]+)</code>", editor.get(PATH).text))
+    assert shown[0] == shown[1] != []
+    assert enter(by_password(app), shown[0][0]).status_code == 303
+    assert editor.post(PATH, data=form).status_code == 422, "and none once a code was used"
+
+
 def test_switching_it_on_ends_all_other_sessions(
     app: Flask, editor: FlaskClient, phone: Phone
 ) -> None:
@@ -308,6 +337,7 @@ def test_another_secret_key_opens_what_the_previous_one_sealed(store: Store, pho
     old, new = b"o" * 32, b"n" * 32
     before, both, after = (TwoStep(store, keys) for keys in ([old], [new, old], [new]))
     for email in (EMAIL, "late@paper.example"):
+        store.access.add_editor(email)
         before.begin(email)
         phone.secret = before.begun(email) or ""
         codes = before.switch_on(email, phone.code()) or []

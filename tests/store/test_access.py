@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from service.model.retention import SESSION_IDLE
+from service.model.retention import SESSION_IDLE, TWO_STEP_REPEATED
 from service.store import Store
 from service.store.access import Person, Session
 from service.store.paired_browsers import PairedRow
-from service.store.two_step import TwoStepRow
+from service.store.two_step import Begun, TwoStepRow
 
 pytestmark = pytest.mark.redis
 
@@ -149,6 +149,7 @@ def test_a_removal_leaves_nothing_of_an_editor_also_when_it_is_repeated(store: S
         access.add_editor(EMAIL)
         access.start_session(Session(EMAIL, "stamp", digest="one"))
         access.keep_sign_in_link("link", EMAIL)
+        store.two_step.begin(EMAIL, Begun("sealed", "codes"))
         paired.begin("code", EMAIL)
         paired.claim("code", PairedRow("0:1", "stamp", "Firefox"))
         pairing = paired.pairing("code")
@@ -185,10 +186,18 @@ def test_the_use_of_a_token_is_noted_and_forgotten_with_the_token(store: Store) 
 def test_each_code_of_two_step_sign_in_counts_once(store: Store) -> None:
     rows = store.two_step
     assert not rows.use_code(EMAIL, 7, "sealed")
-    rows.begin(EMAIL, "sealed")
-    assert rows.begun(EMAIL) == "sealed"
-    rows.add(EMAIL, TwoStepRow("sealed", 7, ("a", "b")))
-    assert (rows.begun(EMAIL), rows.emails()) == (None, {EMAIL})
+    first = TwoStepRow("sealed", 7, ("a", "b"))
+    assert not rows.add(EMAIL, first), "nothing was begun"
+    rows.begin(EMAIL, Begun("sealed", "codes"))
+    assert rows.begun(EMAIL) == Begun("sealed", "codes")
+    assert not rows.add(EMAIL, first), "there is no such editor"
+    store.access.add_editor(EMAIL)
+    assert not rows.add(EMAIL, first._replace(secret="another"))
+    assert rows.emails() == set()
+    assert [rows.add(EMAIL, first) for _ in range(2)] == [True, True]
+    assert not rows.add(EMAIL, first._replace(step=8)), "only the code that switched it on"
+    assert rows.find(EMAIL) == first
+    assert 0 < store.redis.ttl(f"{{g}}:two_step:{EMAIL}") <= TWO_STEP_REPEATED
     assert [rows.use_code(EMAIL, step, "anew") for step in (6, 7, 8, 8)] == [
         *(False, False, True, False)
     ]
@@ -197,5 +206,6 @@ def test_each_code_of_two_step_sign_in_counts_once(store: Store) -> None:
     ]
     assert rows.find(EMAIL) == TwoStepRow("anew", 8, ())
     assert rows.use_code(EMAIL, 9, "anew"), "the app counts without recovery codes too"
+    assert not rows.add(EMAIL, first), "another code was entered since"
     rows.remove(EMAIL)
-    assert rows.find(EMAIL) is None
+    assert (rows.find(EMAIL), rows.begun(EMAIL)) == (None, None)

@@ -95,12 +95,15 @@ def begin_two_step() -> ResponseReturnValue:
 @allowed(ANY_EDITOR)
 def switch_on_two_step() -> ResponseReturnValue:
     """Switch it on for an editor whose app shows the right code; end all other sessions."""
-    one = signed_in()
-    codes = runtime().editors.two_step.switch_on(one.email, request.form.get("code", ""))
-    if codes is None:
+    one, code = signed_in(), request.form.get("code", "")
+    two_step = runtime().editors.two_step
+    if not two_step.accepts_first(one.email, code):
         return _two_step(WRONG_CODE), 422
+    # First, so that it is not on beside sessions that began without a code.
     sessions = runtime().editors.with_id(one.id).sessions
     runtime().editors.end_sessions([it for it in sessions if it.digest != own_session()])
+    if (codes := two_step.switch_on(one.email, code)) is None:
+        return _two_step(WRONG_CODE), 422
     note("switched two-step sign-in on")
     show_once(_CODES, " ".join(codes))
     return redirect(url_for("desk.two_step"), 303)
