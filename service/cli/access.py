@@ -9,9 +9,9 @@ import click
 
 from service.cli.main import open_runtime
 from service.cli.terminal import columns, examples, json_option, show
-from service.domain.api_tokens import TokenError
+from service.domain.api_tokens import ApiTokens, TokenError
 from service.domain.editors import AlreadyEditor, EditorError, UnknownEditor
-from service.model.roles import ROLES
+from service.model.roles import ROLES, Role
 from service.model.spans import span
 from service.model.times import iso
 from service.model.tokens import SCOPES
@@ -68,18 +68,23 @@ def change_role(email: str, role: str) -> None:
     Who writes keeps drafts. Who sends does all that concerns alerts. Who manages also says who may
     use the desk and the API.
     """
+    runtime = open_runtime()
     with _of_an_editor():
-        open_runtime().editors.set_role(email, ROLES[role])
+        runtime.editors.set_role(email, ROLES[role])
     click.echo(f"{email.lower()} {role} now.")
+    if ROLES[role] is not Role.MANAGES:
+        _say_which_tokens_still_work(runtime.api_tokens, email)
 
 
 @editor.command("remove", epilog=examples("editor remove nora@paper.example"))
 @click.argument("email")
 def remove_editor(email: str) -> None:
     """Remove the editor EMAIL, who is signed out everywhere at once."""
+    runtime = open_runtime()
     with _of_an_editor():
-        open_runtime().editors.remove(email)
+        runtime.editors.remove(email)
     click.echo(f"{email} may no longer use the desk.")
+    _say_which_tokens_still_work(runtime.api_tokens, email)
 
 
 @editor.command("two-step-off", epilog=examples("editor two-step-off nora@paper.example"))
@@ -91,6 +96,12 @@ def switch_off_two_step(email: str) -> None:
         raise click.ClickException("this editor does not sign in in two steps")
     editors.two_step.switch_off(email)
     click.echo(f"{email} signs in with the password alone.")
+
+
+def _say_which_tokens_still_work(tokens: ApiTokens, email: str) -> None:
+    for one in tokens.made_by(email.strip().lower()):
+        works = "still works: stoppress token revoke ends it"
+        click.echo(f"The token {one.id} ({one.name}) that they made {works}.")
 
 
 @contextmanager

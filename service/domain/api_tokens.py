@@ -64,6 +64,10 @@ class ApiTokens:
         ]
         return sorted(found, key=lambda token: token.created_at)
 
+    def made_by(self, email: str) -> list[ApiToken]:
+        """Return the tokens that an editor made, also one who is removed by now."""
+        return [token for token in self.all() if token.by == email]
+
     def add(self, name: str, scopes: Iterable[str] = (), by: str = "") -> str:
         """Make a token and return it; the store keeps only its digest.
 

@@ -59,7 +59,12 @@ def test_editors_can_be_listed_and_removed_from_a_shell(
     assert rows[0][:3] == [EMAIL, "manages", "set"]
     assert rows[1][:6] == ["second@paper.example", "sends", "not", "yet", "works", "for"]
 
-    assert stoppress("editor", "remove", "SECOND@paper.example").exit_code == 0
+    runtime.api_tokens.add("CMS", by="second@paper.example")
+    (token,) = runtime.api_tokens.all()
+    still = f"The token {token.id} (CMS) that they made still works: stoppress token revoke ends it"
+    assert still in stoppress("editor", "role", "second@paper.example", "writes").output
+    removed = stoppress("editor", "remove", "SECOND@paper.example")
+    assert (removed.exit_code, still in removed.output) == (0, True)
     assert "second@" not in stoppress("editor", "list").output
     again = stoppress("editor", "remove", "second@paper.example")
     assert (again.exit_code, again.output) == (

@@ -373,6 +373,28 @@ def test_a_removed_editor_is_signed_out_at_once_and_the_second_click_does_no_har
     assert left == []
 
 
+def test_tokens_outlive_the_role_of_their_maker_and_the_pages_say_so(
+    editor: FlaskClient, tom: FlaskClient, runtime: Runtime
+) -> None:
+    runtime.editors.set_role(TOM, Role.MANAGES)
+    assert "API tokens made" not in editor.get(page_of(TOM)).text
+    for name, by in (("CMS", TOM), ("<i>", TOM), ("Monitor", EMAIL)):
+        runtime.api_tokens.add(name, by=by)
+    page = editor.get(page_of(TOM)).text
+    Page(page)
+    assert words(page).count("CMS, &lt;i&gt; Look at them") == 2
+    assert "API tokens that they made still work afterwards" in words(page)
+    assert "Monitor" not in page
+    still = f"2 API tokens that {TOM} made still work."
+    for role, says in (("manages", False), ("sends", True)):
+        post(editor, f"{page_of(TOM)}/role", page=page_of(TOM), role=role)
+        assert [still in editor.get(page_of(TOM)).text for _ in range(2)] == [says, False]
+    assert "API tokens" not in tom.get(page_of(TOM)).text, "who does not manage revokes none"
+    post(editor, f"{page_of(TOM)}/remove", page=page_of(TOM))
+    assert [still in editor.get("/desk/people").text for _ in range(2)] == [True, False]
+    assert len(runtime.api_tokens.made_by(TOM)) == 2, "a CMS would stop"
+
+
 def test_a_session_from_before_the_removal_is_worth_nothing_when_the_editor_is_back(
     app: Flask, editor: FlaskClient, tom: FlaskClient
 ) -> None:

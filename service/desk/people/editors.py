@@ -18,10 +18,12 @@ from service.desk.session import (
     signed_in_lately,
     typed,
 )
+from service.desk.words import number, plural
 from service.domain.editors import Editor, EditorError, UnknownEditor
 from service.model.roles import ROLES, Role
 
 NOT_ADDED = "passkey"  # what `shown_once` calls the sentence why no passkey was added
+_STILL_WORK = "tokens"  # what it calls the sentence that tokens outlive the role of their maker
 _NO_ROLE = "Choose what the editor may do."
 
 
@@ -40,6 +42,7 @@ def _people(error: str = "") -> str:
         roles=ROLES,
         email=form.get("email", ""),
         chosen=form.get("role", Role.SENDS.word),
+        said=shown_once(_STILL_WORK),
         error=error,
     )
 
@@ -78,6 +81,8 @@ def person_page(one: Editor, error: str = "") -> str:
         own_session=own_session(),
         browsers=runtime().paired_browsers.of(one.email),
         passkeys=runtime().passkeys.of(one.email),
+        tokens=runtime().api_tokens.made_by(one.email),
+        said=shown_once(_STILL_WORK),
         lately=signed_in_lately(one),
         roles=ROLES,
         chosen=typed().get("role", one.role.word),
@@ -98,6 +103,8 @@ def set_role(id: str) -> ResponseReturnValue:
     except EditorError as error:
         return person_page(one, str(error)), 409
     note(f"changed the role of {one.email}, who {role.word} now and {one.role.word} before")
+    if role is not Role.MANAGES:
+        _say_which_tokens_still_work(one)
     return redirect(url_for("desk.person", id=id), 303)
 
 
@@ -138,7 +145,15 @@ def remove(id: str) -> ResponseReturnValue:
         except EditorError as error:
             return person_page(one, str(error)), 409
         current_app.logger.warning("%s removed %s, who %s", by, one.email, one.role.word)
+        _say_which_tokens_still_work(one)
     return redirect(url_for("desk.people"), 303)
+
+
+def _say_which_tokens_still_work(one: Editor) -> None:
+    """Tell who manages: programs may need these tokens, so nothing revokes them by itself."""
+    if n := len(runtime().api_tokens.made_by(one.email)):
+        made = plural(n, "token that {} made still works", "tokens that {} made still work")
+        show_once(_STILL_WORK, f"{number(n)} API {made.format(one.email)}. Look at “Tokens”.")
 
 
 def note(what: str) -> None:
