@@ -114,8 +114,9 @@ class PairedBrowsers:
         return self._rows.find(str(reader.id))
 
     def unpair(self, by: str, subscription: str) -> None:
-        """Forget a browser of an editor."""
-        self._rows.unpair(by, subscription)
+        """Forget a browser of an editor; any other text names none."""
+        with suppress(ValueError):
+            self._rows.unpair(by, str(SubscriptionId.parse(subscription)))
 
     def send(self, by: str, content: Content) -> int:
         """Send a test to an editor's browsers; return to how many.

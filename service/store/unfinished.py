@@ -57,6 +57,8 @@ class UnfinishedForms:
 
     def get(self, key: str) -> Unfinished | None:
         """Return a form, if there is one."""
+        if ":" in key:  # it comes from an address, and would name another key than that of a form
+            return None
         return _read(key, cast("dict[bytes, bytes]", self._redis.hgetall(_key(key))))
 
     def of(self, by: str) -> list[Unfinished]:

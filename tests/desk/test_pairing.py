@@ -275,11 +275,18 @@ def test_an_editor_pairs_five_browsers_at_most(
 # Unpairing ----------------------------------------------------------------------------------------
 
 
-def test_an_editor_unpairs_a_phone_at_any_time(editor: FlaskClient, phone: Phone) -> None:
+def test_an_editor_unpairs_a_phone_at_any_time(
+    editor: FlaskClient, phone: Phone, runtime: Runtime
+) -> None:
     pair(editor, phone)
     path = account_of(editor)
     page = editor.get(path).text
     form = hidden_fields(page[: page.index("Unpair")])
+    (others,) = runtime.store.redis.keys("{g}:paired:by:*")
+    for text in ("", others.decode().removeprefix("{g}:paired:"), "é", "0-1-2"):
+        nothing = editor.post(f"{path}/browsers/unpair", data={**form, "browser": text})
+        assert nothing.status_code == 303, text
+    assert "Chrome on Android" in account(editor)
     assert editor.post(f"{path}/browsers/unpair", data=form).status_code == 303
     assert "None." in account(editor)
     assert phone.own("GET", "/export").json["paired"] is None

@@ -136,6 +136,11 @@ def test_nobody_else_sees_or_changes_it(
 def test_what_is_discarded_is_gone(editor: FlaskClient, runtime: Runtime) -> None:
     form = new_form(editor)
     keep(editor, form, title="Not worth it")
+    for name in runtime.store.redis.keys("{g}:unfinished:*"):
+        key = name.decode().removeprefix("{g}:unfinished:")
+        if key != form["nonce"]:  # the store's own list of forms
+            nothing = post(editor, f"/desk/unfinished/{key}/discard", page="/desk/")
+            assert nothing.location == "/desk/"
     answer = post(editor, f"/desk/unfinished/{form['nonce']}/discard", page="/desk/")
     assert answer.location == "/desk/"
     assert "Not worth it" not in editor.get("/desk/").text
