@@ -196,10 +196,11 @@ def test_whether_the_address_is_verified_may_be_in_userinfo_alone(
         assert signed_in(stranger) == verified
 
 
-def test_a_desk_that_somebody_finds_open_adds_no_passkey_through_the_provider(
+def test_a_desk_that_somebody_finds_open_gives_no_further_way_in_through_the_provider(
     provider: Provider, stranger: FlaskClient, tom: str, runtime: Runtime
 ) -> None:
     """The provider knows the browser too, and leads back without asking who that is."""
+    runtime.editors.set_role(TOM, Role.MANAGES)
     page = f"/desk/people/{runtime.editors.find(TOM).id}"
 
     def may_add(asked: str, **claims: Any) -> bool:
@@ -213,7 +214,11 @@ def test_a_desk_that_somebody_finds_open_adds_no_passkey_through_the_provider(
         assert done in (200, 403)
         assert ('data-passkey="add"' in shown) == (done == 200)
         assert f"with {NAME}" in words(shown)
-        assert (f"If {NAME} does not ask who you are" in words(shown)) == (done == 403)
+        unasked = f"If {NAME} does not ask who you are"
+        assert (unasked in words(shown)) == (done == 403)
+        link = post(stranger, f"{page}/link", page=page).location
+        assert (link != page) == (done == 403)
+        assert link == page or unasked in stranger.get(link).text
         return done == 200
 
     now = int(clock.time())
