@@ -435,7 +435,7 @@ def test_editors_of_an_earlier_release_manage(app: Flask, runtime: Runtime) -> N
 def test_a_role_of_a_later_release_is_the_least(newsroom: Newsroom) -> None:
     client = newsroom.sign_in("sends")
     newsroom.runtime.store.redis.hset(
-        "{g}:people", SENDER, '{"v": 2, "role": "owns", "added_at": 1, "more": 5}'
+        "{g}:people", SENDER, '{"v": 2, "role": "owns", "added_at": 0, "more": 5}'
     )
     assert client.get("/desk/").status_code == 200
     assert client.get("/desk/people").status_code == 403
