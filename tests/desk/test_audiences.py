@@ -17,6 +17,7 @@ from service.runtime import Runtime
 from service.store.joined import today
 from tests.store.test_subscriptions import requested
 from tests.support.desk_pages import (
+    EMAIL,
     NASTY,
     STORY,
     FormFields,
@@ -336,7 +337,8 @@ def test_who_writes_uses_audiences_and_saves_none(
     app: Flask, editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     save(editor, "Weekend")
-    runtime.store.redis.hset("{g}:people", "nora@paper.example", '{"v": 1, "role": "writes"}')
+    person = runtime.store.access.people([EMAIL])[0][0]._replace(role="writes")
+    runtime.store.redis.hset("{g}:people", EMAIL, person.as_json())
     page = open_form(editor)
     assert "/audience/save" not in page
     assert press(editor, "use", page, saved_audience=only(runtime)).status_code == 303

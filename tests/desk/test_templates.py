@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from service.domain.templates import MOST_TEMPLATES
 from service.runtime import Runtime
 from tests.support.desk_pages import (
+    EMAIL,
     NASTY,
     STORY,
     FormFields,
@@ -188,7 +189,8 @@ def test_who_writes_begins_a_draft_with_a_template_and_saves_none(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     save(editor, "Weather")
-    runtime.store.redis.hset("{g}:people", "nora@paper.example", '{"v": 1, "role": "writes"}')
+    person = runtime.store.access.people([EMAIL])[0][0]._replace(role="writes")
+    runtime.store.redis.hset("{g}:people", EMAIL, person.as_json())
     page = open_form(editor, f"/desk/new?template={only(runtime)}")
     assert FormFields(page).fields["when"] == ["draft"]
     assert "Save as a template" not in page
