@@ -383,7 +383,7 @@ def test_tokens_outlive_the_role_of_their_maker_and_the_pages_say_so(
     page = editor.get(page_of(TOM)).text
     Page(page)
     assert words(page).count("CMS, &lt;i&gt; Look at them") == 2
-    assert "API tokens that they made still work afterwards" in words(page)
+    assert "These API tokens still work afterwards" in words(page)
     assert "Monitor" not in page
     still = f"2 API tokens that {TOM} made still work."
     for role, says in (("manages", False), ("sends", True)):
