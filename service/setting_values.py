@@ -134,7 +134,9 @@ def _origin(value: str) -> str:
     """Return `scheme://host[:port]` in lower case; a default port is dropped (RFC 6454)."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an origin such as https://www.example.com")
+        raise ValueError(
+            "must begin with https:// and be a host alone, as in https://www.example.com"
+        )
     if parts.username or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("must be an origin alone, without a path")
     if not parts.hostname.isascii():
@@ -341,7 +343,11 @@ def language(value: str) -> str:
 
 def quiet(value: str) -> Quiet:
     """Return quiet hours."""
-    return NO_QUIET if value == "none" else Quiet.parse(value)
+    try:
+        return NO_QUIET if value == "none" else Quiet.parse(value)
+    except ValueError:
+        form = "must be two times of day in quarter hours, such as 22:00-07:00, or none"
+        raise ValueError(form) from None
 
 
 def limit(value: str) -> int:

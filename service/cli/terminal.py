@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.api.fields import Invalid
-from service.model.alert_log import ToolName
+from service.model.alert_log import COMMAND_LINE, ToolName
 
 GB = 1 << 30
 
@@ -45,7 +45,7 @@ def date_of(day: int) -> str:
 
 def command_line() -> ToolName:
     """Return by what the logs call who works from a shell of this machine."""
-    return ToolName(f"the command line of {socket.gethostname()}")
+    return ToolName(COMMAND_LINE + socket.gethostname())
 
 
 def examples(*commands: str) -> str:
@@ -65,8 +65,20 @@ def as_options(names: Mapping[str, str] | None = None) -> Iterator[None]:
         yield
     except Invalid as error:
         rows = [(one.field, one.detail) for one in error.errors]
-        found = [f"{(names or {}).get(field) or _option(field)}: {why}" for field, why in rows]
+        options = [(names or {}).get(field) or _option(field) for field, _ in rows]
+        found = [f"{name}: {_said(why)}" for name, (_, why) in zip(options, rows, strict=True)]
         raise click.UsageError(printable("\n".join(found))) from None
+
+
+# What the API says in the words of its own fields, and what that means here.
+_WORDS = {
+    "Must have either": "give one of them.",
+    "Names a topic that": "there is no such topic; stoppress topics lists them.",
+}
+
+
+def _said(why: str) -> str:
+    return next((words for begins, words in _WORDS.items() if why.startswith(begins)), why)
 
 
 def _option(field: str) -> str:

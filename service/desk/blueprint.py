@@ -35,7 +35,7 @@ from service.desk.session import (
     signed_in,
     signed_in_lately,
 )
-from service.desk.words import FIELDS, FILTERS, PREVIEWS, either
+from service.desk.words import FIELDS, FILTERS, PREVIEWS, TITLE_SHOWN, either
 from service.domain.editors import UnknownEditor
 from service.domain.publishing import UnknownNotification
 from service.domain.store_errors import is_away
@@ -66,7 +66,7 @@ bp = Blueprint(
 
 for _name, _filter in FILTERS.items():
     bp.add_app_template_filter(_filter, _name)
-for _name, _words in {"PREVIEWS": PREVIEWS, "FIELDS": FIELDS}.items():
+for _name, _words in {"PREVIEWS": PREVIEWS, "TITLE_SHOWN": TITLE_SHOWN, "FIELDS": FIELDS}.items():
     bp.add_app_template_global(_words, _name)  # type: ignore[arg-type]  # any value will do
 
 

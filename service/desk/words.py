@@ -15,7 +15,7 @@ from babel.numbers import format_decimal
 
 from service.domain.forecast import Forecast
 from service.domain.receipts import Estimate
-from service.model.alert_log import LogEntry
+from service.model.alert_log import COMMAND_LINE, LogEntry
 from service.model.clocks import zone_of
 from service.model.graphemes import cut
 from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
@@ -110,7 +110,8 @@ def logged_by(entry: LogEntry) -> str:
     """Say who did something with an alert."""
     if not entry.by:
         return "The clock"
-    return f"{entry.by} (API token)" if entry.tool else entry.by
+    is_token = entry.tool and not entry.by.startswith(COMMAND_LINE)
+    return f"{entry.by} (API token)" if is_token else entry.by
 
 
 def logged_changes(entry: LogEntry) -> str:
@@ -365,6 +366,8 @@ PREVIEWS = {
     "mac": "Safari, Mac",
     "iphone": "Safari, iPhone",
 }
+# How much of a title each of them shows, in characters.
+TITLE_SHOWN = {"windows": 90, "android": 40, "firefox": 90, "mac": 40, "iphone": 60}
 
 
 # What the fields of the form are called, where that is not the name of the field.

@@ -25,7 +25,8 @@ NOBODY = "The page behind the link was not looked at, because no fetch process r
 _FAULTS = {
     Fault.NO_ADDRESS: "The link leads to something that is no web page.",
     Fault.UNKNOWN_HOST: "There is no host {host}. Check the spelling of the link.",
-    Fault.NOT_PUBLIC: "{host} is at a private address, which readers cannot reach.",
+    Fault.NOT_PUBLIC: "{host} is at a private address, which readers cannot reach. Your"
+    " operator can let such pages be read (FETCH_ORIGINS).",
     Fault.UNREACHABLE: "{host} does not answer.",
     Fault.CERTIFICATE: "The certificate of {host} is not valid, so that browsers warn readers.",
     Fault.TOO_LATE: "{host} did not answer within three seconds.",

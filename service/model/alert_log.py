@@ -20,6 +20,9 @@ ACTIONS = (
 )
 
 
+COMMAND_LINE = "the command line of "  # begins the name of who works from a shell
+
+
 class ToolName(str):
     """The name of an API token, where the address of an editor may stand as well."""
 

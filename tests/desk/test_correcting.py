@@ -153,3 +153,17 @@ def test_under_the_rehearsal_prefix_all_links_and_forms_stay_there(
         leads = re.findall(r'(?:href|action|hx-get|src)="(/[^"]*)"', page)
         assert len(leads) > 5
         assert [lead for lead in leads if not lead.startswith("/rehearsal/")] == []
+
+
+@pytest.mark.parametrize("page", ["correct", "retract"])
+def test_enter_in_a_field_sends_no_correction(
+    editor: FlaskClient, runtime: Runtime, half_sent: int, page: str
+) -> None:
+    """A browser's Enter presses the first button of a form, and a disabled one does nothing."""
+    if page == "retract":
+        runtime.publishing.pause(half_sent, by=EMAIL)
+    html = editor.get(f"/desk/alerts/{half_sent}/{page}").text
+    form = html[html.index('<form class="compose"') :]
+    first, *others = re.findall(r"<button[^>]*>", form)
+    assert first == "<button disabled hidden>"
+    assert any("Control+Enter" in one for one in others)

@@ -35,7 +35,7 @@ def test_a_topic_is_added_with_a_short_name_made_from_its_name(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
     added = send(editor, name=" Fähre & Häfen ", description="Ships", default="yes")
-    assert (added.status_code, added.location) == (303, "/desk/topics")
+    assert (added.status_code, added.location) == (303, "/desk/topics#topic-fahre-hafen")
     topic = Topic("fahre-hafen", "Fähre & Häfen", "Ships", default=True)
     assert runtime.topics.get("fahre-hafen") == topic
     assert send(editor, name="Наука", slug="science").status_code == 303

@@ -56,7 +56,7 @@ def add_topic() -> ResponseReturnValue:
     if not added:
         return _page(_NEW, {"slug": _TAKEN}), 409
     note(f"added the topic {topic.slug}")
-    return _back()
+    return _back(topic.slug)
 
 
 @bp.post("/topics/<slug>")
@@ -75,7 +75,7 @@ def change_topic(slug: str) -> ResponseReturnValue:
         except UnknownTopic:  # removed meanwhile
             abort(404)
         note(f"changed the topic {slug}")
-    return _back()
+    return _back(slug)
 
 
 @bp.post("/topics/<slug>/move")

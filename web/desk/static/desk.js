@@ -24,7 +24,9 @@ function follow(field) {
 /** Show a text, or the picture at a link; buttons and pictures are hidden where there is none. */
 function showIn(place, text) {
   if (place.tagName !== "IMG") {
-    place.textContent = text;
+    const most = Number(place.dataset.most ?? Infinity); // what the system shows of it
+    const letters = [...text];
+    place.textContent = letters.length > most ? `${letters.slice(0, most - 1).join("").trim()}…` : text;
     if (place.tagName === "SPAN") place.hidden = !text;
     return;
   }
@@ -62,8 +64,10 @@ function switched(off) {
 document.addEventListener("keydown", (event) => {
   const { key, target, ctrlKey, metaKey, altKey, repeat } = event;
   const writes = target.closest?.("input, select, textarea, summary, [contenteditable]");
-  if (!(key in PAGES) || writes || ctrlKey || metaKey || altKey || repeat || switched()) return;
+  if (writes || ctrlKey || metaKey || altKey || repeat || switched()) return;
   if (document.querySelector("dialog[open]")) return;
+  if (key === "u") document.querySelector("[aria-keyshortcuts=u]")?.click();
+  if (!(key in PAGES)) return;
   location.assign(location.pathname.replace(/\/desk(\/.*)?$/, `/desk/${PAGES[key]}`));
 });
 

@@ -95,7 +95,8 @@ async function watch(id, seen) {
     const waited = Date.now() - begun;
     if (patient && waited > PATIENCE_MS) {
       patient = false;
-      explain(obstacle(), finished ? ["private", "system"] : ["worker", "service"]);
+      if (!finished) arrival.textContent = `Not handed over after ${PATIENCE_MS / 1000} seconds.`;
+      explain(obstacle(), finished ? ["private", "system"] : ["worker"]);
     }
     if (waited > GIVE_UP_MS) return;
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
@@ -115,6 +116,7 @@ async function send(event) {
   page.classList.remove("arrived");
   page.querySelector("[data-when=waiting]").hidden = true;
   arrival.textContent = "On its way…";
+  arrival.scrollIntoView({ block: "nearest" });
   try {
     const request = { method: "POST", body: new FormData(form) };
     const { id } = await read(await fetch(form.action, request));
