@@ -122,6 +122,10 @@ def _say_reach(checked: CheckedAlert, reach: int, as_json: bool) -> None:
 def _ask(checked: CheckedAlert, reach: int) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("nobody can be asked here: give --yes as well, or --dry-run")
+    if not reach and not checked.send_at:
+        raise click.ClickException(
+            f"nothing was sent, because no browser would get it now: {_to(checked.audience)}"
+        )
     for line in (checked.content.title, checked.content.body, checked.content.url):
         if line:
             click.echo(printable(line))

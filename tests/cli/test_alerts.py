@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +168,27 @@ def test_what_a_title_says_cannot_move_the_cursor(
 ) -> None:
     stoppress(environment, "send", "Ferry\x1b[2J", "--url", URL, "--everyone", "--yes")
     assert "\x1b" not in stoppress(environment, "status").output
+
+
+def test_on_a_terminal_the_command_says_how_many_get_it_and_asks(
+    environment: dict[str, str], runtime: Runtime
+) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "service.cli", "send", "Ferry aground", "--url", URL]
+    process = subprocess.Popen(
+        [*command, "--topic", "world"],
+        env={**os.environ, **environment},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # the other end is closed when the process has ended
+        while b"[y/N]" not in said:
+            said += os.read(ours, 1000)
+        os.write(ours, b"n\n")
+    assert process.wait(30) == 1
+    os.close(ours)
+    assert b"Notify 2 browsers now: followers of world?" in said
+    assert runtime.publishing.latest(1) == []
