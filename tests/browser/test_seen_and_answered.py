@@ -40,6 +40,7 @@ COUNT_LOOKS = """(() => {
 })()"""
 COUNTED = """performance.getEntriesByType("resource")
   .some(({ name }) => name.endsWith("/api/v1/questions"))"""
+FORGET = "localStorage.removeItem('stop-press-asked')"
 SEE = """(() => {
   window.testHidden = %s;
   document.dispatchEvent(new Event("visibilitychange"));
@@ -231,17 +232,27 @@ def test_back_to_a_page_from_the_cache_shows_no_panel(
 ) -> None:
     firefox.allow_notifications(publisher.origin)
     first, second = publisher.page("/", quick), publisher.page("/second", quick)
-    tab = firefox.open(first)
-    tab.wait_until(SHOWN)
-    tab.evaluate("(addEventListener('pageshow', (event) => (window.cached = event.persisted)), 0)")
-    # Firefox keeps no page that has a lock or waits for a response.
-    tab.evaluate("navigator.locks.request('stop-press', () => 0)")
-    tab.wait_until(COUNTED)
-    tab.go(second)
-    tab.wait_until(SHOWN)
-    tab.click("button.later")
-    tab.evaluate("(setTimeout(() => history.back()), 0)")
-    assert tab.wait_until("location.pathname === '/' && window.cached"), "it came from the cache"
+    came_back = "location.pathname === '/' && document.readyState === 'complete'"
+    for _ in range(3):  # a busy Firefox may have no room for a page
+        tab = firefox.open(first)
+        tab.evaluate(f"({FORGET}, 0)")
+        tab.go(first)
+        tab.wait_until(SHOWN)
+        noted = "addEventListener('pageshow', (event) => (window.cached = event.persisted))"
+        tab.evaluate(f"({noted}, 0)")
+        # Firefox keeps no page that has a lock or waits for a response.
+        tab.evaluate("navigator.locks.request('stop-press', () => 0)")
+        tab.wait_until(COUNTED)
+        tab.go(second)
+        tab.wait_until(SHOWN)
+        tab.click("button.later")
+        tab.evaluate("(setTimeout(() => history.back()), 0)")
+        tab.wait_until(came_back)
+        if tab.evaluate("window.cached ?? false"):
+            break
+        firefox.close_tabs()
+    else:
+        raise AssertionError("the page never came from the cache")
     assert not tab.evaluate(SHOWN)
     tab.evaluate("new Promise((done) => setTimeout(done, 1500))")
     assert not tab.evaluate(SHOWN)
