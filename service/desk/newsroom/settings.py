@@ -39,12 +39,12 @@ PARTS = {
         " has. Leave it and the two buttons empty on a site in several languages.",
         "ask_yes": "",
         "ask_later": "",
-        "ask_page_views": "At the earliest: 2 is a reader's second.",
-        "ask_seconds": "On that page view.",
+        "ask_page_views": "With 2, nobody is asked on the first page that they see.",
+        "ask_seconds": "After the page has loaded, so that readers can begin to read.",
     },
     "Readers who have chosen nothing": {
         "quiet_hours": "By the reader's own clock, in quarter hours, such as 22:00-07:00; or none.",
-        "daily_limit": "Breaking news does not count. A number up to 14, or none.",
+        "daily_limit": "Alerts a day, up to 14; or none. Breaking news does not count.",
     },
 }
 
