@@ -1,0 +1,145 @@
+"""The client that newsrooms copy into their own programs, against the real application."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from service.model.notifications import State, Topic
+from tests.support.browser.served import Served
+from tests.support.client import Client, Reader
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def module() -> ModuleType:
+    path = ROOT / "web" / "integrations" / "python" / "stop_press.py"
+    spec = importlib.util.spec_from_file_location("stop_press", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def address(client: Client) -> Iterator[str]:
+    with Served(client.app) as served:
+        yield f"http://localhost:{served.port}"
+
+
+@pytest.fixture
+def press(client: Client, module: ModuleType, address: str) -> Any:
+    return module.StopPress(address, client.add_token(), attempts=1)
+
+
+def test_alerts_are_published_watched_changed_and_stopped(client: Client, press: Any) -> None:
+    Reader(client, topics=["world"])
+    assert press.reach(topics=["world"]) == 1
+    url = "https://paper.example/ferry"
+    sent = press.publish("Ferry aground", url, topics=["world"], body="All are safe.")
+    assert (sent["status"], sent["recipients"]) == ("sending", 1)
+    assert press.pause(sent["id"])["status"] == "paused"
+    assert press.resume(sent["id"])["status"] == "sending"
+    press.correct(sent["id"], title="Ferry afloat")
+    assert press.alert(sent["id"])["text_now"]["title"] == "Ferry afloat"
+    assert press.cancel(sent["id"])["status"] == "cancelled"
+    draft = press.publish("Kick-off", url, everyone=True, draft=True)
+    assert press.change(draft["id"], title="Kick-off at eight")["title"] == "Kick-off at eight"
+    press.delete(draft["id"])
+    planned = {
+        press.publish(title, url, everyone=True, draft=True, reference="cms-4711")["id"]
+        for title in ("One", "Two")
+    }
+    assert len(planned) == 1
+    assert press.send(*planned)["status"] == "sending"
+    assert next(one["title"] for one in press.alerts()) == "Two"
+
+
+def test_topics_are_added_changed_and_removed(client: Client, press: Any) -> None:
+    press.add_topic("opinion", "Opinion", default=True)
+    assert press.change_topic("opinion", name="Leaders")["name"] == "Leaders"
+    assert "opinion" in [topic["slug"] for topic in press.topics()]
+    press.remove_topic("opinion")
+    assert "opinion" not in client.runtime.topics.all()
+
+
+def test_what_is_refused_says_why(client: Client, module: ModuleType, press: Any) -> None:
+    with pytest.raises(module.Refused, match="url") as refused:
+        press.publish("Ferry aground", "ferry", everyone=True)
+    assert (refused.value.status, refused.value.errors[0]["field"]) == (422, "url")
+    url = "https://paper.example/ferry"
+    id = press.publish("Ferry aground", url, everyone=True, key="a-key")["id"]
+    with pytest.raises(module.Refused) as refused:
+        press.publish("Another", url, everyone=True, key="a-key")
+    assert (refused.value.status, refused.value.alert) == (409, id)
+
+
+def test_a_call_without_an_answer_is_sent_again_and_publishes_once(
+    client: Client, module: ModuleType, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", waits.append)
+    port = int(address.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def lose_the_first_answer() -> None:
+            for number in range(2):
+                caller, _ = listener.accept()
+                with caller, socket.create_connection(("127.0.0.1", port)) as service:
+                    request = b""
+                    while not re.search(rb"Content-Length: (\d+)", request, re.I) or not (
+                        request.endswith(b"}")
+                    ):
+                        request += caller.recv(65_536)
+                    service.sendall(request)
+                    answer = service.recv(65_536)
+                    while chunk := service.recv(65_536):
+                        answer += chunk
+                    if number:
+                        caller.sendall(answer)
+
+        relay = threading.Thread(target=lose_the_first_answer)
+        relay.start()
+        through = f"http://localhost:{listener.getsockname()[1]}"
+        press = module.StopPress(through, client.add_token())
+        sent = press.publish("Ferry aground", "https://paper.example/ferry", everyone=True)
+        relay.join()
+    assert waits == [1.0]
+    (one,) = client.runtime.publishing.latest(9)
+    assert (str(one.id), one.state) == (sent["id"], State.SENDING)
+
+
+def test_without_any_answer_the_caller_hears_so(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", waits.append)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    press = module.StopPress(f"http://localhost:{port}", "a token")
+    with pytest.raises(module.NoAnswer):
+        press.topics()
+    assert waits == [1.0, 2.0, 4.0]
+
+
+def test_the_example_of_the_docs_runs(
+    client: Client, module: ModuleType, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.runtime.topics.add(Topic("world", "World"))
+    text = (ROOT / "docs" / "cms.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    monkeypatch.setitem(__import__("sys").modules, "stop_press", module)
+    monkeypatch.setenv("TOKEN", client.add_token())
+    exec(example.replace("https://push.example", address), {})
+    (one,) = client.runtime.publishing.latest(9)
+    assert one.audience.topics == ("world",)

@@ -1,0 +1,190 @@
+"""A client of the Stop Press API in one file, for Python 3.9 and later; copy it into your project.
+
+    from stop_press import StopPress
+
+    press = StopPress("https://push.example", token)
+    alert = press.publish("Ferry aground", "https://paper.example/ferry", topics=["world"])
+    print(alert["id"], alert["recipients"])
+
+A call that gets no answer, or one that says "later" (429, 502, 503, 504), is sent again with the
+same `Idempotency-Key`, so that nothing is sent twice. What is refused raises `Refused`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+Json = dict[str, Any]
+
+_LATER = (429, 502, 503, 504)
+_LONGEST_WAIT = 60.0  # seconds between two attempts
+
+
+class Refused(Exception):
+    """A call that was refused; the message says what to do about it (RFC 9457)."""
+
+    def __init__(self, status: int, problem: Json) -> None:
+        super().__init__(problem.get("detail") or f"HTTP {status}")
+        self.status = status
+        self.errors: list[Json] = problem.get("errors", [])  # field and detail of each
+        self.alert: str | None = problem.get("alert")  # the alert that is in the way (409)
+
+
+class NoAnswer(Exception):
+    """No attempt got an answer.
+
+    To call again with the same key or reference sends nothing twice.
+    """
+
+
+class StopPress:
+    """The API of one Stop Press, at its `SITE_URL`.
+
+    `timeout` is in seconds; `attempts` is how often a call is tried at most.
+    """
+
+    def __init__(
+        self, address: str, token: str, *, timeout: float = 10.0, attempts: int = 4
+    ) -> None:
+        self._api = f"{address.rstrip('/')}/api/v1"
+        self._token = token
+        self._timeout = timeout
+        self._attempts = attempts
+
+    # -- alerts ------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        title: str,
+        url: str,
+        *,
+        topics: Sequence[str] = (),
+        everyone: bool = False,
+        audience: Mapping[str, Any] | None = None,
+        reference: str | None = None,
+        key: str | None = None,
+        **fields: Any,
+    ) -> Json:
+        """Publish an alert; return its `id`, `status`, `recipients` and `warnings`.
+
+        Say who gets it by `topics`, by `everyone=True`, or by an `audience` as the API takes it.
+        A `reference` is your own id of the story: a second call with it changes what is planned.
+        `key` is an `Idempotency-Key`; without both, each call publishes anew. Further fields are
+        those of the API, such as `body`, `kind="breaking"`, `send_at` or `draft=True`.
+        """
+        if audience is None:
+            audience = {"everyone": True} if everyone else {"topics": [*topics]}
+        alert = {"title": title, "url": url, "audience": dict(audience), **fields}
+        if reference is not None:
+            return self._call("POST", "/notifications", {**alert, "reference": reference})
+        return self._call("POST", "/notifications", alert, key=key or uuid.uuid4().hex)
+
+    def alert(self, id: str) -> Json:
+        """Return an alert and how far it has come."""
+        return self._call("GET", f"/notifications/{id}")
+
+    def alerts(self) -> Iterator[Json]:
+        """Yield all alerts, the newest first, page by page."""
+        page: Json = {"next_cursor": ""}
+        while (cursor := page["next_cursor"]) is not None:
+            page = self._call("GET", f"/notifications?limit=100{cursor and f'&cursor={cursor}'}")
+            yield from page["notifications"]
+
+    def change(self, id: str, **fields: Any) -> Json:
+        """Change a draft or a scheduled alert; what is not given stays."""
+        return self._call("PATCH", f"/notifications/{id}", fields)
+
+    def delete(self, id: str) -> None:
+        """Delete a draft or a scheduled alert."""
+        self._call("DELETE", f"/notifications/{id}")
+
+    def send(self, id: str) -> Json:
+        """Send a draft or a scheduled alert now."""
+        return self._call("POST", f"/notifications/{id}/send")
+
+    def pause(self, id: str) -> Json:
+        """Pause an alert that is being sent."""
+        return self._call("POST", f"/notifications/{id}/pause")
+
+    def resume(self, id: str) -> Json:
+        """Go on sending a paused alert."""
+        return self._call("POST", f"/notifications/{id}/resume")
+
+    def cancel(self, id: str) -> Json:
+        """Cancel an alert; who has it keeps it."""
+        return self._call("POST", f"/notifications/{id}/cancel")
+
+    def correct(self, id: str, *, key: str | None = None, **texts: str) -> Json:
+        """Correct `title`, `body` or `url`, also on screens that show the alert."""
+        return self._call(
+            "POST", f"/notifications/{id}/correct", texts, key=key or uuid.uuid4().hex
+        )
+
+    def reach(self, **audience: Any) -> int:
+        """Return how many browsers an audience has now, such as `topics=["world"]`."""
+        return int(self._call("POST", "/audience", audience)["recipients"])
+
+    # -- topics ------------------------------------------------------------------------------------
+
+    def topics(self) -> list[Json]:
+        """Return the topics in the newsroom's order."""
+        found: list[Json] = self._call("GET", "/topics")["topics"]
+        return found
+
+    def add_topic(self, slug: str, name: str, **fields: Any) -> Json:
+        """Add a topic that readers can follow."""
+        return self._call("POST", "/topics", {"slug": slug, "name": name, **fields})
+
+    def change_topic(self, slug: str, **fields: Any) -> Json:
+        """Change a topic; what is not given stays."""
+        return self._call("PATCH", f"/topics/{quote(slug, safe='')}", fields)
+
+    def remove_topic(self, slug: str) -> None:
+        """Delete a topic, and forget who follows it."""
+        self._call("DELETE", f"/topics/{quote(slug, safe='')}")
+
+    # ----------------------------------------------------------------------------------------------
+
+    def _call(
+        self, method: str, path: str, body: Json | None = None, *, key: str | None = None
+    ) -> Json:
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        data = None if body is None else json.dumps(body).encode()
+        # The scheme of the address is the caller's own choice.
+        request = Request(f"{self._api}{path}", data, headers, method=method)  # noqa: S310
+        for attempt in range(1, self._attempts + 1):
+            wait = float(2 ** (attempt - 1))
+            try:
+                with urlopen(request, timeout=self._timeout) as response:  # noqa: S310
+                    text = response.read()
+                    return json.loads(text) if text else {}
+            except HTTPError as error:
+                refused = Refused(error.code, _problem(error))
+                if error.code not in _LATER or attempt == self._attempts:
+                    raise refused from None
+                asked = error.headers.get("Retry-After", "")
+                wait = float(asked) if asked.isdigit() else wait
+            except (URLError, OSError) as error:
+                if attempt == self._attempts:
+                    raise NoAnswer(str(error)) from error
+            time.sleep(min(wait, _LONGEST_WAIT))
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _problem(error: HTTPError) -> Json:
+    try:
+        found = json.loads(error.read())
+    except (ValueError, OSError):
+        return {}
+    return found if isinstance(found, dict) else {}
