@@ -64,6 +64,17 @@ def test_a_copied_cookie_does_not_work_after_signing_out(app: Flask, editor: Fla
     assert not signed_in(editor)
 
 
+def test_an_editor_stays_signed_in_where_another_process_reads_the_second_before(
+    editor: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = int(clock.time()) + 60.0
+    for now in (second + 0.01, second - 0.02, second - 0.5):
+        monkeypatch.setattr(clock, "time", lambda now=now: now)
+        assert signed_in(editor)
+    monkeypatch.setattr(clock, "time", lambda: second - 30)
+    assert not signed_in(editor), "a cookie from the future"
+
+
 def test_an_editor_stays_signed_in_on_another_host_whose_clock_is_behind(
     editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
