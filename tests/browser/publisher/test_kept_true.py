@@ -114,10 +114,12 @@ def test_two_tabs_that_subscribe_at_once_are_one_reader(
             "[...document.querySelectorAll('*')].some((one) =>"
             " one.shadowRoot?.querySelector('button.yes'))"
         )
+    # At the same moment: an answer in one tab closes the panel of the other.
     press = """[...document.querySelectorAll("*")]
-      .map((one) => one.shadowRoot?.querySelector("button.yes")).find(Boolean).click()"""
+      .map((one) => one.shadowRoot?.querySelector("button.yes")).find(Boolean)?.click()"""
+    at = tabs[0].evaluate("Date.now() + 500")
     for tab in tabs:
-        tab.evaluate(f"({press}, true)")
+        tab.evaluate(f"(setTimeout(() => {press}, {at} - Date.now()), true)")
     for tab in tabs:
         tab.wait_until("StopPress.state().subscribed")
     states = [tab.evaluate("StopPress.state()") for tab in tabs]
