@@ -109,10 +109,12 @@ def subscribe(tab: Tab) -> dict[str, Any]:
 
 
 def mended(tab: Tab, lost: dict[str, Any]) -> dict[str, Any]:
-    """Wait until the page has another subscription than the lost one; return the page's state."""
-    state: dict[str, Any] = tab.wait_until(
-        f"window.StopPress?.state().id && StopPress.state().id !== {lost['id']!r}"
-        " && StopPress.state()"
+    """Wait until the page has another subscription than the lost one, and has ended what is left
+    of that; return the page's state.
+    """
+    tab.wait_until(f"window.StopPress?.state().id && StopPress.state().id !== {lost['id']!r}")
+    state: dict[str, Any] = tab.evaluate(
+        "navigator.locks.request('stop-press', () => StopPress.state())"
     )
     return state
 
