@@ -12,15 +12,15 @@ import service.local.web_worker  # noqa: F401
 import workers.sending.fanout
 import workers.sending.prepared_keys  # noqa: F401
 from service import desk
-from service.api import blueprint
+from service.api import blueprint, docs_page
 from service.reader import demo, privacy, scripts
 from tests.support import compiled, forked  # noqa: F401
 
 compiled.share()
 _app = Flask("service.app", static_folder=None)
-for _part in (blueprint.bp, scripts.bp, privacy.bp, demo.bp):
+for _part in (blueprint.bp, docs_page.bp, scripts.bp, privacy.bp, demo.bp):
     _app.register_blueprint(_part)
 desk.init_app(_app)
-for _name in _app.jinja_env.list_templates():
+for _name in _app.jinja_env.list_templates(["html"]):
     _app.jinja_env.get_template(_name)
 scripts.version()
