@@ -1,36 +1,39 @@
 """The `stoppress` command. The first line of a command's docstring is its help text."""
 
-from service.cli import (
-    access,
-    alerts,
-    keys,
-    moving,
-    push_services,
-    redis_users,
-    run,
-    stop,
-    subscriptions,
-    topics,
-    trials,
-)
 from service.cli.main import main
 
 __all__ = ["main"]
 
-for title, commands in {
-    "Alerts": (
-        *(alerts.send, alerts.status, alerts.correct),
-        *(alerts.pause, alerts.resume, alerts.cancel, stop.stop),
-    ),
-    "The newsroom": (
-        *(topics.topics, topics.stories, subscriptions.subscriptions),
-        *(access.editor, access.token, moving.import_readers, moving.export_readers),
-    ),
-    "To run it": (run.up, run.web, run.worker, run.clock, run.fetch),
-    "To look after it": (
-        *(main.commands["doctor"], push_services.services),
-        *(keys.keys, redis_users.print_users),
-    ),
-    "To try it": (trials.rehearse, trials.seed, trials.bench),
-}.items():
-    main.add_section(title, commands)
+main.add_section(
+    "Alerts",
+    {
+        **{name: f"alerts:{name}" for name in ("send", "status", "correct")},
+        **{name: f"alerts:{name}" for name in ("pause", "resume", "cancel")},
+        "stop": "stop:stop",
+    },
+)
+main.add_section(
+    "The newsroom",
+    {
+        "topics": "topics:topics",
+        "stories": "topics:stories",
+        "subscriptions": "subscriptions:subscriptions",
+        "editor": "access:editor",
+        "token": "access:token",
+        "import": "moving:import_readers",
+        "export": "moving:export_readers",
+    },
+)
+main.add_section(
+    "To run it", {name: f"run:{name}" for name in ("up", "web", "worker", "clock", "fetch")}
+)
+main.add_section(
+    "To look after it",
+    {
+        "doctor": "main:doctor",
+        "services": "push_services:services",
+        "keys": "keys:keys",
+        "redis-users": "redis_users:print_users",
+    },
+)
+main.add_section("To try it", {name: f"trials:{name}" for name in ("rehearse", "seed", "bench")})

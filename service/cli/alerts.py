@@ -17,15 +17,14 @@ from service.api import alerts_shown
 from service.api.fields import read_fields
 from service.api.notification_requests import CheckedAlert, Correction, read
 from service.api.responses import Reach
+from service.cli.api_documents import as_options, print_json
 from service.cli.main import open_runtime
 from service.cli.terminal import (
-    as_options,
     columns,
     command_line,
     examples,
     json_option,
     moment,
-    print_json,
     printable,
     show,
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import UserDict
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +24,36 @@ from service.runtime import Runtime
 from service.store import COMMAND
 
 
+class _Imported(UserDict[str, Any]):
+    """Commands by name, each imported when it is asked for: most take long, and one is used."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module, _, called = self.data[name].partition(":")
+        command: click.Command = getattr(import_module(f"service.cli.{module}"), called)
+        return command
+
+
 class _Commands(click.Group):
     """Prints one line for a wrong setting (exit code 2) or another fault (1), never a traceback."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sections: dict[str, Sequence[click.Command]] = {}
+        self._imported = _Imported()
+        self.commands = self._imported
+        self._sections: dict[str, Sequence[str]] = {}
 
-    def add_section(self, title: str, commands: Sequence[click.Command]) -> None:
-        """Add commands that the help lists together."""
-        self._sections[title] = commands
-        for command in commands:
-            self.add_command(command)
+    def add_section(self, title: str, places: Mapping[str, str]) -> None:
+        """Add commands that the help lists together: by name, the module and what it calls it."""
+        self._sections[title] = list(places)
+        self._imported.update(places)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands (click)."""
         widest = max(map(len, self.commands))
-        for title, commands in self._sections.items():
+        for title, names in self._sections.items():
             with formatter.section(title):
-                rows = [(f"{one.name:<{widest}}", one.get_short_help_str(100)) for one in commands]
-                formatter.write_dl(rows)
+                helps = {name: self.commands[name].get_short_help_str(100) for name in names}
+                formatter.write_dl([(f"{name:<{widest}}", text) for name, text in helps.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -113,7 +125,7 @@ def settings() -> Config:
     return Config.read(environment())
 
 
-@main.command(epilog=examples("doctor", "doctor --send 3-1042"))
+@click.command(epilog=examples("doctor", "doctor --send 3-1042"))
 @click.option("--send", metavar="SUBSCRIPTION_ID", help="Send that browser one test message.")
 def doctor(send: str | None) -> None:
     """Check the whole installation; exit code 1 if a check fails."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
 
 import click
-from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from service.api.fields import Invalid
 from service.model.alert_log import COMMAND_LINE, ToolName
 
 GB = 1 << 30
@@ -58,33 +54,6 @@ def examples(*commands: str) -> str:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@contextmanager
-def as_options(names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Say what is wrong with a field by the option or argument that stands for it."""
-    try:
-        yield
-    except Invalid as error:
-        rows = [(one.field, one.detail) for one in error.errors]
-        options = [(names or {}).get(field) or _option(field) for field, _ in rows]
-        found = [f"{name}: {_said(why)}" for name, (_, why) in zip(options, rows, strict=True)]
-        raise click.UsageError(printable("\n".join(found))) from None
-
-
-# What the API says in the words of its own fields, and what that means here.
-_WORDS = {
-    "Must have either": "give one of them.",
-    "Names a topic that": "there is no such topic; stoppress topics lists them.",
-}
-
-
-def _said(why: str) -> str:
-    return next((words for begins, words in _WORDS.items() if why.startswith(begins)), why)
-
-
-def _option(field: str) -> str:
-    return f"--{field.partition('.')[0].replace('_', '-')}"
-
-
 def columns(*names: str) -> Table:
     """Return an empty table."""
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -104,8 +73,3 @@ def show(table: Table, *, empty: str, as_json: bool = False) -> None:
         Console(highlight=False, markup=False).print(table)
     else:
         click.echo(empty)
-
-
-def print_json(document: BaseModel) -> None:
-    """Print a document as the API has it."""
-    click.echo(document.model_dump_json(indent=2, exclude_none=True))

@@ -11,13 +11,12 @@ import click
 from service.api.fields import read_fields
 from service.api.responses import StoryList, TopicList, TopicOfNewsroom
 from service.api.topics import ChangedTopic, NewTopic, story_shown
+from service.cli.api_documents import as_options, print_json
 from service.cli.main import open_runtime
 from service.cli.terminal import (
-    as_options,
     columns,
     examples,
     json_option,
-    print_json,
     printable,
     show,
 )
