@@ -155,7 +155,8 @@ def import_readers(
 
     FILE is CSV with a header, JSON lines or a JSON array, also compressed by gzip, as OneSignal,
     Pushpad, Perfecty and the web-push libraries write it. To repeat an import, or to go on with one
-    that was stopped, is safe: whoever is here already stays as they are, and so does who has left.
+    that was stopped, is safe: readers who are here already stay as they are, and readers who have
+    left stay away.
     """
     runtime = open_runtime()
     chosen = _topics(runtime, topics)

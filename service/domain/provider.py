@@ -94,7 +94,7 @@ class Provider:
         return began
 
     def verified(self, began: Began, answer: Mapping[str, str]) -> Verified:
-        """Return who the person is with whom the provider leads back; `ProviderError`."""
+        """Return who the provider says has signed in there; `ProviderError`."""
         if refusal := answer.get("error"):
             cancelled = refusal == "access_denied"
             raise self._error(_CANCELLED if cancelled else _REFUSED, "an error instead of a code")

@@ -82,7 +82,7 @@ _ENDED = "{g}:ended"
 
 
 class Added(Enum):
-    """What became of a reader whom another service had."""
+    """What became of a reader of another service."""
 
     NEW = "new"
     KNOWN = "known"

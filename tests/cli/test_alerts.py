@@ -17,19 +17,10 @@ from click.testing import Result
 from service.config import Config
 from service.model.notifications import State, Topic
 from service.runtime import Runtime
-from tests.support.client import VAPID, Client, browser, make_app
+from tests.support.client import Client, browser, make_app
 from tests.support.command import stoppress
 
 URL = "https://paper.example/ferry"
-
-
-@pytest.fixture
-def environment(redis_url: str) -> dict[str, str]:
-    return {
-        "REDIS_URL": redis_url,
-        "SECRET_KEY": "a secret of at least 32 characters",
-        "VAPID_PRIVATE_KEY": VAPID.text,
-    }
 
 
 @pytest.fixture

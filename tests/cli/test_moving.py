@@ -15,30 +15,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.config import Config
 from service.local import pretend_readers
 from service.local.reader_files import NotReaders, Row, open_rows
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import all_readers
-from tests.support.client import VAPID, Client, browser, make_app
+from tests.support.client import Client, browser, make_app
 from tests.support.command import stoppress
 
 Import = Callable[..., dict[str, int]]
 
 
 @pytest.fixture
-def environment(redis_url: str) -> dict[str, str]:
-    return {
-        "REDIS_URL": redis_url,
-        "SECRET_KEY": "a secret of at least 32 characters",
-        "VAPID_PRIVATE_KEY": VAPID.text,
-    }
-
-
-@pytest.fixture
-def runtime(environment: dict[str, str]) -> Runtime:
-    runtime = Runtime.open(Config.read(environment))
+def runtime(runtime: Runtime) -> Runtime:
+    """An installation with two topics."""
     runtime.topics.add(Topic("world", "World"))
     runtime.topics.add(Topic("sport", "Sport"))
     return runtime

@@ -6,24 +6,9 @@ import json
 
 import pytest
 
-from service.config import Config
 from service.runtime import Runtime
-from tests.support.client import VAPID, Client, browser, make_app
+from tests.support.client import Client, browser, make_app
 from tests.support.command import stoppress
-
-
-@pytest.fixture
-def environment(redis_url: str) -> dict[str, str]:
-    return {
-        "REDIS_URL": redis_url,
-        "SECRET_KEY": "a secret of at least 32 characters",
-        "VAPID_PRIVATE_KEY": VAPID.text,
-    }
-
-
-@pytest.fixture
-def runtime(environment: dict[str, str]) -> Runtime:
-    return Runtime.open(Config.read(environment))
 
 
 def subscribe(redis_url: str) -> str:

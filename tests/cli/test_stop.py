@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from service.cli.doctor.installation import Examination
-from service.config import Config
 from service.runtime import Runtime
-from tests.support.client import VAPID
 from tests.support.command import stoppress
 
 EDITOR = "ada@paper.example"
-
-
-@pytest.fixture
-def environment(redis_url: str) -> dict[str, str]:
-    return {
-        "REDIS_URL": redis_url,
-        "SECRET_KEY": "a secret of at least 32 characters",
-        "VAPID_PRIVATE_KEY": VAPID.text,
-    }
-
-
-@pytest.fixture
-def runtime(environment: dict[str, str]) -> Runtime:
-    return Runtime.open(Config.read(environment))
 
 
 def test_everything_is_stopped_and_released(environment: dict[str, str], runtime: Runtime) -> None:
