@@ -33,6 +33,7 @@ def main() -> int:
     except ConfigError as error:
         print(f"stoppress fetch: {error}", file=sys.stderr)
         return 2
+    rq_worker.end_when_asked()
     jobs.prepare(config)
     # By its beginning the process may see its own keys in Redis (service/local/redis_users.py).
     name = f"fetch.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:6]}"

@@ -7,6 +7,7 @@ connections outlive a job (decision 6).
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -94,6 +95,12 @@ class StoppableWorker(SimpleWorker):
         Our own leases have other workers take over its batches long before.
         """
         return int(self.longest_job) + 60
+
+
+def end_when_asked() -> None:
+    """Have a signal end this process in good order; RQ does so only once it waits for jobs."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
 
 
 def work(

@@ -29,6 +29,7 @@ def main() -> int:
     except (ConfigError, Misfit) as error:
         print(f"stoppress worker: {error}", file=sys.stderr)
         return 2
+    rq_worker.end_when_asked()
     presence.start()
     filler = Filler(runtime)
     filler.start()

@@ -215,6 +215,34 @@ def test_a_fetch_process_ends_when_it_is_told_to(installation: Installation) -> 
     assert not installation.runtime.articles.has_readers()
 
 
+@pytest.mark.parametrize("process", ["worker", "fetcher"])
+def test_a_process_that_is_told_to_end_before_it_waits_for_jobs_ends_in_good_order(
+    installation: Installation, process: str
+) -> None:
+    """Others see it alive before RQ is ready for a signal."""
+    code = f"""
+import os, signal, sys
+from rq import SimpleWorker
+from workers import {process}
+bootstrap = SimpleWorker.bootstrap
+def told_to_end(self, *given):
+    os.kill(os.getpid(), signal.SIGTERM)
+    bootstrap(self, *given)
+SimpleWorker.bootstrap = told_to_end
+sys.exit({process}.main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=foreign_environment() | installation.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not installation.runtime.store.redis.smembers("rq:workers")
+
+
 def test_the_address_is_in_no_job(installation: Installation) -> None:
     """A job that waits, and one that failed, have an id only."""
     articles, store = installation.runtime.articles, installation.runtime.store.redis
