@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from rq.exceptions import StopRequested
 from rq.job import Job
 
-from service.domain.job_queue import FETCH_JOB, JOB
+from service.domain.job_queue import FETCH_JOBS, JOB
 
 # What RQ's own bookkeeping needs. The rest of a stored job names code, addresses or other jobs.
 _KEPT = (
@@ -55,10 +55,12 @@ class OwnJob(Job):
 
 
 class FetchJob(OwnJob):
-    """The job of a fetch process, which calls our function with the id of an article."""
+    """A job of a fetch process, which calls one of our functions with the id of what is stored."""
 
-    _own = re.compile(re.escape(_call(FETCH_JOB, "ID")).replace(b"ID", b"[0-9a-f]{32}"))
-    _instead = _call(FETCH_JOB, "")
+    _own = re.compile(
+        b"|".join(re.escape(_call(job, "ID")).replace(b"ID", b"[0-9a-f]{32}") for job in FETCH_JOBS)
+    )
+    _instead = _call(FETCH_JOBS[0], "")
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from redis import RedisError
 
-from service.domain.job_queue import FetchQueue
+from service.domain.job_queue import READ_ARTICLE, FetchQueue
 from service.model.addresses import is_loopback
 from service.model.articles import Article, Fault, Reading
 from service.model.links import asks_to_sign_in, is_preview, web_address, with_scheme
@@ -108,7 +108,7 @@ class Articles:
             raise NotALink
         request = Request(_id(link), link)
         if self.has_readers() and self._articles.ask(request.id, link):
-            self._queue.ask(request.id)
+            self._queue.ask(READ_ARTICLE, request.id)
         return request
 
     def look_at(self, url: str) -> None:

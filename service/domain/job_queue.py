@@ -18,7 +18,8 @@ from service.model.retention import ARTICLE_NEW, FAILED_JOB_KEPT
 QUEUE = "stoppress"
 JOB = "workers.jobs.send"  # the only one that a worker takes
 FETCH_QUEUE = "stoppress-fetch"
-FETCH_JOB = "workers.fetching.jobs.read"  # the only one that a fetch process takes, with an id
+READ_ARTICLE = "workers.fetching.jobs.read"
+FETCH_JOBS = (READ_ARTICLE,)  # the only ones that a fetch process takes, each with an id
 _SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
 _FETCH_TIMEOUT = 30  # seconds; a page has three
 _JOB_TIMEOUT = 600  # seconds; a job ends by itself long before
@@ -53,10 +54,10 @@ class FetchQueue(_Queue):
     def __init__(self, redis: Redis) -> None:
         super().__init__(redis, FETCH_QUEUE)
 
-    def ask(self, id: str) -> None:
-        """Have the article with this id read; the address is in the store."""
+    def ask(self, job: str, id: str) -> None:
+        """Have one of `FETCH_JOBS` done; what it needs, such as an address, is in the store."""
         self._queue.enqueue(
-            FETCH_JOB,
+            job,
             id,
             # Fetch processes see only jobs of such names (service/local/redis_users.py).
             job_id=f"fetch-{uuid4().hex}",

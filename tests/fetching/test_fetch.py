@@ -17,7 +17,7 @@ import pytest
 from service.model.articles import Fault
 from tests.support.newspaper import Newspaper, redirect, response
 from tests.support.proxy import ConnectProxy
-from workers.fetching.fetch import CannotFetch, Fetched, Fetcher, Limits
+from workers.fetching.fetch import Asking, CannotFetch, Fetched, Fetcher, Limits
 
 LIMITS = Limits(seconds=20)  # the machine may be busy
 BRIEF = Limits(seconds=0.5)
@@ -68,6 +68,18 @@ def test_a_page_of_an_origin_that_is_named_is_fetched_without_cookies(paper: New
     assert f"host: {paper.address}" in lines
     assert "user-agent: stoppress" in lines
     assert not [line for line in lines if line.startswith(("cookie", "referer", "authorization"))]
+
+
+def test_what_is_posted_arrives_whole_and_goes_to_no_other_address(paper: Newspaper) -> None:
+    paper.pages["/hook"] = redirect("/elsewhere", 307)
+    body = bytes(range(256)) * 500
+    asking = Asking("POST", {"content-type": "application/json"}, body)
+    found = Fetcher([paper.origin]).fetch(f"{paper.origin}/hook", LIMITS, asking)
+    assert found.status == 307
+    assert paper.bodies == [body]
+    (head,) = paper.requests
+    assert head.startswith("POST /hook HTTP/1.1\r\n")
+    assert "content-type: application/json" in head
 
 
 def test_a_cookie_of_a_redirect_is_not_sent_back(paper: Newspaper) -> None:

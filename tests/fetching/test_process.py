@@ -14,7 +14,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from service.domain.articles import NOBODY, Result
-from service.domain.job_queue import FETCH_JOB, FETCH_QUEUE, JOB
+from service.domain.job_queue import FETCH_QUEUE, JOB, READ_ARTICLE
 from service.local.redis_users import redis_users
 from service.local.rehearsal import foreign_environment
 from service.model.articles import Fault
@@ -144,9 +144,9 @@ def test_a_fetch_process_runs_no_job_but_its_own(
     mark = tmp_path / "a stranger was here"
     for function, arguments in (
         ("os.mkdir", (str(mark),)),
-        (FETCH_JOB, (f"{paper.origin}/ferry",)),
-        (FETCH_JOB, ("0" * 32, "1")),
-        (FETCH_JOB, ()),
+        (READ_ARTICLE, (f"{paper.origin}/ferry",)),
+        (READ_ARTICLE, ("0" * 32, "1")),
+        (READ_ARTICLE, ()),
         (JOB, ()),
     ):
         queue.enqueue(function, *arguments, job_id=f"fetch-{len(queue)}")
@@ -177,7 +177,7 @@ def ask_when_ready(installation: Installation, paper: Newspaper) -> Result:
 def test_a_worker_takes_no_job_of_a_fetch_process(installation: Installation) -> None:
     queue = Queue("stoppress", connection=installation.runtime.store.redis)
     queue.serializer = JSONSerializer
-    queue.enqueue(FETCH_JOB, "0" * 32)
+    queue.enqueue(READ_ARTICLE, "0" * 32)
     installation.worker()
     wait_until(lambda: installation.runtime.job_queue.queued() == 0)
     installation.seed(3)
@@ -248,7 +248,7 @@ def test_the_address_is_in_no_job(installation: Installation) -> None:
     articles, store = installation.runtime.articles, installation.runtime.store.redis
     installation.fetcher()
     ask(installation, "http://127.0.0.1:1/secret-path")
-    articles._queue.ask("0" * 32)
+    articles._queue.ask(READ_ARTICLE, "0" * 32)
     for key in store.keys("rq:*"):
         assert b"secret-path" not in (store.dump(key) or b""), key
     wait_until(lambda: not store.llen(f"rq:queue:{FETCH_QUEUE}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -35,14 +36,16 @@ def redirect(location: str, status: int = 302) -> bytes:
 class Newspaper(Port):
     """Serves `pages` by path; others are 404.
 
-    `requests` has the heads of all requests, `named` the hosts that TLS was asked for. With `names`
-    it presents a certificate for these hosts, which those that trust `ca_file` accept.
+    `requests` has the heads of all requests, `bodies` what came with them, `named` the hosts that
+    TLS was asked for. With `names` it presents a certificate for these hosts, which those that
+    trust `ca_file` accept.
     """
 
     def __init__(self, folder: Path | None = None, names: Sequence[str] = ()) -> None:
         super().__init__()
         self.pages: dict[str, Page] = {}
         self.requests: list[str] = []
+        self.bodies: list[bytes] = []
         self.named: list[str | None] = []
         self.port = int(self.address.rpartition(":")[2])
         self._tls: ssl.SSLContext | None = None
@@ -65,12 +68,19 @@ class Newspaper(Port):
             if self._tls is not None:
                 client = self._tls.wrap_socket(client, server_side=True)
                 self._sockets.append(client)
-            head = b""
-            while b"\r\n\r\n" not in head:
+            asked = b""
+            while b"\r\n\r\n" not in asked:
                 if not (data := client.recv(4096)):
                     return
-                head += data
+                asked += data
+            head, _, body = asked.partition(b"\r\n\r\n")
+            length = re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE)
+            while length and len(body) < int(length[1]):
+                if not (data := client.recv(4096)):
+                    return
+                body += data
             self.requests.append(head.decode("latin-1"))
+            self.bodies.append(body)
             page = self.pages.get(head.split(b" ")[1].decode("latin-1"), response(status=404))
             if callable(page):
                 page(client)

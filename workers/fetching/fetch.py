@@ -1,4 +1,4 @@
-"""Fetches a page that an editor or a page named, and nothing else (decision 90).
+"""Speaks to an address that a person or a page named, and to nothing else (decision 90).
 
 The address to which the name of a host leads is checked, and that same address is connected to. A
 redirect is another address, and is checked like the first. All of it together takes no longer, and
@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +53,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """What is sent to an address; only a GET follows redirects."""
+
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)  # beside those that each request has
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """The response to a request."""
 
@@ -61,6 +70,9 @@ class Fetched:
     headers: dict[str, str]  # with names in lower case
     body: bytes
     is_whole: bool  # it was neither longer than allowed nor cut off
+
+
+_GET: Final = Asking()
 
 
 def look_up(host: str, port: int) -> list[Any]:
@@ -90,28 +102,30 @@ class Fetcher:
         if self.ca_bundle is not None:
             self._tls.load_verify_locations(self.ca_bundle)
 
-    def fetch(self, address: str, limits: Limits) -> Fetched:
-        """Return the page at an address, or raise `CannotFetch`."""
+    def fetch(self, address: str, limits: Limits, asking: Asking = _GET) -> Fetched:
+        """Return the response of an address, such as a page, or raise `CannotFetch`."""
         deadline = time.monotonic() + limits.seconds
         inward = True  # to the origins that a setting names; no page of others may lead there
         for _ in range(limits.redirects + 1):
             found = web_address(address)
             if not found:
                 raise CannotFetch(Fault.NO_ADDRESS, address)
-            fetched = self._fetch_one(found, limits.size, deadline, inward=inward)
+            fetched = self._fetch_one(found, asking, limits.size, deadline, inward=inward)
             target = fetched.headers.get("location", "")
-            if fetched.status not in _REDIRECTS or not target:
+            if fetched.status not in _REDIRECTS or not target or asking.method != "GET":
                 return fetched
             address = _joined(found, target)
             inward = str(Origin.of(found)) in self.origins
         raise CannotFetch(Fault.REDIRECTS, address)
 
-    def _fetch_one(self, address: str, size: int, deadline: float, *, inward: bool) -> Fetched:
+    def _fetch_one(
+        self, address: str, asking: Asking, size: int, deadline: float, *, inward: bool
+    ) -> Fetched:
         origin = Origin.of(address)
         try:
             channel = self._connect(origin, deadline, inward=inward)
             try:
-                return _Exchange(channel, deadline).get(address, size)
+                return _Exchange(channel, deadline).ask(address, asking, size)
             finally:
                 channel.socket.close()
         except _Failed as error:
@@ -214,8 +228,8 @@ class _Exchange:
         self._poll = select.poll()
         self._poll.register(channel.socket, select.POLLIN)
 
-    def get(self, address: str, size: int) -> Fetched:
-        """Ask for an address, and return at most so many bytes of the response."""
+    def ask(self, address: str, asking: Asking, size: int) -> Fetched:
+        """Send a request to an address, and return at most so many bytes of the response."""
         parts = urlsplit(address)
         fields = [
             ("host", Origin.of(address).authority),
@@ -223,9 +237,12 @@ class _Exchange:
             ("accept", "*/*"),
             ("accept-encoding", "gzip"),
             ("connection", "close"),
+            *asking.headers.items(),
         ]
+        if asking.method != "GET":
+            fields.append(("content-length", str(len(asking.body))))
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        self._send(h11.Request(method="GET", target=target, headers=fields))
+        self._send(h11.Request(method=asking.method, target=target, headers=fields), asking.body)
         response = self._next_response()
         headers = {
             name.decode("latin-1"): value.decode("latin-1")
@@ -236,10 +253,11 @@ class _Exchange:
         body, is_whole = self._body(headers.get("content-encoding", ""), size)
         return Fetched(response.status_code, address, headers, body, is_whole)
 
-    def _send(self, request: h11.Request) -> None:
-        out = bytearray(
-            (self._h11.send(request) or b"") + (self._h11.send(h11.EndOfMessage()) or b"")
-        )
+    def _send(self, request: h11.Request, body: bytes) -> None:
+        out = bytearray(self._h11.send(request) or b"")
+        if body:
+            out += self._h11.send(h11.Data(body)) or b""
+        out += self._h11.send(h11.EndOfMessage()) or b""
         while out or self._channel.unsent:
             self._channel.write(out)
             if self._channel.ended:

@@ -1,4 +1,4 @@
-"""The job that RQ calls in a fetch process: read the article that is stored under an id."""
+"""The jobs that RQ calls in a fetch process, each for what is stored under an id."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ArticleReader:
 
 
 def prepare(config: Config) -> None:
-    """Let `read` work with these settings."""
+    """Let jobs work with these settings."""
     global _reader
     _reader = ArticleReader(config)
 
