@@ -86,8 +86,9 @@ def _only_those_who_may() -> ResponseReturnValue | None:
             show_once(WHY_SIGN_IN, _NOTHING_DONE)
         if "HX-Request" in request.headers:
             # A page whose session has ended is reloaded, which leads to the sign-in; but not while
-            # an alert is written: the form asks for the password over the page.
-            headers = {} if request.endpoint == "desk.reach" else {"HX-Refresh": "true"}
+            # an alert is written or confirmed: its form asks for the password over the page.
+            over_the_page = request.endpoint in ("desk.reach", "desk.check_link")
+            headers = {} if over_the_page else {"HX-Refresh": "true"}
             return "", 401, headers
         return _to_sign_in()
     role = needed(rule)
