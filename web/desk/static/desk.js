@@ -113,13 +113,15 @@ document.querySelector(".topics")?.addEventListener("input", () => {
 });
 
 // A choice that the editor made before htmx listened, or that the browser kept over a reload, counts
-// too. By now htmx listens, because its script comes first.
+// too, and so do words that are searched for. By now htmx listens, because its script comes first.
 document.addEventListener("DOMContentLoaded", () => {
   const audience = document.querySelector("#audience");
   const boxes = [...(audience?.querySelectorAll("input") ?? [])];
   if (boxes.some((box) => box.checked !== box.defaultChecked)) {
     audience.dispatchEvent(new Event("change"));
   }
+  const words = document.querySelector(".search[hx-get] [type=search]");
+  if (words && words.value !== words.defaultValue) words.dispatchEvent(new Event("input", { bubbles: true }));
 });
 
 // Enter in a field with a button of its own presses that one, and not the first of the form.
