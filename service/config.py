@@ -35,7 +35,7 @@ _SHARED = (
         "daily_limit",
     ),
     *("welcome", "welcome_title", "welcome_body", "receipts_kept_days", "alert_log_kept_days"),
-    *("promise", "click_audiences"),
+    *("promise", "click_audiences", "conversions"),
 )
 # Of which settings a process does not follow the desk. Its value is no secret either.
 _NOT_AT_THE_DESK = "The list of settings that the environment takes from the desk"
@@ -249,6 +249,12 @@ class Config:
         "off",
         "whether it is kept for 7 days who clicked which alert, so that an audience can be those "
         "readers; `/privacy` says so then",
+    )
+    conversions: tuple[str, ...] = _setting(
+        values.conversions,
+        "",
+        "what the site counts by `StopPress.converted()` after a click on an alert, such as "
+        "subscription, newsletter; `/privacy` says so then",
     )
     alert_log_kept_days: int = _setting(
         values.whole(1, 3660),

@@ -175,7 +175,9 @@ class Runtime:
         reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
         figures = AlertFigures(store, endpoints)
         keeps_clicks, kept = config.click_audiences, config.receipts_kept_days * DAY
-        receipts = Receipts(store, endpoints, kept, keeps_clicks=keeps_clicks)
+        receipts = Receipts(
+            store, endpoints, kept, conversions=config.conversions, keeps_clicks=keeps_clicks
+        )
         runtime = cls(
             settings=settings,
             store=store,

@@ -24,6 +24,7 @@ from service.model.redis_urls import (
 )
 from service.model.texts import is_visible, one_line
 
+_MOST_CONVERSIONS = 10
 _REDIS_URL = (
     "must be redis://[user:password@]host[:port][/database]; in a password, write / as %2F,"
     " ? as %3F, # as %23, @ as %40 and % as %25"
@@ -52,6 +53,17 @@ def optional_path(value: str) -> Path | None:
 def words(value: str) -> tuple[str, ...]:
     """Return words that have spaces or commas between them."""
     return tuple(value.replace(",", " ").split())
+
+
+def conversions(value: str) -> tuple[str, ...]:
+    """Return the names of what readers may do after a click on an alert."""
+    found = words(value)
+    if len(found) > _MOST_CONVERSIONS:
+        raise ValueError(f"must have at most {_MOST_CONVERSIONS} names")
+    for name in found:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
+            raise ValueError("must be words of lower-case letters, digits and hyphens")
+    return found
 
 
 def listens_on(value: str) -> str:

@@ -119,6 +119,7 @@ def _progress(one: Notification, runtime: Runtime) -> ProgressShown:
         by_service=by_service,
         receipts=Receipts(**{event: found.browsers for event, found in receipts.items()}),
         receipts_error=Receipts(**{event: round(found.error) for event, found in receipts.items()}),
+        conversions=runtime.receipts.conversions(one.id),
         limits=[LimitShown.model_validate(limit) for limit in runtime.push_services.slowing(one)],
         started_at=iso(one.started_at) if one.started_at else None,
         finished_at=iso(one.finished_at) if one.finished_at else None,

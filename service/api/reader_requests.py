@@ -32,6 +32,7 @@ from service.api.fields import (
     text,
 )
 from service.api.rate_limits import per_address
+from service.domain.receipts import CONVERTED, EVENTS
 from service.domain.unknown_values import LOCALES, PUSH_SERVICES, TIME_ZONES
 from service.model import clock, times
 from service.model.endpoints import Endpoint, UnknownPushService
@@ -322,11 +323,29 @@ class NewQuestion(RequestModel):
 # Receipts ---------------------------------------------------------------------------------------
 
 _ReceiptToken = Annotated[str, StringConstraints(max_length=100)]
-_Event = Literal["shown", "clicked", "dismissed"]
+
+
+def _known_event(event: str, info: ValidationInfo) -> str:
+    if event in EVENTS or installation(info).receipts.counts(event):
+        return event
+    if event.startswith(CONVERTED):
+        raise ValueError("is none of this newsroom’s CONVERSIONS")
+    raise ValueError("must be shown, clicked, dismissed, or converted:<name>")
+
+
+_Event = Annotated[
+    str,
+    StringConstraints(max_length=60),
+    AfterValidator(_known_event),
+    pattern("^(shown|clicked|dismissed|converted:[a-z0-9][a-z0-9-]{0,39})$"),
+]
 
 
 class Receipt(RequestModel):
-    """What a browser reports of one alert."""
+    """What a browser reports of one alert.
+
+    `converted:<name>` says that its reader did what CONVERSIONS names, within a day after a click.
+    """
 
     token: _ReceiptToken
     event: _Event

@@ -297,6 +297,7 @@ class ProgressShown(ResponseModel):
 
     `receipts` are estimates, with their standard errors in `receipts_error`: browsers are counted
     to about 0.8 %, and in a large audience only some report what they show or dismiss.
+    `conversions` says how many browsers did what the newsroom counts, within a day after a click.
     `rate_per_second` is an average over the whole time.
     """
 
@@ -308,6 +309,7 @@ class ProgressShown(ResponseModel):
     by_service: dict[str, dict[str, int]]
     receipts: Receipts
     receipts_error: Receipts
+    conversions: dict[str, int]
     limits: list[LimitShown]
     started_at: str | None
     finished_at: str | None

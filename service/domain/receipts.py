@@ -19,6 +19,7 @@ from service.store.receipt_counts import ReceiptRow, Tally
 from service.store.subscriptions import NotSubscribed
 
 EVENTS = ("shown", "clicked", "dismissed")
+CONVERTED = "converted:"  # begins the events of what readers did on the site after a click
 # A million browsers that report within seconds are a load of their own. Of a larger audience than
 # this, so many browsers report that they have shown or dismissed the alert.
 MOST_REPORTING = 250_000
@@ -43,18 +44,36 @@ class Receipts:
     """The receipts of one installation, each browser counted once for each alert and event."""
 
     def __init__(
-        self, store: Store, endpoints: EndpointPolicy, kept: int, *, keeps_clicks: bool = False
+        self,
+        store: Store,
+        endpoints: EndpointPolicy,
+        kept: int,
+        *,
+        conversions: Sequence[str] = (),
+        keeps_clicks: bool = False,
     ) -> None:
-        """Keep counts for so many seconds after the last receipt."""
+        """Keep counts for so many seconds after the last receipt; `conversions` are counted too."""
         self._store = store
         self._endpoints = endpoints
         self._kept = kept
+        self._conversions = {name: f"{CONVERTED}{name}" for name in conversions}
         self._keeps_clicks = keeps_clicks
         self._alerts: dict[int, _Alert] = {}  # those that were reported on lately
 
     def of(self, id: int) -> dict[str, int]:
         """Return how many browsers reported each event of a notification; see `estimates`."""
         return self._store.receipt_counts.events(id, EVENTS)
+
+    def counts(self, event: str) -> bool:
+        """Whether an event is counted."""
+        return event in EVENTS or event in self._conversions.values()
+
+    def conversions(self, id: int) -> dict[str, int]:
+        """Return how many browsers reported each conversion of a notification, to about 1 %."""
+        if not self._conversions:
+            return {}
+        found = self._store.receipt_counts.events(id, [*self._conversions.values()])
+        return dict(zip(self._conversions, found.values(), strict=True))
 
     def count(self, receipts: Collection[tuple[int, SubscriptionId, str]]) -> None:
         """Count receipts: notification, subscription and event of each.
@@ -73,7 +92,7 @@ class Receipts:
         willing = [
             (id, one, event)
             for id, one, event in receipts
-            if event in EVENTS and one in readers and readers[one].may_report
+            if self.counts(event) and one in readers and readers[one].may_report
         ]
         alerts = {id: alert for id, _, _ in willing if (alert := self._alert(id))}
         willing = [row for row in willing if row[0] in alerts]
@@ -152,7 +171,7 @@ class Receipts:
         self, alert: _Alert, event: str, reader: Record, topics: Sequence[str]
     ) -> list[Tally]:
         """Return the tallies in which a receipt counts."""
-        if not alert.counts:
+        if not alert.counts or event not in EVENTS:
             return []
         names = self._store.names
         service = self._endpoints.service(origin_of(names.bases.name(reader.base)))

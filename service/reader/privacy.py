@@ -45,9 +45,14 @@ def _readers_language() -> str | None:
     return None
 
 
-def _texts(language: str, keeps_clicks: bool) -> dict[str, Any]:
-    """Return the texts of the page; those about clicks only where clicks are kept."""
+def _texts(language: str, *, keeps_clicks: bool, conversions: bool) -> dict[str, Any]:
+    """Return the texts of the page; those about clicks and conversions only where these count."""
     found: dict[str, Any] = texts(language)["privacy"]
+    if conversions:
+        subscribed, browser, counted, *rest = found["sections"]
+        browser = {**browser, "text": [*browser["text"], found["conversions"]["browser"]]}
+        counted = {**counted, "text": [*counted["text"], found["conversions"]["counted"]]}
+        found = {**found, "sections": [subscribed, browser, counted, *rest]}
     if not keeps_clicks:
         return found
     clicks, (*sections, last), rows = found["clicks"], found["sections"], found["rows"]
@@ -83,7 +88,11 @@ def privacy() -> Response:
     }
     page = render_template(
         "reader/privacy.html",
-        t=_texts(language, config.click_audiences),
+        t=_texts(
+            language,
+            keeps_clicks=config.click_audiences,
+            conversions=bool(config.conversions),
+        ),
         dir="rtl" if right_to_left(language) else "ltr",
         language=language,
         languages={name: texts(name)["name"] for name in LANGUAGES},

@@ -23,8 +23,8 @@ FIVE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
 
 # What `optin.js` loads where it is needed, beside texts of these sections of a language.
 PARTS = (
-    *("asking", "counting", "help", "home", "links", "look", "pair", "panel", "preferences"),
-    *("reader", "retire", "story"),
+    *("asking", "converted", "counting", "help", "home", "links", "look", "pair", "panel"),
+    *("preferences", "reader", "retire", "story"),
 )
 SECTIONS = ("faults", "help", "home")
 
@@ -127,12 +127,15 @@ def version() -> str:
 
 
 @cache
-def _content(name: str, encoding: str, site_url: str, parameters: LinkParameters) -> bytes:
+def _content(
+    name: str, encoding: str, site_url: str, parameters: LinkParameters, conversions: bool
+) -> bytes:
     text = _file(name)
     if name == "optin.js":
         text = text.replace("SITE_URL", _json(site_url)).replace("VERSION", version())
     elif name == "sw.js":
         text = text.replace("LINK_PARAMETERS", _json(parameters.names))
+        text = re.sub(r"\bCONVERSIONS\b", _json(conversions), text)
     return gzip.compress(text.encode(), mtime=0) if encoding == "gzip" else text.encode()
 
 
@@ -141,7 +144,8 @@ def _public(name: str, cache_control: str) -> Response:
     encoding = request.accept_encodings.best_match(("gzip", "identity"), "identity")
     kind = "application/json" if name.endswith(".json") else "text/javascript"
     config = current_app.config["STOPPRESS"]
-    content = _content(name, encoding, config.public_url, config.opened_links)
+    values = (config.public_url, config.opened_links, bool(config.conversions))
+    content = _content(name, encoding, *values)
     response = Response(content, mimetype=kind)
     if encoding == "gzip":
         response.headers["Content-Encoding"] = encoding

@@ -105,6 +105,7 @@ def test_the_description_is_as_strict_as_the_code(
         ("correct", {"title": None, "body": None, "url": None}),
         ("report", {"token": "x", "event": None}),
         ("report", {"token": None, "event": None, "receipts": None}),
+        ("report", {"token": "x", "event": "converted:"}),
         ("test", {"subscription_id": "00-1"}),
         ("replan", {"title": None}),
         ("replan", {"audience": None}),

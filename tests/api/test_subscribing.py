@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.domain.receipts import EVENTS
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
@@ -232,6 +233,32 @@ def test_a_receipt_counts_once_and_a_forged_one_never(client: Client, token: str
     shown = client.call("GET", sent.headers["Location"], token=token).json["progress"]["receipts"]
     assert shown == {"shown": 1, "clicked": 1, "dismissed": 1}
     assert not [key for key in stored(client) if b":77" in key]
+
+
+def test_what_readers_did_after_a_click_is_counted_once_for_the_alert(redis_url: str) -> None:
+    client = Client(make_app(redis_url, CONVERSIONS="subscription, newsletter"))
+    reader, silent = Reader(client), Reader(client, 1, receipts=False)
+    id = client.runtime.publishing.publish(content(), Audience(everyone=True), by="cms").id
+    client.runtime.planning.plan(client.runtime.publishing.get(id))
+
+    def report(one: Reader, event: str) -> int:
+        receipt = client.runtime.tokens.receipt(id, SubscriptionId.parse(one.id))
+        body = {"token": receipt, "event": event}
+        return client.call("POST", f"{API}/receipts", body).status_code
+
+    assert report(reader, "converted:subscription") == 204
+    assert report(reader, "converted:subscription") == 204
+    assert report(silent, "converted:subscription") == 204  # who wants nothing counted
+    for unknown in ("converted:lottery", "converted:", "converted", "bought"):
+        assert report(reader, unknown) == 422
+    counts = client.runtime.receipts
+    assert counts.conversions(id) == {"subscription": 1, "newsletter": 0}
+    assert counts.of(id) == dict.fromkeys(EVENTS, 0)
+    none = Client(make_app(redis_url))
+    assert (
+        none.call("POST", f"{API}/receipts", {"token": "x", "event": "converted:a"}).status_code
+        == 422
+    )
 
 
 def test_pages_get_the_first_of_the_vapid_keys(redis_url: str) -> None:

@@ -59,6 +59,7 @@ def subscribe(tab: Tab) -> dict[str, Any]:
 def test_a_subscriber_sees_the_alert_and_a_click_opens_the_story(
     installation: Installation, firefox: Firefox, desktop: Desktop, push_service: PushService
 ) -> None:
+    installation.environment["CONVERSIONS"] = "subscription"
     tab = open_demo(installation, firefox)
     state = subscribe(tab)
     assert "world" in state["topics"]
@@ -81,11 +82,17 @@ def test_a_subscriber_sees_the_alert_and_a_click_opens_the_story(
     # The same key again gets the same response and shows nothing more.
     assert call(address, token, body, "night-ferry") == (status, published)
 
+    bought = "window.StopPress.converted('subscription')"
+    assert tab.evaluate(bought) is False, "no alert has brought the reader here"
     desktop.click(shown)
 
     article = firefox.wait_for_tab("/demo/night-ferry")
     assert article.wait_until("document.readyState === 'complete' && document.title")
     wait_until(lambda: receipts(installation, id) == {"shown": 1, "clicked": 1})
+    wait_until(lambda: article.evaluate(bought))
+    assert article.evaluate("window.StopPress.converted('lottery')") is False
+    counts = installation.runtime.store.receipt_counts
+    assert counts.events(id, ["converted:subscription"]) == {"converted:subscription": 1}
     assert desktop.forget() == []
 
 

@@ -230,3 +230,21 @@ def test_receipts_that_are_not_kept_any_more_are_not_called_zero(
 ) -> None:
     text = words(editor.get(f"/desk/alerts/{sent(runtime, google=30)}").text)
     assert "No browser has reported anything, or it is not kept any more" in text
+
+
+class TestWithConversions:
+    """Where the newsroom counts what readers do after a click."""
+
+    @pytest.fixture
+    def settings(self) -> dict[str, str]:
+        return {"CONVERSIONS": "subscription"}
+
+    def test_what_came_of_an_alert_stands_in_its_report(
+        self, editor: FlaskClient, runtime: Runtime
+    ) -> None:
+        id = sent(runtime, google=30)
+        report(runtime, id, "google", shown=30, clicked=2, **{"converted:subscription": 2})
+        page = editor.get(f"/desk/alerts/{id}").text
+        Page(page)
+        assert table(page, "beside")["Then: subscription"] == ["2"]
+        assert "converted,subscription,,,,,2" in editor.get(f"/desk/alerts/{id}/report.csv").text

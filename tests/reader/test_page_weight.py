@@ -15,13 +15,14 @@ KB = 1024
 # language, which a page loads when it shows them.
 EVERY_VIEW, WORKER, SHOWN = 4 * KB, 3.5 * KB, 8 * KB
 # And beside that what is loaded when it is needed: to subscribe, mend and leave, and once a day by
-# subscribers; before asking unasked-for, by a subscriber who
+# subscribers; before asking unasked-for, when a page reports what a reader did, by a subscriber who
 # opens the preferences, after a press on “Fewer alerts”, by an editor who pairs the own browser, to
 # follow one story, with an iPhone, or as a former reader of another provider.
 RARE = {
     "/reader.js": 5.75 * KB,
     "/asking.js": 2 * KB,
     "/counting.js": 0.6 * KB,
+    "/converted.js": 0.6 * KB,
     "/preferences.js": 3.5 * KB,
     "/links.js": 2.6 * KB,
     "/pair.js": 4.5 * KB,

@@ -56,6 +56,18 @@ def test_clicks_are_mentioned_only_where_the_newsroom_keeps_them(
     assert "{" not in on
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_came_of_an_alert_is_mentioned_only_where_the_newsroom_counts_it(
+    client_with: ClientWith, language: str
+) -> None:
+    path, told = f"/privacy?lang={language}", texts(language)["privacy"]["conversions"]
+    words = [text.partition("{")[0] for text in (told["browser"], told["counted"])]
+    assert not any(text in client_with().get(path).text for text in words)
+    page = client_with(CONVERSIONS="subscription").get(path).text
+    assert all(text in page for text in words)
+    assert "{" not in page
+
+
 @pytest.mark.parametrize(
     ("accepted", "language"),
     [

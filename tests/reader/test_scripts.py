@@ -20,6 +20,7 @@ PARTS = [
     for name in (
         *(
             "asking",
+            "converted",
             "counting",
             "help",
             "home",

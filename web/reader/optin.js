@@ -329,7 +329,9 @@ async function visit() {
 /** Begin, unless another tag of the page has begun already. */
 function begin() {
   const { ask, leave } = reader;
-  window.StopPress = { ask, preferences: ask, leave, state, refresh: () => reader.refresh() };
+  const converted = async (name) => (await load("./converted.js")).converted(reader, name);
+  const refresh = () => reader.refresh();
+  window.StopPress = { ask, preferences: ask, leave, state, converted, refresh };
   addEventListener("storage", ({ key }) => {
     if (key === SUBSCRIBED || key === null) announce(); // null: all storage was cleared
   });

@@ -37,13 +37,15 @@
   const WAITING = "stop-press-receipts";
   const MOST_WAITING = 50;
   const LEFT_KEPT_MS = 30 * 86_400_000;
-  // What reader.js keeps here of this reader, and the link of a click that a start page follows.
+  // What reader.js keeps here of this reader, the link of a click that a start page follows, and the
+  // receipt token of the last click for converted.js.
   const KEPT = "stop-press";
   // Parameters with which links count visits: the page is the same without them.
   const TRACKING =
     /^#?((utm|mtm|pk|at|mc)_|(\w{0,3}clid|[gw]braid|igsh(id)?|srsltid|xtor|cmpid|ocid|_g[al])\b)/i;
   // Those that the newsroom adds to links (LINK_PARAMETERS); service/reader/scripts.py puts them in.
   const ADDED = LINK_PARAMETERS;
+  const CONVERSIONS_COUNT = CONVERSIONS; // likewise: whether the newsroom counts any
   // Our own button under each alert that has room for it, and the fragment of the page it opens.
   const FEWER = "stop-press=fewer";
   const FEWER_ALERTS = EACH_LANGUAGE.links.fewer; // service/reader/scripts.py puts them in
@@ -292,6 +294,7 @@
         : [
             open(link),
             report(kept, "clicked"),
+            CONVERSIONS_COUNT && kept.receipt && keep("pressed", kept.receipt),
             announce("stoppress:clicked", notification, link),
           ];
     event.waitUntil(Promise.allSettled(done)); // one that fails does not end the others

@@ -54,6 +54,7 @@ def figures_of(one: Notification) -> dict[str, Any] | None:
         "steps": _steps(figures, begun),
         "hours": _hours(figures),
         "tables": [(title, _named(kind, figures)) for kind, title in _KINDS.items()],
+        "conversions": runtime().receipts.conversions(one.id),
         "asked": clock.time(),
     }
 
@@ -63,7 +64,7 @@ def figures_of(one: Notification) -> dict[str, Any] | None:
 def export_report(id: int) -> ResponseReturnValue:
     """Give out the figures of an alert as a table."""
     figures = runtime().figures.of(runtime().publishing.get(id))
-    return table(f"alert-{id}", _COLUMNS, _rows(figures))
+    return table(f"alert-{id}", _COLUMNS, [*_rows(figures), *_conversions(id)])
 
 
 def _named(kind: str, figures: Figures) -> list[tuple[str, Row]]:
@@ -136,6 +137,11 @@ def _rows(figures: Figures) -> Iterator[Sequence[object]]:
         yield ("clicks until", _after(minute), *[""] * 4, n)
     for hour, n in enumerate(figures.hours):
         yield ("hour of the reader", hour, *[""] * 4, n)
+
+
+def _conversions(id: int) -> Iterator[Sequence[object]]:
+    for name, n in runtime().receipts.conversions(id).items():
+        yield ("converted", name, *[""] * 4, n)
 
 
 def _cells(row: Row, events: Sequence[str], *, by_service: bool = True) -> list[object]:
