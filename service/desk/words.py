@@ -109,7 +109,7 @@ def outcome_words(outcome: Outcome, service: str) -> str:
 def logged_by(entry: LogEntry) -> str:
     """Say who did something with an alert."""
     if not entry.by:
-        return "The clock"
+        return "Stop Press"
     is_token = entry.tool and not entry.by.startswith(COMMAND_LINE)
     return f"{entry.by} (API token)" if is_token else entry.by
 
@@ -361,10 +361,10 @@ def _seconds_ahead(seconds: float) -> str:
 # How an alert looks on each system: the class of its preview, and the caption.
 PREVIEWS = {
     "windows": "Chrome, Windows",
-    "android": "Chrome, Android",
     "firefox": "Firefox",
-    "mac": "Safari, Mac",
+    "android": "Chrome, Android",
     "iphone": "Safari, iPhone",
+    "mac": "Safari, Mac",
 }
 # How much of a title each of them shows, in characters.
 TITLE_SHOWN = {"windows": 90, "android": 40, "firefox": 90, "mac": 40, "iphone": 60}

@@ -50,7 +50,7 @@ def keep(client: FlaskClient, form: dict[str, Any], **typed: object) -> TestResp
 def shown(client: FlaskClient, form: dict[str, Any]) -> str:
     """The title in a form that is opened again."""
     page = client.get(f"/desk/unfinished/{form['nonce']}").text
-    title = re.search(r'name="title" value="([^"]*)"', page)
+    title = re.search(r'<textarea id="title"[^>]*>\n(.*?)</textarea>', page, re.S)
     assert title
     return title[1]
 

@@ -133,6 +133,19 @@ for (const field of document.querySelectorAll("[data-presses]")) {
   });
 }
 
+// A title has one line, which may be too long for the field. Enter presses the first button of the form,
+// as in any field of one line (HTML, implicit submission).
+for (const field of document.querySelectorAll("[data-one-line]")) {
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    field.form.querySelector("button").click();
+  });
+  field.addEventListener("input", () => {
+    if (/[\r\n]/.test(field.value)) field.value = field.value.replace(/\s*[\r\n]+\s*/g, " ");
+  });
+}
+
 // Choosing a time, or whose time zone it is in, also chooses “At”.
 const at = document.querySelector("#at");
 for (const field of document.querySelectorAll("#at, [name=local]")) {
