@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error, Page
+from pytest import TestReport
 
 from tests.support.browser.publisher_site import Publisher
 from tests.support.browser.worker_harness import Site
@@ -34,3 +37,30 @@ def site() -> Iterator[Site]:
     """A site that has the service worker under test."""
     with Site() as site:
         yield site
+
+
+# All that a page says, also in shadow roots.
+WORDS = """() => {
+  const say = (node) => [...node.querySelectorAll("*")]
+    .map(({ shadowRoot }) => (shadowRoot ? say(shadowRoot) : "")).join("\\n") +
+    (node.innerText ?? [...node.children].map(({ innerText }) => innerText).join("\\n"));
+  return say(document.documentElement);
+}"""
+
+
+def _pages(item: pytest.Item) -> Iterator[Page]:
+    for name in ("chromium", "headless_chromium"):
+        browser = getattr(item, "funcargs", {}).get(name)
+        for context in browser.contexts if browser else ():
+            yield from context.pages
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, TestReport, TestReport]:
+    """Of a test that fails, report what its pages in Chromium showed."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for page in _pages(item):
+            with suppress(Error):
+                report.sections.append((page.url, page.evaluate(WORDS)))
+    return report
