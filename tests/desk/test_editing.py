@@ -165,7 +165,7 @@ def test_an_edit_after_another_editors_change_is_refused_and_keeps_the_text(
     ):
         assert answer.status_code == 409
         assert "Another editor has changed this alert meanwhile." in words(answer.text)
-        assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
+        assert ">\nMine</textarea>" in answer.text and "As I typed it." in answer.text
         assert runtime.publishing.get(id).content.title == "Theirs"
     again = {**mine, **hidden_fields(answer.text), "at": mine["at"], "zone": mine["zone"]}
     assert confirmed(editor, id, go_on(editor, again)).location.endswith(f"/{id}")
@@ -188,7 +188,7 @@ def test_an_edit_of_an_alert_sent_meanwhile_becomes_a_correction(
         assert answer.status_code == 409
         assert "This alert was sent meanwhile, without your changes." in words(answer.text)
         assert f'action="/desk/alerts/{id}/correct"' in answer.text
-        assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
+        assert ">\nMine</textarea>" in answer.text and "As I typed it." in answer.text
     assert runtime.publishing.get(id).content.title == "Kick-off"
 
 
@@ -216,7 +216,7 @@ def test_an_edit_of_an_alert_deleted_or_cancelled_meanwhile_becomes_a_new_one(
         assert answer.status_code == 409
         assert "Another editor has deleted or cancelled this alert meanwhile." in words(answer.text)
         assert 'name="alert"' not in answer.text, "it would be a new alert"
-        assert 'value="Mine"' in answer.text and "As I typed it." in answer.text
+        assert ">\nMine</textarea>" in answer.text and "As I typed it." in answer.text
 
 
 def test_many_clicks_at_once_change_once_and_all_lead_to_the_alert(

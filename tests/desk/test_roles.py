@@ -470,5 +470,5 @@ def test_who_writes_learns_that_a_draft_was_sent_or_deleted_meanwhile(
     answer = client.post(f"/desk/unfinished/{mine['nonce'][0]}", data=mine)
     assert answer.status_code == 409
     assert "meanwhile" in words(answer.text)
-    assert 'value="As I typed it"' in answer.text
+    assert ">\nAs I typed it</textarea>" in answer.text
     assert "Correct it now" not in answer.text

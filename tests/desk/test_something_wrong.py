@@ -277,7 +277,7 @@ def test_a_retraction_stops_the_rest_and_takes_the_alerts_place_without_its_pict
     press(editor, root)
     form = editor.get(f"/desk/alerts/{root}/retract").text
     Page(form)
-    assert 'value="This alert was sent in error"' in form
+    assert ">\nThis alert was sent in error</textarea>" in form
     assert "40 browsers have the alert. It is not sent to the 60 others." in words(form)
     answer = retract(editor, root)
     sent = latest(runtime, root)
@@ -354,7 +354,7 @@ def test_a_retraction_is_in_the_language_of_the_alert(
 ) -> None:
     root = with_picture(runtime, 40, lang="de")
     form = editor.get(f"/desk/alerts/{root}/retract").text
-    assert 'value="Diese Meldung wurde irrtümlich gesendet"' in form
+    assert ">\nDiese Meldung wurde irrtümlich gesendet</textarea>" in form
 
 
 # A second person ----------------------------------------------------------------------------------

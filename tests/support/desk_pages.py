@@ -181,7 +181,7 @@ def correct(client: FlaskClient, id: int, **changes: str) -> TestResponse:
 def filled(page: str) -> dict[str, str]:
     """The fields of a correction's form, with a new title."""
     hidden = {name: value[0] for name, value in hidden_fields(page).items()}
-    body = re.search(r"<textarea[^>]*>\n?([^<]*)</textarea>", page)
+    body = re.search(r'<textarea id="body"[^>]*>\n?([^<]*)</textarea>', page)
     url = re.search(r'name="url"[^>]* value="([^"]*)"', page)
     assert body and url
     return {**hidden, "title": "Ferry afloat", "body": body[1], "url": url[1]}
