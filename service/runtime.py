@@ -52,6 +52,9 @@ from service.domain.topics import Topics
 from service.domain.two_step import TwoStep
 from service.domain.unfinished import UnfinishedAlerts
 from service.domain.unknown_values import UnknownValues
+from service.domain.webhook_calls import WebhookCalls
+from service.domain.webhook_events import WebhookEvents
+from service.domain.webhooks import Seals, Webhooks
 from service.live_settings import LiveSettings
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import b64url
@@ -113,6 +116,9 @@ class Runtime:
     seen_origins: SeenOrigins
     pretend_readers: PretendReaders
     unknown_values: UnknownValues
+    webhooks: Webhooks
+    webhook_events: WebhookEvents
+    webhook_calls: WebhookCalls
 
     @classmethod
     def start(
@@ -154,7 +160,7 @@ class Runtime:
             store = Store(stored, config.store_partitions, config.store_wait_replicas)
         except LayoutError as error:
             raise ConfigError(str(error)) from None
-        job_queue = JobQueue(queue)
+        job_queue, fetch_queue = JobQueue(queue), FetchQueue(queue)
         planning = Planning(store, job_queue)
         stops = Stops(store)
         rule = TwoPersonRule(config.two_person_above, config.two_person_breaking)
@@ -167,6 +173,7 @@ class Runtime:
             keeps_clicks=config.click_audiences,
         )
         tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
+        seals = Seals(tokens.webhook_keys)
         settings = LiveSettings(config, store.desk_settings)
 
         def welcome() -> WelcomeSettings:
@@ -218,7 +225,7 @@ class Runtime:
             alert_log=AlertLog(store, config.alert_log_kept_days * DAY),
             alert_search=AlertSearch(store),
             unfinished=UnfinishedAlerts(store),
-            articles=Articles(store, FetchQueue(queue)),
+            articles=Articles(store, fetch_queue),
             templates=Templates(store.templates, "template"),
             saved_audiences=Templates(store.saved_audiences, "audience"),
             forecaster=Forecaster(store, lambda: settings.config.defaults),
@@ -227,6 +234,9 @@ class Runtime:
             seen_origins=SeenOrigins(store),
             pretend_readers=PretendReaders(store),
             unknown_values=UnknownValues(store),
+            webhooks=Webhooks(store, seals, config.fetch_origins),
+            webhook_events=WebhookEvents(store),
+            webhook_calls=WebhookCalls(store, fetch_queue, seals),
         )
         try:
             store.convert()

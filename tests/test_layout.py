@@ -28,6 +28,8 @@ TABLE = {
     "service/domain/job_queue.py": "rq",
     "service/domain/openid.py": "authlib requests",
     "service/domain/two_step.py": "cryptography pyotp",
+    "service/domain/webhooks.py": "cryptography",
+    "service/domain/webhook_calls.py": "standardwebhooks",
     "service/domain/web_authentication.py": "webauthn",
     "service/local": "service.config service.model service.store cryptography redis",
     "service/local/web_worker.py": "gunicorn",

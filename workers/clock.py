@@ -70,6 +70,8 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield lambda: runtime.push_hosts.look_after(now)
     yield lambda: runtime.alert_log.forget_old(now)
     yield lambda: runtime.daily_totals.keep(now)
+    yield lambda: runtime.webhook_events.lay_out(now)
+    yield lambda: runtime.webhook_calls.go_on(now)
     yield lambda: runtime.topics.finish_merges(now)
 
 

@@ -1,7 +1,8 @@
 """One fetch process: `python -m workers.fetcher`, or `stoppress fetch`.
 
 It reads pages that strangers write, and so it has neither private keys nor SECRET_KEY, and sees
-nothing of the store but the articles that it is to read (decision 90).
+nothing of the store but the articles that it is to read and the calls that it is to make
+(decisions 90 and 107).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from workers import rq_worker
 from workers.fetching import jobs
 from workers.own_job import FetchJob
 
-_LONGEST_JOB = 10.0  # seconds; a page has three
+_LONGEST_JOB = 15.0  # seconds; a call to a webhook has ten
 
 
 def main() -> int:

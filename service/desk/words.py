@@ -66,12 +66,13 @@ LOGGED = {
 _ROLES = {
     "writes": "drafts, which another editor sends",
     "sends": "alerts too, and corrects and stops them",
-    "manages": "people, API tokens, topics and settings too",
+    "manages": "people, API tokens, webhooks, topics and settings too",
 }
 _SCOPES = {
     "send": "publish, change and stop alerts",
     "read": "lists, progress and figures for monitors",
     "topics": "make, change and delete topics",
+    "webhooks": "say which programs hear of alerts, at which address",
 }
 _CHANGED = {
     **{"title": "title", "body": "text", "url": "link", "audience": "audience", "spread": "spread"},

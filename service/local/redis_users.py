@@ -5,7 +5,8 @@ user, and compare the commands with those in our code.
 
 Web, worker and clock share the code that plans alerts, and so most commands. What keeps them apart
 is the keys: only web processes and commands can see who may sign in. A fetch process, which parses
-what strangers write, sees no more than its own jobs and the articles that it is to read.
+what strangers write, sees no more than its own jobs, the articles that it is to read and the calls
+that it is to make. Only the clock, beside these two, sees webhooks.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _COMMANDS = {
     "web": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount scard sismember"
     " zincrby zpopmin xrange xrevrange zremrangebyrank zrevrangebyscore zrevrank",
     "worker": f"{_EVERY} {_TAKING_JOBS} bitfield",
-    "clock": f"{_EVERY} pfcount xtrim",
+    "clock": f"{_EVERY} pfcount xrange xtrim",
     "fetch": f"{_CONNECTING} {_SCRIPTS} {_TAKING_JOBS} {_JOBS}",
     "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} pfcount setrange strlen"
     " zrevrangebyscore",
@@ -57,13 +58,15 @@ _PARTITIONS = "{[^g]*}:*"
 _QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")
 # RQ's keys of the queue of fetch processes, of these processes and of their jobs.
 _FETCHING = (
-    *("{g}:article:*", "rq:queues", "rq:workers", "rq:*:stoppress-fetch", "rq:*:stoppress-fetch:*"),
+    *("{g}:article:*", "{g}:call:*", "rq:queues", "rq:workers"),
+    *("rq:*:stoppress-fetch", "rq:*:stoppress-fetch:*"),
     *("rq:clean_groups", "rq:groups", "rq:rl-keys"),  # its housekeeping; we have neither
     *("rq:worker:fetch.*", "rq:*:fetch-*", "stoppress:alive:rq:worker:fetch.*"),
 )
 _SENDING = (_PARTITIONS, *(f"{{g}}:{name}" for name in _SHARED.split()), *_QUEUE)
+_CLOCK = (*_SENDING, "{g}:webhooks", "{g}:webhooks:*", "{g}:call:*")
 _ALL = ("{*}:*", "rq:*", "stoppress:*")
-_KEYS = {"web": _ALL, "worker": _SENDING, "clock": _SENDING, "fetch": _FETCHING, "commands": _ALL}
+_KEYS = {"web": _ALL, "worker": _SENDING, "clock": _CLOCK, "fetch": _FETCHING, "commands": _ALL}
 _CHANNELS = {"worker": ("rq:pubsub:*",), "fetch": ("rq:pubsub:fetch.*",)}
 
 

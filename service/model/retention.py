@@ -225,6 +225,12 @@ ARTICLE_KEPT = 60 * MINUTE
 # Why: the form and its confirmation ask for the same link, one after the other.
 ARTICLE_NEW = MINUTE
 
+# -- about webhooks -------------------------------------------------------------------------------
+
+# A call to a webhook that the fetch process is to make, with what came of it.
+# Why: the next call is made when this one is answered, or is lost with a process that was killed.
+CALL_KEPT = 2 * MINUTE
+
 # -- about sites ----------------------------------------------------------------------------------
 
 # An origin whose pages load our script although SITE_ORIGINS does not name it.

@@ -13,7 +13,7 @@ from service.model.keys import b64url, from_b64url, mac
 from service.model.subscriptions import SubscriptionId
 
 # What an API token may do; one without scopes may do everything.
-SCOPES = ("send", "read", "topics")
+SCOPES = ("send", "read", "topics", "webhooks")
 
 # Seven bytes leave four for the notification's id: every welcome and reader's test has one too.
 _MAC = bytes(7)
@@ -33,6 +33,7 @@ class Tokens:
         # Prepared keys are sealed under the first of these, and opened with any.
         self.preparing_keys = [_derive(key, b"stop-press prepared keys") for key in keys]
         self.two_step_keys = [_derive(key, b"stop-press two-step sign-in") for key in keys]
+        self.webhook_keys = [_derive(key, b"stop-press webhooks") for key in keys]
         self.address_key = _derive(current, b"stop-press address")
         self.topic_key = _derive(current, b"stop-press collapse topic")
         # One block of AES. Its seven zero bytes make a forgery as hard as a seven-byte MAC would,

@@ -29,6 +29,7 @@ from service.store.all_readers import AllReaders
 from service.store.articles import Articles
 from service.store.audiences import Audiences
 from service.store.batches import Batches
+from service.store.calls import Calls
 from service.store.clicks import Clicks
 from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
 from service.store.conversion import convert
@@ -67,6 +68,7 @@ from service.store.two_step import TwoStepRows
 from service.store.two_texts import TwoTextRows
 from service.store.unfinished import UnfinishedForms
 from service.store.unknown_values import UnknownValues
+from service.store.webhooks import Webhooks
 
 __all__ = [
     "COMMAND",
@@ -136,6 +138,8 @@ class Store:
         self.receipt_counts = ReceiptCounts(redis)
         self.alert_log = AlertLog(redis)
         self.articles = Articles(redis)
+        self.calls = Calls(redis)
+        self.webhooks = Webhooks(redis)
         self.alert_rows = AlertRows(redis)
         self.search_rows = SearchRows(redis, self.notifications)
         self.stops = Stops(redis, replicas)

@@ -62,6 +62,11 @@ class AlertLog:
             yield from (_entry(*row) for row in rows)
             last = f"({rows[-1][0].decode()}"
 
+    def after(self, id: str, most: int) -> list[LogEntry]:
+        """Return up to `most` entries from the one after `id` on, the oldest first."""
+        rows = cast(list[Any], self._redis.xrange(LOG, f"({id}", "+", count=most))
+        return [_entry(*row) for row in rows]
+
     def forget(self, before: float) -> None:
         """Drop the entries from before a time, in seconds since 1970."""
         self._redis.xtrim(LOG, minid=str(int(before * 1000)), approximate=False)

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from redis import RedisError
 
 from service.config import Config
 from service.domain.store_errors import in_one_line
 from service.model.articles import Article, Reading
+from service.model.webhooks import CALL_SECONDS, Answer
 from service.store import WORKER, connect
 from service.store.articles import Articles
+from service.store.calls import Calls
 from workers.fetching.article import read_article
-from workers.fetching.fetch import CannotFetch, Fetcher, Limits
+from workers.fetching.fetch import Asking, CannotFetch, Fetcher, Limits
 
 _LIMITS = Limits()
+_OF_CALLS = Limits(seconds=CALL_SECONDS, size=1 << 12)  # nobody reads what a webhook answers
 _HTML = ("text/html", "application/xhtml+xml", "")
 
 _reader: ArticleReader | None = None
+_caller: Caller | None = None
 
 
 class ArticleReader:
     """Reads articles, with what a fetch process has: the store's articles, and the way out."""
 
-    def __init__(self, config: Config) -> None:
-        self._articles = Articles(connect(config.store_url or config.redis_url, WORKER))
-        self._fetcher = Fetcher(config.fetch_origins, config.push_ca_bundle, config.proxy_to)
+    def __init__(self, articles: Articles, fetcher: Fetcher) -> None:
+        self._articles = articles
+        self._fetcher = fetcher
 
     def read(self, id: str) -> None:
         """Read the article stored under an id, and store what came of it there."""
@@ -45,16 +51,54 @@ class ArticleReader:
         return Reading(found.address, found.status, article=article)
 
 
+class Caller:
+    """Calls webhooks; what it sends was signed by the clock."""
+
+    def __init__(self, calls: Calls, fetcher: Fetcher) -> None:
+        self._calls = calls
+        self._fetcher = fetcher
+
+    def call(self, id: str) -> None:
+        """Send the request stored under an id, and store what came of it there."""
+        request = self._calls.to_send(id)
+        if request is not None:
+            asking = Asking("POST", request.headers, request.body)
+            self._calls.answered(id, self._answer(request.address, asking).as_json())
+
+    def _answer(self, address: str, asking: Asking) -> Answer:
+        try:
+            found = self._fetcher.fetch(address, _OF_CALLS, asking)
+        except CannotFetch as error:
+            return Answer(fault=error.fault.value)
+        return Answer(found.status, retry_after=found.headers.get("retry-after", ""))
+
+
 def prepare(config: Config) -> None:
     """Let jobs work with these settings."""
-    global _reader
-    _reader = ArticleReader(config)
+    global _reader, _caller
+    redis = connect(config.store_url or config.redis_url, WORKER)
+    fetcher = Fetcher(config.fetch_origins, config.push_ca_bundle, config.proxy_to)
+    _reader, _caller = ArticleReader(Articles(redis), fetcher), Caller(Calls(redis), fetcher)
 
 
 def read(id: str) -> None:
     """Read the article that is stored under an id; a second time, or too late, it does nothing."""
     assert _reader is not None  # noqa: S101 - `prepare` was called
-    try:
+    with _patience():
         _reader.read(id)
+
+
+def call(id: str) -> None:
+    """Make the call that is stored under an id; a second time, or too late, it does nothing."""
+    assert _caller is not None  # noqa: S101 - `prepare` was called
+    with _patience():
+        _caller.call(id)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Report an error of Redis; whoever waits for the result asks again."""
+    try:
+        yield
     except RedisError as error:
         print(f"fetch: {in_one_line(error)}", file=sys.stderr, flush=True)
