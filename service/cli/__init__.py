@@ -20,6 +20,7 @@ main.add_section(
         "subscriptions": "subscriptions:subscriptions",
         "editor": "access:editor",
         "token": "access:token",
+        "webhooks": "webhooks:webhooks",
         "import": "moving:import_readers",
         "export": "moving:export_readers",
     },

@@ -11,6 +11,8 @@ import pytest
 
 from service.api.calls import call_of
 from service.model.notifications import Outcome
+from service.model.tokens import SCOPES
+from service.model.webhooks import Webhook
 from service.store.outcomes import Result
 from service.store.push_services import Pace
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
@@ -335,6 +337,8 @@ def test_cancelling_an_alert_cancels_its_correction(client: Client, token: str) 
     assert shown["status"] == "cancelled"
 
 
+HOOK = "https://cms.paper.example/hook"
+WEBHOOK = Webhook("0123456789abcdef", HOOK, ("alert.sent",), "sealed")
 EDITORS_CALLS = [
     ("POST", f"{API}/notifications", NEWS, {"send"}),
     ("GET", f"{API}/notifications", None, {"send", "read"}),
@@ -354,6 +358,13 @@ EDITORS_CALLS = [
     ("POST", f"{API}/topics", {"slug": "new", "name": "New"}, {"topics"}),
     ("PATCH", f"{API}/topics/world", {}, {"topics"}),
     ("DELETE", f"{API}/topics/world", None, {"topics"}),
+    ("GET", f"{API}/webhooks", None, {"webhooks"}),
+    ("POST", f"{API}/webhooks", {"address": HOOK, "events": ["alert.sent"]}, {"webhooks"}),
+    ("GET", f"{API}/webhooks/{WEBHOOK.id}", None, {"webhooks"}),
+    ("PATCH", f"{API}/webhooks/{WEBHOOK.id}", {"paused": True}, {"webhooks"}),
+    ("POST", f"{API}/webhooks/{WEBHOOK.id}/rotate", None, {"webhooks"}),
+    ("POST", f"{API}/webhooks/{WEBHOOK.id}/test", None, {"webhooks"}),
+    ("DELETE", f"{API}/webhooks/{WEBHOOK.id}", None, {"webhooks"}),
     ("GET", f"{API}/stories", None, {"send", "read"}),
     ("DELETE", f"{API}/stories/quake", None, {"send"}),
     ("GET", "/metrics", None, {"read"}),
@@ -376,7 +387,8 @@ def test_each_call_of_a_tool_needs_a_token_with_its_scope(
     client.call("POST", NOTIFICATIONS, first, token=client.add_token())
     if path.endswith("resume"):
         client.runtime.publishing.pause(1, by="a test")
-    every = {"send", "read", "topics"}
+    client.runtime.store.webhooks.add(WEBHOOK, "")
+    every = {*SCOPES}
     tokens = {scope: client.add_token(scope, [scope]) for scope in every}
     before = stored(client)
     for scope in every - scopes:
@@ -400,7 +412,10 @@ def test_the_table_has_every_call_that_needs_an_api_token(client: Client) -> Non
     named = {
         (
             method,
-            path.replace("/1", "/{id}").replace("/world", "/{slug}").replace("/quake", "/{slug}"),
+            path.replace("/1", "/{id}")
+            .replace("/world", "/{slug}")
+            .replace("/quake", "/{slug}")
+            .replace(WEBHOOK.id, "{hook}"),
         )
         for method, path, _, _ in EDITORS_CALLS
     }

@@ -116,6 +116,10 @@ ROUTES = {
     "desk.start_rehearsal": ANY,
     "desk.rehearsal_progress": ANY,
     "desk.end_rehearsal": ANY,
+    **dict.fromkeys(
+        ("desk.webhooks", "desk.add_webhook", "desk.change_webhook", "desk.pause_webhook"), MANAGES
+    ),
+    **dict.fromkeys(("desk.test_webhook", "desk.rotate_webhook", "desk.remove_webhook"), MANAGES),
     "desk.people": MANAGES,
     "desk.invite": MANAGES,
     "desk.person": MANAGES,  # these two for another editor

@@ -82,6 +82,11 @@ BODIES = {
     ("api.audience", "POST"): {"everyone": True},
     ("api.add_topic", "POST"): {"slug": "new", "name": "New"},
     ("api.change_topic", "PATCH"): {"name": "Globe"},
+    ("api.webhooks.add_webhook", "POST"): {
+        "address": "https://paper.example/hook",
+        "events": ["alert.sent"],
+    },
+    ("api.webhooks.change_webhook", "PATCH"): {"paused": True},
     ("api.readers.subscribe", "POST"): {"subscription": browser(1)},
     ("api.readers.change_preferences", "PATCH"): {"topics": []},
     ("api.readers.report", "POST"): {"token": "x" * 22, "event": "shown"},
@@ -285,6 +290,7 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
     own = rule.endpoint.startswith("api.readers.")
     given = {"id": callers.id if own else callers.alert, "slug": "world", "token": "x"}
     given["key"] = "a-key-of-a-form-1"
+    given["hook"] = "0" * 16
     given |= {"filename": "x", "_rest": "x", "language": "en", "folder": "x", "part": "x"}
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: given[name[1]], rule.rule)
     if rule.endpoint.split(".")[0] not in ("api", "health"):

@@ -13,7 +13,7 @@ from service.current import runtime
 from service.desk.alerts.report import Report
 from service.desk.alerts.stopping import held_stop
 from service.desk.blueprint import bp
-from service.desk.permissions import ANY_EDITOR, allowed
+from service.desk.permissions import ANY_EDITOR, allowed, may
 from service.desk.session import signed_in
 from service.desk.words import SERVICES, describe
 from service.domain.alert_list import AlertRow
@@ -95,6 +95,7 @@ def _alerts(notice: str = "") -> str:
         live=_live() if before is None else None,
         unfinished=runtime().unfinished.of(signed_in().email) if before is None else [],
         doubts=[(_push_service(one.origin), one) for one in runtime().gone.doubts()],
+        ended_webhooks=runtime().webhooks.ended() if may(Role.MANAGES) else [],
         reports=reports_of(found),
         older=found[-1].id if len(found) == PAGE else None,
         nobody=before is None and not runtime().subscriptions.count(),
