@@ -137,7 +137,7 @@ def test_the_example_of_the_docs_runs(
 ) -> None:
     client.runtime.topics.add(Topic("world", "World"))
     text = (ROOT / "docs" / "cms.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    example, *_ = re.findall(r"```python\n(.*?)```", text, re.S)
     monkeypatch.setitem(__import__("sys").modules, "stop_press", module)
     monkeypatch.setenv("TOKEN", client.add_token())
     exec(example.replace("https://push.example", address), {})

@@ -292,9 +292,8 @@ def test_a_target_that_hangs_keeps_no_other_waiting_and_has_one_call_at_a_time(
         other.pages["/hook"] = response(status=204)
         add(runtime, paper, "alert.sent")
         add(runtime, paper, "alert.sent", path="/second")
-        hook, _ = Webhooks(runtime.store, seals(), [other.origin]).add(
-            f"{other.origin}/hook", ["alert.sent"], by=BY
-        )
+        desk = Webhooks(runtime.store, seals(), [other.origin])
+        desk.add(f"{other.origin}/hook", ["alert.sent"], by=BY)
         for _ in range(3):
             publish(runtime)
         clock.tick()
@@ -412,7 +411,7 @@ def test_while_a_secret_is_replaced_both_count_for_a_day(
 def test_secrets_are_stored_sealed_and_follow_a_new_secret_key(
     runtime: Runtime, paper: Newspaper, clock: Clock
 ) -> None:
-    _, checks = add(runtime, paper, "alert.sent")
+    hook, checks = add(runtime, paper, "alert.sent")
     assert b"whsec_" not in runtime.store.redis.dump("{g}:webhooks")
     new = "another secret of 32 characters or more"
     clock._calls = WebhookCalls(runtime.store, clock, seals(new, SECRET_KEY))  # type: ignore[arg-type]
