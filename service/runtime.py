@@ -34,6 +34,7 @@ from service.domain.planning import Planning
 from service.domain.pretend_readers import PretendReaders
 from service.domain.promises import Promises
 from service.domain.provider import Provider
+from service.domain.publish_hooks import PublishHooks
 from service.domain.publishing import Publishing
 from service.domain.push_hosts import PushHosts
 from service.domain.push_services import PushServices
@@ -117,6 +118,7 @@ class Runtime:
     pretend_readers: PretendReaders
     unknown_values: UnknownValues
     webhooks: Webhooks
+    publish_hooks: PublishHooks
     webhook_events: WebhookEvents
     webhook_calls: WebhookCalls
 
@@ -235,6 +237,7 @@ class Runtime:
             pretend_readers=PretendReaders(store),
             unknown_values=UnknownValues(store),
             webhooks=Webhooks(store, seals, config.fetch_origins),
+            publish_hooks=PublishHooks(store, seals),
             webhook_events=WebhookEvents(store),
             webhook_calls=WebhookCalls(store, fetch_queue, seals),
         )

@@ -29,6 +29,7 @@ TABLE = {
     "service/domain/openid.py": "authlib requests",
     "service/domain/two_step.py": "cryptography pyotp",
     "service/domain/webhooks.py": "cryptography",
+    "service/domain/publish_hooks.py": "standardwebhooks",
     "service/domain/webhook_calls.py": "standardwebhooks",
     "service/domain/web_authentication.py": "webauthn",
     "service/local": "service.config service.model service.store cryptography redis",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
-from service.api import notifications, openapi, readers, topics, webhooks
+from service.api import notifications, openapi, publish_hooks, readers, topics, webhooks
 from service.api.problems import Problem, respond
 from service.domain.paired_browsers import CodeOver
+from service.domain.publish_hooks import UnknownHook
 from service.domain.publishing import Conflict, PlanWithdrawn, UnknownNotification
 from service.domain.reader_alerts import TooManyActive
 from service.domain.stops import EverythingStopped
@@ -15,7 +16,7 @@ from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
 from service.domain.webhooks import MOST_WEBHOOKS, TooManyWebhooks, UnknownWebhook
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
-PARTS = (readers.bp, notifications.bp, topics.bp, webhooks.bp, openapi.bp)
+PARTS = (readers.bp, notifications.bp, topics.bp, webhooks.bp, publish_hooks.bp, openapi.bp)
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 for _part in PARTS:
     bp.register_blueprint(_part)
@@ -39,6 +40,7 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         409,
         f"There are {MOST_TOPICS} topics, as many as there may be. Delete one that nobody needs.",
     ),
+    UnknownHook: (404, "There is no publish hook at this address."),
     UnknownWebhook: (404, "There is no such webhook."),
     TooManyWebhooks: (
         409,

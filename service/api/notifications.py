@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 from flask import Blueprint, request, url_for
 
-from service.api import alerts_shown
+from service.api import alerts_shown, references
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.fields import Invalid
 from service.api.json_bodies import one_spelling
 from service.api.notification_requests import (
     ChangedNotification,
-    CheckedAlert,
     Correction,
     NewNotification,
     TestTo,
@@ -29,10 +27,8 @@ from service.api.responses import (
 )
 from service.current import runtime
 from service.domain import requests
-from service.domain.requests import Conflict, Idempotency
+from service.domain.requests import Idempotency
 from service.model.alert_log import ToolName
-from service.model.notifications import Notification
-from service.model.retention import REFERENCE_KEPT
 
 _PAGE = 20  # alerts of a list, unless more are asked for
 _LONGEST_PAGE = 100
@@ -75,51 +71,14 @@ def publish(requested: NewNotification) -> _Accepted:
     """Publish an alert, now or later; `recipients` is how many browsers match at this moment."""
     idempotency = _idempotency()
     if requested.reference is None:
-        return _accepted(_publish(requested.accepted(runtime()), idempotency))
+        checked = requested.accepted(runtime())
+        return _accepted(references.publish(runtime(), checked, idempotency, _tool()))
     if idempotency is not None:
         raise Problem(400, "Send an Idempotency-Key or a `reference`, which is one, and not both.")
-    return _accepted(_publish_as(requested.reference, requested))
-
-
-def _publish(checked: CheckedAlert, idempotency: Idempotency | None) -> requests.Published:
-    return runtime().publishing.publish(
-        checked.content,
-        checked.audience,
-        by=_tool(),
-        spread_minutes=checked.spread_minutes,
-        second_text=checked.second_text,
-        send_at=checked.send_at,
-        draft=checked.draft,
-        idempotency=idempotency,
-        warnings=checked.warnings,
+    caller = calling_tool().digest
+    return _accepted(
+        references.publish_as(runtime(), requested.reference, requested, caller, _tool())
     )
-
-
-def _publish_as(reference: str, requested: NewNotification) -> requests.Published:
-    """Publish what a tool knows by its own reference; change it if it is planned already."""
-    publishing = runtime().publishing
-    # A header has no space in it. The body does not matter.
-    key = Idempotency(calling_tool().digest, f"reference {reference}", b"", REFERENCE_KEPT)
-    earlier = publishing.earlier_response(key)
-    sent = None if earlier is None else publishing.get(earlier.id)
-    try:
-        checked = requested.accepted(runtime())
-    except Invalid:  # such as a time that has passed, when the alert was sent
-        if sent is None or sent.planned:
-            raise
-        raise _sent_as(reference, sent.id) from None
-    earlier = earlier or _publish(checked, key)
-    before = publishing.get(earlier.id)
-    if checked.describes(before):
-        return dataclasses.replace(earlier, state=before.state)
-    if not before.planned:
-        raise _sent_as(reference, before.id)
-    return _change(before, checked)
-
-
-def _sent_as(reference: str, id: int) -> Conflict:
-    detail = f"The reference “{reference}” is that of alert {id}, which was sent: correct that one."
-    return Conflict(id, detail)
 
 
 @bp.post("/<int:id>/correct")
@@ -220,23 +179,10 @@ def change(requested: ChangedNotification, id: int) -> NotificationShown:
     """Change a draft or a scheduled alert; a missing field stays as it is."""
     before = runtime().publishing.to_change(id)
     checked = requested.accepted(before, runtime())
-    published = _change(before, checked)
+    published = references.change(runtime(), before, checked, _tool())
     shown = alerts_shown.alert(runtime().publishing.get(published.id), runtime())
     shown.warnings = alerts_shown.warnings((*checked.warnings, *published.warnings))
     return shown
-
-
-def _change(before: Notification, checked: CheckedAlert) -> requests.Published:
-    return runtime().publishing.change(
-        before,
-        checked.content,
-        checked.audience,
-        by=_tool(),
-        spread_minutes=checked.spread_minutes,
-        second_text=checked.second_text,
-        send_at=checked.send_at,
-        draft=checked.draft,
-    )
 
 
 @bp.delete("/<int:id>")

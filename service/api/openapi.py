@@ -23,7 +23,7 @@ _VARIABLE = re.compile(r"<(?:(\w+):)?(\w+)>")  # of a path: converter and name
 _IN_PATH = {
     ("int", "id"): {"type": "integer", "minimum": 0},
     ("", "id"): {"type": "string", "pattern": ID_PATTERN},
-    ("", "hook"): {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    ("", "hook"): {"type": "string", "pattern": "^[0-9a-f]{16,32}$"},
     ("", "slug"): {"type": "string", "pattern": SLUG},
 }
 _MEANINGS = {

@@ -151,7 +151,7 @@ class Webhooks:
 
         It hears what happens from now on.
         """
-        secret, last = _new_secret(), self._rows.end_of_log()
+        secret, last = new_secret(), self._rows.end_of_log()
         webhook = Webhook(
             id=secrets.token_hex(8),
             address=self._address(address),
@@ -195,7 +195,7 @@ class Webhooks:
 
     def rotate(self, id: str) -> str:
         """Return a new secret; calls are signed with the one before it too, for a day."""
-        secret = _new_secret()
+        secret = new_secret()
         sealed, now = self._seals.seal(secret), clock.time()
         self._change(
             id,
@@ -241,7 +241,8 @@ def _events(events: Sequence[str]) -> tuple[str, ...]:
     return tuple(one for one in EVENTS if one in events)
 
 
-def _new_secret() -> str:
+def new_secret() -> str:
+    """Return a new secret, as Standard Webhooks writes it."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
 
 

@@ -231,6 +231,10 @@ ARTICLE_NEW = MINUTE
 # Why: the next call is made when this one is answered, or is lost with a process that was killed.
 CALL_KEPT = 2 * MINUTE
 
+# What a call of a publish hook was answered.
+# Why: the same call, sent again, gets the same answer.
+HOOK_CALL_SEEN = 5 * MINUTE
+
 # -- about sites ----------------------------------------------------------------------------------
 
 # An origin whose pages load our script although SITE_ORIGINS does not name it.

@@ -52,6 +52,7 @@ from service.store.planned import Planned
 from service.store.prepared_keys import PreparedKeys
 from service.store.processes import Processes
 from service.store.promises import PromiseRows
+from service.store.publish_hooks import PublishHooks
 from service.store.push_services import PushServices
 from service.store.questions import QuestionCounts
 from service.store.receipt_counts import ReceiptCounts
@@ -140,6 +141,7 @@ class Store:
         self.articles = Articles(redis)
         self.calls = Calls(redis)
         self.webhooks = Webhooks(redis)
+        self.publish_hooks = PublishHooks(redis)
         self.alert_rows = AlertRows(redis)
         self.search_rows = SearchRows(redis, self.notifications)
         self.stops = Stops(redis, replicas)

@@ -120,6 +120,8 @@ ROUTES = {
         ("desk.webhooks", "desk.add_webhook", "desk.change_webhook", "desk.pause_webhook"), MANAGES
     ),
     **dict.fromkeys(("desk.test_webhook", "desk.rotate_webhook", "desk.remove_webhook"), MANAGES),
+    **dict.fromkeys(("desk.hooks", "desk.add_hook", "desk.change_hook"), MANAGES),
+    **dict.fromkeys(("desk.new_hook_secret", "desk.remove_hook"), MANAGES),
     "desk.people": MANAGES,
     "desk.invite": MANAGES,
     "desk.person": MANAGES,  # these two for another editor

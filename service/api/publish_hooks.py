@@ -1,0 +1,123 @@
+"""The call of a CMS that cannot call the API as such: a story was published (decision 107)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+
+from flask import Blueprint, request
+
+from service.api import references
+from service.api.calls import call
+from service.api.fields import Invalid, ResponseModel, read_fields
+from service.api.json_bodies import check_json
+from service.api.notification_requests import NewNotification
+from service.api.problems import FieldError, Problem
+from service.api.rate_limits import per_address
+from service.current import runtime
+from service.domain.publish_hooks import NotSigned
+from service.domain.requests import Conflict, PlanWithdrawn, Published
+from service.model.alert_log import ToolName
+from service.model.articles import LONGEST_TEXT
+from service.model.links import web_address
+from service.model.notifications import State
+from service.model.payload import shortened
+from service.model.publish_hooks import EVERYONE, PublishHook
+
+bp = Blueprint("hooks", __name__, url_prefix="/hooks")
+
+_LARGEST = 1 << 20  # bytes: many systems send the whole story
+_DONE = {
+    State.DRAFT: "A draft of an alert is kept.",
+    State.SCHEDULED: "An alert is scheduled.",
+    State.SENDING: "An alert is being sent.",
+}
+_NO_TOPIC = "The story’s section has no topic, so nothing was done."
+_BEFORE = "This story was alerted before, so nothing was done."
+_DELETED = "An editor has deleted this story’s alert, so nothing was done."
+# What a field of an alert is called in a hook, where that is another name.
+_NAMES = {"image": "picture", "body": "text", "url": "link", "reference": "story"}
+
+
+class HookTaken(ResponseModel):
+    """What was done with a story; `id` is that of its alert, null if it has none."""
+
+    id: str | None
+    detail: str
+
+
+@bp.post("/<hook>")
+@call(
+    gives={202: HookTaken},
+    rates=(per_address(120, "hooks"),),
+    problems=(400, 401, 404, 413, 422),
+)
+def take_story(hook: str) -> HookTaken:
+    """Take a story from a CMS whose call is signed; the desk says how, and what its document has.
+
+    A story is alerted once. The same call within five minutes gets the same answer.
+    """
+    request.max_content_length = _LARGEST
+    hooks = runtime().publish_hooks
+    one, body = hooks.get(hook), request.get_data()
+    try:
+        digest = hooks.check(one, {name.lower(): v for name, v in request.headers}, body)
+    except NotSigned as error:
+        hooks.note(one.id, 401, str(error))
+        raise Problem(401, str(error), headers={"WWW-Authenticate": "Signature"}) from None
+    if (before := hooks.answered(digest)) is not None:
+        return HookTaken(**before)
+    try:
+        taken = _taken(one, body)
+    except Problem as problem:
+        said = "; ".join(f"{_NAMES.get(f, f)}: {detail}" for f, detail in problem.errors)
+        hooks.note(one.id, problem.code or 422, said or problem.description or "")
+        raise
+    hooks.keep_answer(digest, taken.model_dump())
+    hooks.note(one.id, 202, taken.detail, int(taken.id or 0))
+    return taken
+
+
+def _taken(hook: PublishHook, body: bytes) -> HookTaken:
+    check_json(body)
+    document = json.loads(body)
+    given = {name: hook.text(name, document) for name in ("title", "url", "body", "image")}
+    _check_present(hook, given)
+    topics = hook.topics_of(document) or [hook.otherwise] * bool(hook.otherwise)
+    if not topics:
+        return HookTaken(id=None, detail=_NO_TOPIC)
+    picture = web_address(given["image"], given["url"]) if given["image"] else ""
+    everyone = topics == [EVERYONE]
+    fields: dict[str, object] = {
+        **given,
+        "body": shortened(given["body"], LONGEST_TEXT),
+        "image": picture if picture.startswith("https:") else None,  # browsers load no other
+        "audience": {"everyone": True} if everyone else {"topics": topics},
+        "draft": hook.draft,
+        "lang": hook.lang or None,
+    }
+    requested = read_fields(NewNotification, fields, runtime())
+    story = hook.text("story", document) or given["url"]
+    return _published(hook, sha256(story.encode()).hexdigest(), requested)
+
+
+def _published(hook: PublishHook, reference: str, requested: NewNotification) -> HookTaken:
+    by = ToolName.of(hook.name, hook.created_by)
+    try:
+        done: Published = references.publish_as(
+            runtime(), reference, requested, f"hook {hook.id}", by
+        )
+    except Conflict as conflict:
+        return HookTaken(id=str(conflict.id), detail=_BEFORE)
+    except PlanWithdrawn:
+        return HookTaken(id=None, detail=_DELETED)
+    return HookTaken(id=str(done.id), detail=_DONE.get(done.state, _BEFORE))
+
+
+def _check_present(hook: PublishHook, given: Mapping[str, str]) -> None:
+    missing = [name for name in ("title", "url") if not given[name]]
+    if missing:
+        raise Invalid(
+            [FieldError(name, f"There is no text at {hook.paths[name]}.") for name in missing]
+        )

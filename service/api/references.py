@@ -1,0 +1,77 @@
+"""Publishing by the caller's own id of what an alert is about (decision 104)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from service.api.fields import Invalid
+from service.api.notification_requests import CheckedAlert, NewNotification
+from service.domain.requests import Conflict, Idempotency, Published
+from service.model.alert_log import ToolName
+from service.model.notifications import Notification
+from service.model.retention import REFERENCE_KEPT
+from service.runtime import Runtime
+
+
+def publish(
+    runtime: Runtime, checked: CheckedAlert, idempotency: Idempotency | None, by: ToolName
+) -> Published:
+    """Publish an alert that was checked."""
+    return runtime.publishing.publish(
+        checked.content,
+        checked.audience,
+        by=by,
+        spread_minutes=checked.spread_minutes,
+        second_text=checked.second_text,
+        send_at=checked.send_at,
+        draft=checked.draft,
+        idempotency=idempotency,
+        warnings=checked.warnings,
+    )
+
+
+def change(
+    runtime: Runtime, before: Notification, checked: CheckedAlert, by: ToolName
+) -> Published:
+    """Change a planned alert into one that was checked."""
+    return runtime.publishing.change(
+        before,
+        checked.content,
+        checked.audience,
+        by=by,
+        spread_minutes=checked.spread_minutes,
+        second_text=checked.second_text,
+        send_at=checked.send_at,
+        draft=checked.draft,
+    )
+
+
+def publish_as(
+    runtime: Runtime, reference: str, requested: NewNotification, caller: str, by: ToolName
+) -> Published:
+    """Publish what a caller knows by its own reference; change it if it is planned already.
+
+    `Conflict` if the alert of this reference was sent, and another one.
+    """
+    # A header has no space in it. The body does not matter.
+    key = Idempotency(caller, f"reference {reference}", b"", REFERENCE_KEPT)
+    earlier = runtime.publishing.earlier_response(key)
+    sent = None if earlier is None else runtime.publishing.get(earlier.id)
+    try:
+        checked = requested.accepted(runtime)
+    except Invalid:  # such as a time that has passed, when the alert was sent
+        if sent is None or sent.planned:
+            raise
+        raise _sent_as(reference, sent.id) from None
+    earlier = earlier or publish(runtime, checked, key, by)
+    before = runtime.publishing.get(earlier.id)
+    if checked.describes(before):
+        return dataclasses.replace(earlier, state=before.state)
+    if not before.planned:
+        raise _sent_as(reference, before.id)
+    return change(runtime, before, checked, by)
+
+
+def _sent_as(reference: str, id: int) -> Conflict:
+    detail = f"The reference “{reference}” is that of alert {id}, which was sent: correct that one."
+    return Conflict(id, detail)

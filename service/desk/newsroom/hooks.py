@@ -1,0 +1,145 @@
+"""Publish hooks: the addresses at which a CMS says that it has published a story."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from flask import abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from service.current import runtime
+from service.desk.blueprint import bp
+from service.desk.people.editors import note
+from service.desk.permissions import allowed
+from service.desk.session import show_once, shown_once, signed_in, typed
+from service.domain.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook, WrongHook
+from service.model.languages import language_tag
+from service.model.publish_hooks import EVERYONE, FIELDS, NEEDED, PublishHook
+from service.model.roles import Role
+
+_ONCE = "hook"
+_FULL = f"There are {MOST_HOOKS} publish hooks, as many as there may be. Remove one first."
+_NEW = ""  # stands for the form of a new hook where a page shows what is wrong
+_LONGEST_LIST = 5000  # characters
+_LINE = re.compile(r"\s*(.+?)\s*=\s*(\S+)\s*")
+
+
+@bp.get("/hooks")
+@allowed(Role.MANAGES)
+def hooks() -> ResponseReturnValue:
+    """List the publish hooks with their last calls."""
+    return _page()
+
+
+def _page(wrong: str | None = None, errors: dict[str, str] | None = None) -> str:
+    """Show the page; `wrong` is the hook whose form was refused, or `_NEW`."""
+    return render_template(
+        "desk/hooks.html",
+        hooks=runtime().publish_hooks.all(),
+        base=f"{runtime().config.public_url}/api/v1/hooks/",
+        topics=runtime().topics.all(),
+        everyone=EVERYONE,
+        needed=NEEDED,
+        secret=shown_once(_ONCE),
+        wrong=wrong,
+        errors=errors or {},
+        form=typed(),
+    )
+
+
+@bp.post("/hooks")
+@allowed(Role.MANAGES, lately="desk.hooks")
+def add_hook() -> ResponseReturnValue:
+    """Add a publish hook; the page that follows shows its secret, and no later one does."""
+    given, errors = _read()
+    if errors:
+        return _page(_NEW, errors), 422
+    secret = request.form.get("secret", "").strip()
+    try:
+        made, secret = runtime().publish_hooks.add(given, secret, by=signed_in().email)
+    except WrongHook as wrong:
+        return _page(_NEW, wrong.errors), 422
+    except TooManyHooks:
+        return _page(_NEW, {"name": _FULL}), 409
+    note(f"added the publish hook {made.id[:8]} ({made.name!a})")
+    show_once(_ONCE, secret)
+    return redirect(url_for("desk.hooks"), 303)
+
+
+@bp.post("/hooks/<id>")
+@allowed(Role.MANAGES)
+def change_hook(id: str) -> ResponseReturnValue:
+    """Change all of a publish hook but its secret."""
+    given, errors = _read(id)
+    if errors:
+        return _page(id, errors), 422
+    try:
+        runtime().publish_hooks.change(given)
+    except WrongHook as wrong:
+        return _page(id, wrong.errors), 422
+    except UnknownHook:
+        abort(404)
+    note(f"changed the publish hook {id[:8]} ({given.name!a})")
+    return redirect(url_for("desk.hooks", _anchor=f"hook-{id}"), 303)
+
+
+@bp.post("/hooks/<id>/secret")
+@allowed(Role.MANAGES, lately="desk.hooks")
+def new_hook_secret(id: str) -> ResponseReturnValue:
+    """Make a new secret, which the page that follows shows; the one before counts no more."""
+    try:
+        secret = runtime().publish_hooks.new_secret(id)
+    except UnknownHook:
+        abort(404)
+    note(f"made a new secret for the publish hook {id[:8]}")
+    show_once(_ONCE, secret)
+    return redirect(url_for("desk.hooks"), 303)
+
+
+@bp.post("/hooks/<id>/remove")
+@allowed(Role.MANAGES)
+def remove_hook(id: str) -> ResponseReturnValue:
+    """Let no program call a publish hook any more."""
+    with suppress(UnknownHook):  # the second of two clicks
+        runtime().publish_hooks.remove(id)
+        note(f"removed the publish hook {id[:8]}")
+    return redirect(url_for("desk.hooks"), 303)
+
+
+def _read(id: str = "") -> tuple[PublishHook, dict[str, str]]:
+    """Return the hook that a form describes, and by field what is wrong with it."""
+    form, errors = request.form, {}
+    header = form.get("header", "").strip()
+    if form.get("signature") != "header":
+        header = ""
+    elif not header:
+        errors["header"] = "Say in which header the signature is."
+    known, topics = runtime().topics.all(), {}
+    for line in form.get("topics", "")[:_LONGEST_LIST].splitlines():
+        found = _LINE.fullmatch(line)
+        if found and found[2] in known:
+            topics[found[1].lower()] = found[2]
+        elif line.strip():
+            errors["topics"] = (
+                f"“{line.strip()[:60]}” is not a section, “=” and a topic’s short name."
+            )
+    otherwise = form.get("otherwise", "")
+    if otherwise not in ("", EVERYONE, *known):
+        errors["otherwise"] = "Choose one of the topics."
+    try:
+        lang = language_tag(given) if (given := form.get("lang", "").strip()) else ""
+    except ValueError:
+        lang, errors["lang"] = "", "Must be a language such as en or pt-BR."
+    hook = PublishHook(
+        id=id,
+        name=form.get("name", "").strip(),
+        secret="",
+        header=header,
+        paths={name: path for name in FIELDS if (path := form.get(name, "").strip())},
+        topics=topics,
+        otherwise=otherwise,
+        draft=form.get("draft") != "no",
+        lang=lang,
+    )
+    return hook, errors
