@@ -38,6 +38,7 @@ TABLE = {
     " service.store.subscriptions flask pydantic pydantic_core redis",
     "service/api/docs_page.py": "markupsafe",
     "service/api/monitoring.py": "prometheus_client",
+    "service/api/publish_hooks.py": "werkzeug",
     "service/api/problems.py": "service.store.records gunicorn werkzeug",
     "service/desk": "service.api service.config service.current service.domain"
     " service.live_settings service.local service.model service.runtime"

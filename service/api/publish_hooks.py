@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from flask import Blueprint, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.api import references
 from service.api.calls import call
@@ -27,12 +28,12 @@ from service.model.publish_hooks import EVERYONE, PublishHook
 
 bp = Blueprint("hooks", __name__, url_prefix="/hooks")
 
-_LARGEST = 1 << 20  # bytes: many systems send the whole story
 _DONE = {
     State.DRAFT: "A draft of an alert is kept.",
     State.SCHEDULED: "An alert is scheduled.",
     State.SENDING: "An alert is being sent.",
 }
+_TOO_LARGE = "The call is larger than 64 KB. Leave the full text out of it."
 _NO_TOPIC = "The story’s section has no topic, so nothing was done."
 _BEFORE = "This story was alerted before, so nothing was done."
 _DELETED = "An editor has deleted this story’s alert, so nothing was done."
@@ -58,9 +59,13 @@ def take_story(hook: str) -> HookTaken:
 
     A story is alerted once. The same call within five minutes gets the same answer.
     """
-    request.max_content_length = _LARGEST
     hooks = runtime().publish_hooks
-    one, body = hooks.get(hook), request.get_data()
+    one = hooks.get(hook)
+    try:
+        body = request.get_data()
+    except RequestEntityTooLarge:
+        hooks.note(one.id, 413, _TOO_LARGE)
+        raise
     try:
         digest = hooks.check(one, {name.lower(): v for name, v in request.headers}, body)
     except NotSigned as error:

@@ -31,7 +31,7 @@ _LONGEST_SECRET = 500
 _SHORTEST_SECRET = 16
 _OLDEST = 5 * MINUTE  # of a call that says when it was made
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,99}")
-_REFUSED = 401
+_UNSIGNED = (401, 413)  # what anybody can call forth
 _NOT_STANDARD = "Must begin with whsec_, as Standard Webhooks says, or be empty."
 
 
@@ -157,7 +157,7 @@ class PublishHooks:
     def note(self, id: str, status: int, detail: str, alert: int = 0) -> None:
         """Note what came of a call; of several refused ones together the latest."""
         calls = self._rows.calls_of(id)
-        if calls and calls[0].status == status == _REFUSED:
+        if calls and calls[0].status == status and status in _UNSIGNED:
             calls = calls[1:]  # else strangers push out what editors look for
         call = HookCall(clock.time(), status, detail, alert)
         self._rows.put_calls(id, [call, *calls][:_MOST_CALLS])

@@ -20,6 +20,7 @@ from service.model.roles import Role
 
 _ONCE = "hook"
 _FULL = f"There are {MOST_HOOKS} publish hooks, as many as there may be. Remove one first."
+_NO_SECTION = "“{}” is not a section, “=” and a topic’s short name."
 _NEW = ""  # stands for the form of a new hook where a page shows what is wrong
 _LONGEST_LIST = 5000  # characters
 _LINE = re.compile(r"\s*(.+?)\s*=\s*(\S+)\s*")
@@ -121,9 +122,7 @@ def _read(id: str = "") -> tuple[PublishHook, dict[str, str]]:
         if found and found[2] in known:
             topics[found[1].lower()] = found[2]
         elif line.strip():
-            errors["topics"] = (
-                f"“{line.strip()[:60]}” is not a section, “=” and a topic’s short name."
-            )
+            errors["topics"] = _NO_SECTION.format(line.strip()[:60])
     otherwise = form.get("otherwise", "")
     if otherwise not in ("", EVERYONE, *known):
         errors["otherwise"] = "Choose one of the topics."
