@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 from service.model.alert_log import LogEntry
-from service.model.notifications import Notification, Outcome, Progress
+from service.model.notifications import Notification, Outcome, Progress, known_fields
 from service.model.times import iso
 from service.model.webhooks import READER_EVENTS, Waiting, Webhook
 from service.store import Store
@@ -60,7 +60,7 @@ class WebhookEvents:
         kept = self._store.webhooks.kept()
         if not kept.webhooks:
             return
-        state = _State(**json.loads(kept.state or "{}"))
+        state = _State(**known_fields(_State, json.loads(kept.state or "{}")))
         before = json.dumps(vars(state))
         found = [*self._of_log(state), *self._finished(state)]
         found += self._of_readers(state, _listening(kept), now)

@@ -42,7 +42,7 @@ _COMMANDS = {
     "worker": f"{_EVERY} {_TAKING_JOBS} bitfield",
     "clock": f"{_EVERY} pfcount xrange xtrim",
     "fetch": f"{_CONNECTING} {_SCRIPTS} {_TAKING_JOBS} {_JOBS}",
-    "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} pfcount setrange strlen"
+    "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} pfcount setrange strlen xrevrange"
     " zrevrangebyscore",
 }
 

@@ -13,8 +13,10 @@ Six things have no lifetime here:
 - Alerts with their reports, templates (with who saved them when) and topics belong to the newsroom;
   so do editors (e-mail address, password hash, role, who added them when, when they last signed in,
   the sealed secret of two-step sign-in, the public halves of passkeys with names and when they were
-  added and last used) and API tokens (name, scopes, who made them when, when they
-  were last used). None of them names a reader.
+  added and last used), API tokens (name, scopes, who made them when, when they
+  were last used), webhooks and publish hooks (address or name, sealed secret, who added them when,
+  what came of the last ten calls). None of them names a reader. An event waits for a webhook until
+  it is taken, or was tried ten times.
 - Totals of `shown`, `clicked` and `dismissed` are kept for RECEIPTS_KEPT_DAYS, a setting. Each is
   a HyperLogLog, from which no reader can be read out. Beside them are tallies by push service,
   language, topic, hour and time, and of readers who left after an alert. While two texts of an
