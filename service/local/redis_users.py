@@ -46,8 +46,8 @@ _COMMANDS = {
     " zrevrangebyscore",
 }
 
-# All keys of the tag `{g}` but those of `access.py`, `two_step.py`, `passkeys.py` and
-# `paired_browsers.py` in `service/store`.
+# All keys of the tag `{g}` but those of `access.py`, `two_step.py`, `passkeys.py`,
+# `paired_browsers.py`, `webhooks.py`, `calls.py` and `publish_hooks.py` in `service/store`.
 _SHARED = (
     "active scheduled started waves log totals totals:* idempotency:* n n:* ended"
     " readers_alerts:* topics topics:* stories days clicks:since names:* hosts:* resting limited"

@@ -34,6 +34,24 @@ def test_topics_are_added_listed_changed_and_removed(
     assert (done.output, runtime.topics.all()) == ("world is removed.\n", {})
 
 
+def test_webhooks_are_added_listed_tested_and_removed(
+    environment: dict[str, str], runtime: Runtime
+) -> None:
+    assert "There is no webhook" in stoppress(environment, "webhooks").output
+    address = "https://cms.paper.example/hook"
+    done = stoppress(environment, "webhooks", "add", address, "--event", "alert.sent")
+    assert done.stdout.startswith("whsec_")
+    (one,) = runtime.webhooks.all()
+    assert (one.webhook.address, one.webhook.events) == (address, ("alert.sent",))
+    done = stoppress(environment, "webhooks", "test", one.webhook.id)
+    assert "A test is on its way" in done.stdout
+    assert "no fetch process runs" in done.stderr
+    (shown,) = json.loads(stoppress(environment, "webhooks", "--json").stdout)["webhooks"]
+    assert (shown["id"], shown["status"], shown["waiting"]) == (one.webhook.id, "active", 1)
+    assert done.exit_code == stoppress(environment, "webhooks", "remove", one.webhook.id).exit_code
+    assert runtime.webhooks.all() == []
+
+
 @pytest.mark.parametrize(
     ("given", "code", "says"),
     [
@@ -42,6 +60,10 @@ def test_topics_are_added_listed_changed_and_removed(
         (("topics", "change", "world"), 2, "say what to change"),
         (("topics", "change", "world", "--name", "x"), 1, "there is no such topic"),
         (("topics", "remove", "world", "--yes"), 1, "there is no such topic"),
+        (("webhooks", "add", "http://paper.example/"), 2, "ADDRESS: Must begin with https://."),
+        (("webhooks", "add", "https://paper.example/", "--event", "x"), 2, "--event"),
+        (("webhooks", "test", "x"), 1, "no such webhook"),
+        (("webhooks", "remove", "x"), 1, "no such webhook"),
         (("stories", "close", "ferry"), 1, "no such story is running"),
         (("subscriptions", "find", "3-1042"), 1, "no such subscription"),
         (("subscriptions", "find", "https://evil.example/x"), 1, "no such subscription"),

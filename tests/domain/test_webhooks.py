@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from service.model.retention import ARTICLE_NEW, DAY
 from service.model.tokens import Tokens
 from service.model.webhooks import EVENTS, Answer
 from service.runtime import Runtime
+from tests.support import ROOT
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import publish, send_all
 from tests.support.installation import content
@@ -141,6 +143,22 @@ def test_each_step_of_an_alert_is_heard_signed_as_the_api_shows_it(
     assert said["text_now"]["title"] == "Ferry afloat"
     assert heard(paper)[1]["timestamp"] == shown["progress"]["finished_at"]
     assert BY not in str(heard(paper)), "an editor's address stays here"
+
+
+def test_the_example_of_the_docs_tells_our_calls_from_others(
+    runtime: Runtime, paper: Newspaper, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, secret = webhooks(runtime, paper).add(f"{paper.origin}/hook", ["alert.sent"], by=BY)
+    monkeypatch.setenv("SECRET", secret)
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "cms.md").read_text(), re.S)
+    names: dict[str, Any] = {}
+    exec(next(one for one in examples if "standardwebhooks" in one), names)
+    webhooks(runtime, paper).test(made.id)
+    clock.turn()
+    checked, body = names["checked"], paper.bodies[0]
+    assert checked(body, headers(paper))["type"] == "test"
+    assert checked(body + b" ", headers(paper)) is None
+    assert checked(body, {}) is None
 
 
 def test_an_alert_is_sent_when_it_begins_and_not_when_it_is_planned(

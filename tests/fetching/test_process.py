@@ -12,6 +12,7 @@ import pytest
 import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
+from standardwebhooks import Webhook
 
 from service.domain.articles import NOBODY, Result
 from service.domain.job_queue import FETCH_QUEUE, JOB, READ_ARTICLE
@@ -62,6 +63,24 @@ def test_a_link_is_read_by_a_process_of_its_own(
     # The same link within a minute: the same result.
     ask(installation, f"{paper.origin}/ferry")
     assert len(paper.requests) == 1
+
+
+def test_a_webhook_is_called_by_clock_and_fetch_process_together(
+    installation: Installation, paper: Newspaper
+) -> None:
+    installation.environment["FETCH_ORIGINS"] = paper.origin
+    paper.pages["/hook"] = response(status=204)
+    hooks = installation.runtime.webhooks
+    made, secret = hooks.add(f"{paper.origin}/hook", ["alert.sent"], by="a test")
+    installation.fetcher()
+    installation.clock()
+    id = installation.publish()
+    wait_until(lambda: hooks.get(made.id).health.results)
+    lines = paper.requests[0].split("\r\n")[1:]
+    headers = dict(line.split(": ", 1) for line in lines)
+    event = Webhook(secret).verify(paper.bodies[0], headers)
+    assert (event["type"], event["data"]["id"]) == ("alert.sent", str(id))
+    assert len(paper.bodies) == 1
 
 
 def test_what_went_wrong_comes_back_too(installation: Installation, paper: Newspaper) -> None:
