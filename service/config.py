@@ -202,8 +202,8 @@ class Config:
     fetch_origins: tuple[str, ...] = _setting(
         values.origins,
         "",
-        "origins from which `stoppress fetch` reads articles although they are at a private "
-        "address, such as https://preview.paper.example",
+        "origins from which `stoppress fetch` reads articles, and calls webhooks, although they are"
+        " at a private address, such as https://preview.paper.example",
     )
     push_window: int = _setting(
         values.whole(8, 4096),

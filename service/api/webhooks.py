@@ -13,9 +13,9 @@ from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.fields import Invalid, RequestModel, ResponseModel, pattern
 from service.api.problems import FieldError
-from service.api.responses import Time
 from service.current import runtime
 from service.domain.webhooks import Shown, WrongWebhook, ended_words, result_words
+from service.model.times import iso
 from service.model.webhooks import Webhook
 
 bp = Blueprint("webhooks", __name__, url_prefix="/webhooks")
@@ -57,12 +57,12 @@ class ChangedWebhook(RequestModel):
 class ResultShown(ResponseModel):
     """What came of one attempt; `status` 0 means that no response came."""
 
-    at: Time
+    at: str
     type: str
     attempt: int
     status: int
     detail: str
-    again_at: Time | None
+    again_at: str | None
 
 
 class WebhookShown(ResponseModel):
@@ -77,7 +77,7 @@ class WebhookShown(ResponseModel):
     status: Literal["active", "failing", "paused", "ended"]
     detail: str
     waiting: int
-    created_at: Time
+    created_at: str
     created_by: str
     results: list[ResultShown]
 
@@ -177,16 +177,16 @@ def shown(one: Shown) -> WebhookShown:
         status=one.status,
         detail=ended_words(health),
         waiting=one.waiting,
-        created_at=hook.created_at,
+        created_at=iso(hook.created_at),
         created_by=hook.created_by,
         results=[
             ResultShown(
-                at=result.at,
+                at=iso(result.at),
                 type=result.type,
                 attempt=result.attempt,
                 status=result.status,
                 detail=result_words(result),
-                again_at=result.again_at or None,
+                again_at=iso(result.again_at) if result.again_at else None,
             )
             for result in health.results
         ],

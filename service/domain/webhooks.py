@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -107,8 +108,8 @@ class Shown:
     waiting: int  # events
 
     @property
-    def status(self) -> str:
-        """Whether it hears what happens: `active`, `failing`, `paused` or `ended`."""
+    def status(self) -> Literal["active", "failing", "paused", "ended"]:
+        """Whether it hears what happens, and how well."""
         if self.health.ended_at:
             return "ended"
         if self.webhook.paused:

@@ -52,7 +52,7 @@ class PublishHooks:
 
     def put(self, hook: PublishHook, *, known: bool) -> bool:
         """Store a publish hook; False for too many new ones, or a known one that is not there."""
-        args = [hook.id, hook.as_json(), MOST_HOOKS, int(known)]
+        args: list[Any] = [hook.id, hook.as_json(), MOST_HOOKS, int(known)]
         return bool(self._put(keys=[_HOOKS], args=args))
 
     def remove(self, id: str) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
@@ -148,12 +148,12 @@ class Webhooks:
 
     def add(self, webhook: Webhook, state: str) -> bool:
         """Add a webhook; False if there are too many. With the first one begins this `state`."""
-        args = [webhook.id, webhook.as_json(), state, MOST_WEBHOOKS]
+        args: list[Any] = [webhook.id, webhook.as_json(), state, MOST_WEBHOOKS]
         return bool(self._add(keys=[_WEBHOOKS, _STATE], args=args))
 
     def change(self, kept: Kept, after: Webhook) -> bool:
         """Replace a webhook; False if it is another by now."""
-        args = [after.id, kept.stored[after.id], after.as_json()]
+        args: list[Any] = [after.id, kept.stored[after.id], after.as_json()]
         return bool(self._change(keys=[_WEBHOOKS], args=args))
 
     def put_health(self, id: str, health: Health) -> None:
@@ -191,7 +191,8 @@ class Webhooks:
 
         False if another process has done so meanwhile.
         """
-        keys, args = [_STATE, _WEBHOOKS], [before, after, repr(now), _MOST_WAITING]
+        keys = [_STATE, _WEBHOOKS]
+        args: list[Any] = [before, after, repr(now), _MOST_WAITING]
         for id, some in events.items():
             keys += [_due(id), _waiting(id)]
             args += [id, json.dumps({one.id: _text(one) for one in some})]
@@ -220,7 +221,7 @@ class Webhooks:
         """Store a call that a fetch process is to make; False if anything has changed meanwhile."""
         keys = [_WEBHOOKS, _HEALTH, call_key(call.id)]
         before = kept.health_stored.get(webhook.id, b"")
-        args = [webhook.id, before, health.as_json()]
+        args: list[Any] = [webhook.id, before, health.as_json()]
         args += [request.address, json.dumps(request.headers), request.body, CALL_KEPT]
         return bool(self._begin(keys=keys, args=args))
 
@@ -229,7 +230,7 @@ class Webhooks:
     ) -> bool:
         """Store what came of a call, and when its event is due again; False if that is known."""
         keys = [_HEALTH, call_key(call.id), _due(id), _waiting(id)]
-        args = [id, kept.health_stored[id], health.as_json(), call.event]
+        args: list[Any] = [id, kept.health_stored[id], health.as_json(), call.event]
         args += [repr(again[0]), _text(again[1])] if again else ["", ""]
         return bool(self._settle(keys=keys, args=args))
 

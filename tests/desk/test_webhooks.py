@@ -60,7 +60,7 @@ def test_a_form_with_a_mistake_keeps_what_was_typed(editor: FlaskClient, runtime
     for address, event in ((NASTY, "alert.sent"), (ADDRESS, "nonsense"), ("http://a.example/", "")):
         answer = post(editor, WEBHOOKS, address=address, event=event)
         assert answer.status_code == 422
-        assert html.escape(address, quote=True).replace("&#x27;", "&#39;") in answer.text
+        assert f'value="{address}"' in html.unescape(answer.text)
     assert runtime.webhooks.all() == []
 
 

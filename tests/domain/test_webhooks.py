@@ -231,6 +231,7 @@ def test_a_clock_that_is_killed_loses_no_event_and_lays_none_out_twice(
     # Two clocks that read the same: one of them writes.
     publish(runtime)
     other = Clock(runtime, paper)
+    other.now = clock.now
     once = rows.lay_out
 
     def after_the_other(*given: Any) -> bool:
@@ -307,7 +308,7 @@ def test_a_target_that_hangs_keeps_no_other_waiting_and_has_one_call_at_a_time(
     runtime: Runtime, paper: Newspaper, clock: Clock
 ) -> None:
     with Newspaper() as other:
-        other.pages["/hook"] = response(status=204)
+        paper.pages["/second"] = other.pages["/hook"] = response(status=204)
         add(runtime, paper, "alert.sent")
         add(runtime, paper, "alert.sent", path="/second")
         desk = Webhooks(runtime.store, seals(), [other.origin])
