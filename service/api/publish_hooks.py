@@ -76,7 +76,7 @@ def take_story(hook: str) -> HookTaken:
     try:
         taken = _taken(one, body)
     except Problem as problem:
-        said = "; ".join(f"{_NAMES.get(f, f)}: {detail}" for f, detail in problem.errors)
+        said = " ".join(f"{_NAMES.get(f, f)}: {detail}" for f, detail in problem.errors)
         hooks.note(one.id, problem.code or 422, said or problem.description or "")
         raise
     hooks.keep_answer(digest, taken.model_dump())
