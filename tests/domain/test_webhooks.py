@@ -13,14 +13,14 @@ import standardwebhooks
 
 from service.domain.webhook_calls import WebhookCalls
 from service.domain.webhook_events import WebhookEvents
-from service.domain.webhooks import Seals, UnknownWebhook, Webhooks, WrongWebhook, result_words
+from service.domain.webhooks import Seals, Webhooks, WrongWebhook, result_words
 from service.model.notifications import Audience, Outcome, SendAt
 from service.model.retention import ARTICLE_NEW, DAY
 from service.model.tokens import Tokens
 from service.model.webhooks import EVENTS, Answer
 from service.runtime import Runtime
 from tests.support import ROOT
-from tests.support.client import API, NOTIFICATIONS, Client, Reader
+from tests.support.client import NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import publish, send_all
 from tests.support.installation import content
 from tests.support.newspaper import Newspaper, response
@@ -236,13 +236,13 @@ def test_a_clock_that_is_killed_loses_no_event_and_lays_none_out_twice(
 
     def after_the_other(*given: Any) -> bool:
         monkeypatch.setattr(rows, "lay_out", once)
-        other.tick()
+        other.turn(0)
         return once(*given)
 
     monkeypatch.setattr(rows, "lay_out", after_the_other)
-    clock.tick()
-    assert rows.waiting([hook]) == {hook: 1}
-    assert len(clock.jobs) + len(other.jobs) == 1
+    clock.turn()
+    assert rows.waiting([hook]) == {hook: 0}
+    assert len(paper.bodies) == 3
 
 
 def test_a_job_that_is_lost_is_made_again_and_does_nothing_if_it_comes_late(
@@ -469,44 +469,6 @@ def test_a_private_address_is_called_only_if_the_operator_allows_it(
     (result,) = webhooks(runtime, paper).get(hook).health.results
     assert "FETCH_ORIGINS" in result_words(result)
     assert paper.bodies == []
-
-
-def test_tools_set_up_webhooks_by_the_api(client: Client) -> None:
-    token = client.add_token("CMS", ["webhooks"])
-    at = f"{API}/webhooks"
-    body = {"address": "cms.paper.example/hook", "events": ["alert.finished", "alert.sent"]}
-    made = client.call("POST", at, body, token=token)
-    assert made.status_code == 201
-    assert made.json["secret"].startswith("whsec_")
-    place = made.headers["Location"]
-    shown = client.call("GET", place, token=token).json
-    assert shown["address"] == "https://cms.paper.example/hook"
-    assert shown["events"] == ["alert.sent", "alert.finished"]
-    assert (shown["status"], shown["created_by"], shown["results"]) == ("active", "CMS", [])
-    assert made.json["secret"] not in client.call("GET", at, token=token).text
-    rotated = client.call("POST", f"{place}/rotate", token=token).json["secret"]
-    assert rotated != made.json["secret"]
-    changed = client.call("PATCH", place, {"paused": True}, token=token).json
-    assert changed["status"] == "paused"
-    assert client.call("POST", f"{place}/test", token=token).status_code == 202
-    assert client.call("GET", place, token=token).json["waiting"] == 1
-    assert client.call("DELETE", place, token=token).status_code == 204
-    for method, path in (("GET", place), ("POST", f"{place}/test"), ("DELETE", place)):
-        assert client.call(method, path, token=token).status_code == 404
-    bad: Any
-    for bad in (
-        {**body, "address": "http://cms.paper.example/"},
-        {**body, "events": []},
-        {**body, "events": ["alert.read"]},
-        {"address": body["address"]},
-        {**body, "secret": "x"},
-    ):
-        assert client.call("POST", at, bad, token=token).status_code == 422
-    for _ in range(20):
-        assert client.call("POST", at, body, token=token).status_code == 201
-    assert client.call("POST", at, body, token=token).status_code == 409
-    with pytest.raises(UnknownWebhook):
-        client.runtime.webhooks.rotate("0" * 16)
 
 
 def test_what_the_fetch_process_stores_is_read_as_a_strangers_word(
