@@ -59,6 +59,8 @@ from service.domain.webhooks import Seals, Webhooks
 from service.live_settings import LiveSettings
 from service.model.endpoints import EndpointPolicy
 from service.model.keys import b64url
+from service.model.notifications import MAX_PLAINTEXT
+from service.model.payload import Payload
 from service.model.retention import DAY
 from service.model.tokens import Tokens
 from service.store import COMMAND, LayoutError, Patience, Store, connect
@@ -173,6 +175,9 @@ class Runtime:
             job_queue,
             gate,
             keeps_clicks=config.click_audiences,
+            fits=lambda one: (
+                Payload(one, config.public_url, config.opened_links).size <= MAX_PLAINTEXT
+            ),
         )
         tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
         seals = Seals(tokens.webhook_keys)

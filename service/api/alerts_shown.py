@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from service.api import repeats
 from service.api.responses import (
     AudienceShown,
     HeldShown,
@@ -65,6 +66,7 @@ def alert(one: Notification, runtime: Runtime) -> NotificationShown:
         story=one.story or None,
         spread_minutes=one.spread_minutes or None,
         second_text=_second_text(one, runtime),
+        repeat=repeats.shown(one.repeats),
         send_at=one.wall or (iso(one.send_at.at) if one.send_at else None),
         local_time=bool(one.wall),
         time_zone=(one.send_at and one.send_at.zone) or None,

@@ -30,6 +30,7 @@ from service.api.fields import (
     read_fields,
 )
 from service.api.problems import FieldError
+from service.api.repeats import RepeatRequest
 from service.model import clock, times
 from service.model.notifications import (
     DEFAULT_TTL,
@@ -43,6 +44,7 @@ from service.model.notifications import (
     State,
 )
 from service.model.payload import LARGE, Payload
+from service.model.repeats import Repeat
 from service.model.subscriptions import ID_PATTERN, Subscription
 from service.model.two_texts import SecondText
 from service.runtime import Runtime
@@ -62,6 +64,7 @@ class CheckedAlert:
     send_at: SendAt | None
     draft: bool
     second_text: SecondText | None = None
+    repeat: Repeat | None = None
     warnings: tuple[tuple[str, str], ...] = ()  # field and sentence of each
 
     def describes(self, one: Notification) -> bool:
@@ -69,7 +72,13 @@ class CheckedAlert:
         is_draft = one.state is State.DRAFT and not one.waits_for_approval
         given = (self.content, self.audience, self.spread_minutes, self.send_at)
         there = (one.content, one.audience, one.spread_minutes, one.send_at)
-        return given == there and (self.second_text, self.draft) == (one.second_text, is_draft)
+        same = given == there and self.is_repeated_as(one)
+        return same and (self.second_text, self.draft) == (one.second_text, is_draft)
+
+    def is_repeated_as(self, one: Notification) -> bool:
+        """Whether a notification repeats as this says."""
+        rules = [repeat and repeat.rule for repeat in (self.repeat, one.repeats)]
+        return rules[0] == rules[1]
 
     @property
     def text_b(self) -> Content:
@@ -219,6 +228,7 @@ class _Alert(ContentRequest):
     late: Literal["draft", "send"] = "draft"
     local_time: bool = False
     draft: bool = False
+    repeat: RepeatRequest | None = None
 
     def warnings(self) -> Iterator[tuple[str, str]]:
         """Return field and sentence of each thing that its writer should know."""
@@ -248,6 +258,14 @@ _SECOND_TEXT: JsonDict = {
     "required": ["second_text"],
     "properties": {"second_text": {"type": "object"}},
 }
+_REPEATS: JsonDict = {"required": ["repeat"], "properties": {"repeat": {"type": "object"}}}
+_IN_A_ZONE: JsonDict = {
+    **_TIME_GIVEN,
+    "anyOf": [
+        {"properties": {"send_at": {"pattern": r"\["}}},
+        {"required": ["local_time"], "properties": {"local_time": {"const": True}}},
+    ],
+}
 _AT_ONCE: JsonDict = {
     "properties": {
         "kind": {"const": "news"},
@@ -274,6 +292,10 @@ class NewNotification(_Alert):
     With a `second_text` two texts are tried on a part of the audience before all others get the
     better one; not for breaking news, nor together with `spread_minutes` or `local_time`.
 
+    With `repeat`, and a `send_at` that names its zone or has `local_time`, the alert repeats. The
+    next occurrence is always a scheduled alert of its own. A change of that holds for all later
+    ones, too; to delete it ends the series, and to cancel it does not.
+
     A `reference` is the caller's own id of what the alert is about. A further call with it changes
     the alert while that is planned, and gives 409 once it was sent; it takes the place of an
     `Idempotency-Key`.
@@ -287,6 +309,7 @@ class NewNotification(_Alert):
                 _if("local_time", True, _NO_SPREAD),
                 _if("draft", True, _NO_TIME),
                 {"if": _SECOND_TEXT, "then": _AT_ONCE},
+                {"if": _REPEATS, "then": _IN_A_ZONE},
             ]
         }
     )
@@ -312,8 +335,11 @@ class NewNotification(_Alert):
         audience = replace(self.audience.audience(), story=self.story or "")
         check_audience(audience, runtime, send_at.at if send_at else None)
         second, further = self._second_text(content, runtime)
+        repeat = self.repeat and self.repeat.checked(send_at, audience, second)
         warnings = (*self.warnings(), *large, *further)
-        return CheckedAlert(content, audience, spread, send_at, self.draft, second, warnings)
+        return CheckedAlert(
+            content, audience, spread, send_at, self.draft, second, repeat, warnings
+        )
 
     def _second_text(
         self, content: Content, runtime: Runtime
@@ -369,6 +395,7 @@ class ChangedNotification(_Alert):
     """Changes to a draft or a scheduled alert; a missing field stays as it is.
 
     With a `send_at` a draft is scheduled; with null for it a scheduled alert is a draft again.
+    Without a time an alert does not repeat any more; null for `repeat` ends that as well.
     """
 
     audience: AudienceRequest = Field(default_factory=AudienceRequest.model_construct)
@@ -379,10 +406,10 @@ class ChangedNotification(_Alert):
         What was not sent is not complained of: its time may have come, or a topic may be gone.
         """
         given = {name: getattr(self, name) for name in self.model_fields_set}
-        fields = _request_for(before) | given
+        fields = _request_for(before) | given | {"repeat": None}
         if "draft" not in given and "send_at" in given:
             fields["draft"] = given["send_at"] is None
-        kept = before.send_at if before.state is State.SCHEDULED else None
+        kept = before.send_at if _has_time(before) else None
         if fields["draft"] or "send_at" in given:
             kept = None
         if kept is not None:
@@ -413,7 +440,20 @@ class ChangedNotification(_Alert):
             detail = "Must be true without `send_at`. To send the alert now, call POST …/send."
             raise Invalid([FieldError("draft", detail)])
         large = check_size(checked.content, checked.audience.story, runtime)
-        return replace(checked, warnings=(*self.warnings(), *large))
+        repeat = self._repeat(before, checked, given)
+        return replace(checked, repeat=repeat, warnings=(*self.warnings(), *large))
+
+    def _repeat(
+        self, before: Notification, checked: CheckedAlert, given: Collection[str]
+    ) -> Repeat | None:
+        """Return how the alert repeats; `Invalid` if it cannot."""
+        asked = self.repeat if "repeat" in given else RepeatRequest.of(before.repeats)
+        if asked is None or (checked.send_at is None and "repeat" not in given):
+            return None
+        try:
+            return asked.checked(checked.send_at, checked.audience, checked.second_text)
+        except Invalid as invalid:
+            raise _about(invalid, given) from None
 
     def _kept(self, at: SendAt, fields: dict[str, object]) -> SendAt:
         """Return the time that an alert keeps; `Invalid` for what does not go with it."""
@@ -434,6 +474,8 @@ _GO_TOGETHER = {
     "second_text.title": ("second_text", "title", "body"),
     "second_text.body": ("second_text", "url", "icon", "badge", "image", "actions", "story"),
     "second_text.decide_after_minutes": ("second_text", "ttl"),
+    "repeat": ("send_at", "audience", "draft"),
+    "repeat.digest": ("second_text",),
 }
 
 
@@ -449,7 +491,7 @@ def _about(invalid: Invalid, given: Collection[str]) -> Invalid:
 
 def _request_for(planned: Notification) -> dict[str, object]:
     """Return the request that would publish a planned alert as it is."""
-    at = planned.send_at if planned.state is State.SCHEDULED else None
+    at = planned.send_at if _has_time(planned) else None
     return {
         **planned.content.as_json(),
         "audience": planned.audience.as_json(),
@@ -459,8 +501,13 @@ def _request_for(planned: Notification) -> dict[str, object]:
         "send_at": times.write(at) if at else None,
         "late": "send" if at and at.however_late else "draft",
         "local_time": bool(at and at.wall),
-        "draft": planned.state is State.DRAFT,
+        "draft": not _has_time(planned),
     }
+
+
+def _has_time(planned: Notification) -> bool:
+    """Whether it is scheduled, or is once a second person approves it, if it repeats."""
+    return planned.state is State.SCHEDULED or planned.repeats is not None
 
 
 class NewTexts(TypedDict):

@@ -23,6 +23,7 @@ def publish(
         by=by,
         spread_minutes=checked.spread_minutes,
         second_text=checked.second_text,
+        repeat=checked.repeat,
         send_at=checked.send_at,
         draft=checked.draft,
         idempotency=idempotency,
@@ -41,6 +42,7 @@ def change(
         by=by,
         spread_minutes=checked.spread_minutes,
         second_text=checked.second_text,
+        repeat=checked.repeat,
         send_at=checked.send_at,
         draft=checked.draft,
     )

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, RootModel
 
 from service.api.content import ContentShown
 from service.api.fields import ResponseModel
+from service.api.repeats import RepeatShown
 from service.model.times import iso
 
 # Text in the JSON. In the domain an id is a number, and a time is in seconds since 1970.
@@ -394,6 +395,7 @@ class NotificationShown(ContentShown):
     spread_minutes: int | None
     second_text: SecondTextShown | None
     send_at: str | None
+    repeat: RepeatShown | None
     local_time: bool
     time_zone: str | None
     late: Literal["draft", "send"]

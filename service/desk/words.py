@@ -61,6 +61,7 @@ LOGGED = {
     "approved": "approved it as the second person",
     "sent back": "sent it back",
     "chosen": "chose the text for all others",
+    "skipped": "skipped it, since nothing was new",
 }
 # What follows the word of a role, and of a scope of an API token.
 _ROLES = {
@@ -77,7 +78,7 @@ _SCOPES = {
 _CHANGED = {
     **{"title": "title", "body": "text", "url": "link", "audience": "audience", "spread": "spread"},
     **{"time": "time", "icon": "icon", "badge": "badge", "image": "picture", "actions": "buttons"},
-    "second text": "second text",
+    **{"second text": "second text", "repetition": "how it repeats"},
     **{"kind": "kind", "urgency": "urgency", "ttl": "how long it is good for", "lang": "language"},
 }
 _WHY_SKIPPED = {

@@ -14,6 +14,7 @@ from service.domain.gate import NEEDED, Gate, authors_of, now_in_ms
 from service.domain.job_queue import JobQueue
 from service.domain.planning import Planning
 from service.domain.receipts import reporting
+from service.domain.repeating import Repeating
 from service.domain.requests import (
     Conflict,
     Idempotency,
@@ -25,7 +26,7 @@ from service.domain.requests import (
 )
 from service.domain.stops import WAITS
 from service.domain.waves import HeldSummary, held_summary
-from service.model import alert_log
+from service.model import alert_log, clock, repeats
 from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
@@ -38,6 +39,7 @@ from service.model.notifications import (
     SendAt,
     State,
 )
+from service.model.repeats import Repeat
 from service.model.two_texts import SecondText
 from service.store import Store
 from service.store.planned import Plan
@@ -45,6 +47,8 @@ from service.store.reader_alerts import Place
 
 __all__ = ["Conflict", "KeyReused", "PlanWithdrawn", "Publishing", "UnknownNotification"]
 
+_NOTHING_NEW = "No alert was sent since the last one, so that this one has nothing to say."
+_NO_REPEAT = "This alert does not repeat."
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
 MOST_PLANNED = 200  # drafts and scheduled notifications in a list
 _CORRECTED_SINCE = (
@@ -64,12 +68,14 @@ class Publishing:
         gate: Gate,
         *,
         keeps_clicks: bool = False,
+        fits: Callable[[Notification], bool] = lambda _one: True,
     ) -> None:
         self._store = store
         self._planning = planning
         self._jobs = jobs
         self._gate = gate
         self.conditions = AudienceConditions(store, keeps_clicks=keeps_clicks)
+        self._repeating = Repeating(store, self.publish, fits)
 
     def publish(
         self,
@@ -81,23 +87,27 @@ class Publishing:
         second_text: SecondText | None = None,
         send_at: SendAt | None = None,
         draft: bool = False,
+        repeat: Repeat | None = None,
         idempotency: Idempotency | None = None,
         warnings: tuple[tuple[str, str], ...] = (),
         place: Place | None = None,
+        follows: Notification | None = None,
     ) -> Published:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
         for. `KeyReused` for an idempotency key that came before with another body, `PlanWithdrawn`
         for one whose alert was planned and withdrawn. `warnings` belong to the response. An alert
-        to one reader takes a `place`; `NoRoom`. `EverythingStopped` for an editor's test.
+        to one reader takes a `place`; `NoRoom`. `EverythingStopped` for an editor's test. With
+        `repeat` it is an occurrence, which the clock makes if it `follows` one.
         """
         if (before := self.earlier_response(idempotency)) is not None:
             return before
         recipients = self.reach(audience)
         leaves = self._gate.leaves(content, audience, recipients, send_at, draft=draft, by=by)
+        id = self._store.notifications.new_id()
         notification = Notification(
-            id=self._store.notifications.new_id(),
+            id=id,
             content=content,
             audience=audience,
             state=leaves.state,
@@ -107,14 +117,15 @@ class Publishing:
             second_text=second_text,
             send_at=leaves.send_at,
             reporting=reporting(recipients),
-            authors=authors_of(by),
+            authors=follows.authors if follows else authors_of(by),
             request=leaves.request,
+            repeat=_in_series(repeat if follows else _planned(repeat, send_at), id),
         )
         warnings = (*warnings, *leaves.warnings)
         published = Published(notification.id, recipients, notification.state, warnings)
         kept = record(published, idempotency)
         noted = not (notification.wave or audience.subscription)
-        entry = alert_log.begun(notification, by) if noted else None
+        entry = alert_log.begun(notification, "" if follows else by) if noted else None
         earlier = self._store.notifications.publish(notification, kept, place, entry)
         if earlier is not None and idempotency is not None:
             return self._same_response(earlier, idempotency)
@@ -191,13 +202,22 @@ class Publishing:
         second_text: SecondText | None = None,
         send_at: SendAt | None = None,
         draft: bool = False,
+        repeat: Repeat | None = None,
     ) -> Published:
         """Replace a planned notification; send it if it is now neither a draft nor scheduled.
 
-        `Conflict` if it was sent, or changed by another editor, since `before` was read.
+        `Conflict` if it was sent, or changed by another editor, since `before` was read. With
+        `repeat` the series goes on, also if this occurrence is sent now.
         """
         if before.corrects is not None:
             self.to_change(before.id)
+        leaves_now = not draft and (send_at is None or send_at.sent_at is not None)
+        if repeat is not None and leaves_now:
+            content, repeat = self._sent_early(before, content)
+        elif repeat is None and before.repeats is None:
+            repeat = before.repeat  # that it was an occurrence stays known
+        else:
+            repeat = _planned(repeat, send_at, before.repeats)
         recipients = self.reach(audience)
         leaves = self._gate.leaves(content, audience, recipients, send_at, draft=draft, by=by)
         after = dataclasses.replace(
@@ -213,6 +233,7 @@ class Publishing:
             authors=authors_of(by, before),
             request=leaves.request,
             approved_by="",
+            repeat=_in_series(repeat, before.id),
         )
         published = Published(after.id, recipients, after.state, leaves.warnings)
         entry = alert_log.changed(before, after, by)
@@ -222,6 +243,34 @@ class Publishing:
             raise Conflict(before.id, detail)
         self._wake(after)
         return published
+
+    def _sent_early(self, one: Notification, content: Content) -> tuple[Content, Repeat | None]:
+        """Plan the occurrence after one that is sent now; return its text, and that it is followed.
+
+        `Conflict` if its digest has nothing to say.
+        """
+        made = self._repeating.with_text(dataclasses.replace(one, content=content), now_in_ms())
+        if made is None:
+            raise Conflict(one.id, _NOTHING_NEW)
+        self._repeating.go_on(one)
+        return made.content, made.repeat
+
+    def skip(self, id: int, *, by: str) -> None:
+        """Move a planned occurrence to the day of the one after it; `Conflict`."""
+        one = self.to_change(id)
+        if one.repeats is None or one.send_at is None:
+            raise Conflict(id, _NO_REPEAT)
+        send_at, repeat = repeats.following(one.repeats, one.send_at, clock.time())
+        self.change(
+            one,
+            one.content,
+            one.audience,
+            by=by,
+            spread_minutes=one.spread_minutes,
+            second_text=one.second_text,
+            send_at=send_at,
+            repeat=repeat,
+        )
 
     def approved(self, one: Notification, *, by: str) -> bool:
         """Send or schedule what waits for a second person, if it is that still; see `Approvals`."""
@@ -244,8 +293,10 @@ class Publishing:
         one = self.to_change(id)
         self.conditions.check(one, None)
         spread, other = one.spread_minutes, one.second_text
-        content, audience = one.content, one.audience
-        return self.change(one, content, audience, by=by, spread_minutes=spread, second_text=other)
+        content, audience, repeat = one.content, one.audience, one.repeats
+        return self.change(
+            one, content, audience, by=by, spread_minutes=spread, second_text=other, repeat=repeat
+        )
 
     def skip_undo(self, id: int, *, by: str) -> None:
         """Start an alert that waits for an editor to take it back; no effect once it has begun."""
@@ -290,6 +341,9 @@ class Publishing:
         if self._gate.stops.holds():
             return
         for id in self._store.notifications.due():
+            one = self._store.notifications.get(id)
+            if one is not None and not self._repeating.prepare(one):
+                continue
             outdated = self.conditions.outdated(id)
             started = self._store.notifications.start(id, MOST_LATE, outdated=outdated)
             if started and (one := self._store.notifications.get(id)) is not None:
@@ -360,7 +414,7 @@ class Publishing:
         """
         one = self.get(id)
         if one.state is State.SCHEDULED:
-            cancelled = dataclasses.replace(one, state=State.CANCELLED)
+            cancelled = dataclasses.replace(self._repeating.go_on(one), state=State.CANCELLED)
             entry = alert_log.changed(one, cancelled, by)
             if self._store.notifications.change(one, cancelled, now_in_ms(), entry):
                 self._planning.advance(id)
@@ -551,3 +605,14 @@ class Publishing:
             detail = "This was a test to one browser: there is nothing to correct."
             raise Conflict(root.id, detail)
         return root
+
+
+def _planned(
+    repeat: Repeat | None, send_at: SendAt | None, before: Repeat | None = None
+) -> Repeat | None:
+    return repeats.planned(repeat, send_at, before) if repeat and send_at else None
+
+
+def _in_series(repeat: Repeat | None, id: int) -> Repeat | None:
+    """Return a repetition with the number of its series: the alert that began it."""
+    return repeat and dataclasses.replace(repeat, series=repeat.series or id)

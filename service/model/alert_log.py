@@ -16,7 +16,7 @@ _BEGUN = {State.DRAFT: "written", State.SCHEDULED: "scheduled", State.SENDING: "
 ACTIONS = (
     *("written", "scheduled", "sent", "taken back", "changed", "deleted"),
     *("started", "missed", "outdated", "paused", "resumed", "corrected", "cancelled"),
-    *("stopped", "released", "asked", "approved", "sent back", "chosen"),
+    *("stopped", "released", "asked", "approved", "sent back", "chosen", "skipped"),
 )
 
 
@@ -95,9 +95,15 @@ def changed(before: Notification, after: Notification, by: str) -> LogEntry:
         "spread": after.spread_minutes != before.spread_minutes,
         "second text": after.second_text != before.second_text,
         "time": action != "sent" and after.send_at != before.send_at,
+        "repetition": _rule(after) != _rule(before),
     }
     others += [name for name, differs in parts.items() if differs]
     return replace(entry(after, action, by), texts=texts, others=tuple(others))
+
+
+def _rule(one: Notification) -> tuple[object, ...]:
+    """Return what an editor chose of how an alert repeats."""
+    return one.repeat.rule if one.repeat else ()
 
 
 def _begins(one: Notification) -> str:

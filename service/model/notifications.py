@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
+from service.model.repeats import Repeat
 from service.model.subscriptions import SubscriptionId
 from service.model.two_texts import B, Decision, SecondText
 
@@ -287,6 +288,7 @@ class Notification:
     second_text: SecondText | None = None  # text B, which is tried on a sample of the audience
     decision: Decision | None = None  # between both texts
     withheld: bool = False  # it ran out of time while it was paused: no wave sends it any more
+    repeat: Repeat | None = None  # of one that repeats, or did until the next one was made
     # Of all that is stored of its content and plan, for which an approval holds.
     digest: str = field(default="", compare=False)
 
@@ -363,6 +365,11 @@ class Notification:
     def planned(self) -> bool:
         """Whether sending has not begun, so that all of it can be changed."""
         return self.state in (State.DRAFT, State.SCHEDULED)
+
+    @property
+    def repeats(self) -> Repeat | None:
+        """How it repeats, until the next one is made."""
+        return None if self.repeat is None or self.repeat.followed else self.repeat
 
     @property
     def waits_for_undo(self) -> bool:

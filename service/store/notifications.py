@@ -38,6 +38,7 @@ from service.model.notifications import (
     State,
     known_fields,
 )
+from service.model.repeats import Repeat
 from service.model.retention import READERS_TEST_KEPT
 from service.model.two_texts import Decision, SecondText
 from service.store.alert_log import LOG, NOTE, packed
@@ -327,7 +328,7 @@ class Notifications:
         return None
 
     def change(
-        self, before: Notification, after: Notification, now: float, entry: LogEntry
+        self, before: Notification, after: Notification, now: float, entry: LogEntry | None
     ) -> bool:
         """Replace a planned notification; False if it is not planned or was changed meanwhile."""
         args = [*_enter_args(after, now), _doc(after), before.changes, packed(entry), _new_call()]
@@ -570,6 +571,7 @@ def _doc(notification: Notification) -> str:
             "request": asdict(notification.request) if notification.request else None,
             "approved_by": notification.approved_by,
             **({"second_text": asdict(other)} if (other := notification.second_text) else {}),
+            **({"repeat": repeat.as_json()} if (repeat := notification.repeat) else {}),
         }
     )
 
@@ -597,6 +599,7 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
     missed, changes, waves, decision, withheld = row[7:]
     document = json.loads(cast(bytes, doc))
     asked, other = document.get("request"), document.get("second_text")
+    repeat = document.get("repeat")
     return Notification(
         id=id,
         content=Content.from_json(document["content"]),
@@ -623,5 +626,6 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         second_text=SecondText(**known_fields(SecondText, other)) if other else None,
         decision=Decision.from_json(json.loads(decision)) if decision else None,
         withheld=bool(withheld),
+        repeat=Repeat.from_json(repeat) if repeat else None,
         digest=hashlib.sha1(cast(bytes, doc), usedforsecurity=False).hexdigest(),
     )
