@@ -18,7 +18,17 @@ from service.domain.receipts import Estimate
 from service.model.alert_log import COMMAND_LINE, LogEntry
 from service.model.clocks import zone_of
 from service.model.graphemes import cut
-from service.model.notifications import LIMIT, OVER, PAUSED, QUIET, Audience, Outcome, Topic
+from service.model.notifications import (
+    LIMIT,
+    OVER,
+    PAUSED,
+    QUIET,
+    Audience,
+    Outcome,
+    SendAt,
+    Topic,
+)
+from service.model.repeats import each_day, wall_of
 from service.model.spans import span
 from service.model.times import last_clock
 from service.model.two_texts import Tried
@@ -338,6 +348,15 @@ def _clock_time(wall: str) -> str:
     return format_datetime(datetime.fromisoformat(wall), "HH:mm 'on' d MMM y", locale=_ENGLISH)
 
 
+def repeat_words(weekdays: Sequence[str], next_at: SendAt) -> str:
+    """Say when an alert repeats: `each Friday at 17:00 in Riga, next on Friday 5 December`."""
+    wall, zone = wall_of(next_at), next_at.zone
+    city = zone.rpartition("/")[2].replace("_", " ")
+    where = "in each reader’s own time zone" if next_at.wall else f"in {city}"
+    where = zone if zone == "UTC" and not next_at.wall else where
+    return f"{each_day(weekdays)} at {wall:%H:%M} {where}, next on {wall:%A %-d %B}"
+
+
 def _until_last_clock(wall: str, first: float) -> str:
     """Say how long after `first` the last clock on Earth shows this time."""
     return span(last_clock(wall) - first)
@@ -384,6 +403,7 @@ FIELDS = {
     "lang": "Language",
     "send_at": "Time",
     "spread_minutes": "Spread over",
+    "repeat": "Repeat",
     "second_text": "Two texts",
     "second_text.title": "Title B",
     "second_text.body": "Text of B",
@@ -426,6 +446,8 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "clock": _clock,
     "wall": _wall,
     "clock_time": _clock_time,
+    "each_day": each_day,
+    "repeated": repeat_words,
     "until_last_clock": _until_last_clock,
     "ahead": _ahead,
     "seconds_ahead": _seconds_ahead,

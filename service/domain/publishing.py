@@ -45,7 +45,10 @@ from service.store import Store
 from service.store.planned import Plan
 from service.store.reader_alerts import Place
 
-__all__ = ["Conflict", "KeyReused", "PlanWithdrawn", "Publishing", "UnknownNotification"]
+__all__ = [
+    *("Conflict", "KeyReused", "NothingNew", "PlanWithdrawn", "Publishing"),
+    "UnknownNotification",
+]
 
 _NOTHING_NEW = "No alert was sent since the last one, so that this one has nothing to say."
 _NO_REPEAT = "This alert does not repeat."
@@ -55,6 +58,10 @@ _CORRECTED_SINCE = (
     "This alert was corrected since the correction was asked for. Delete it, and write another one"
     " that begins with the text of now."
 )
+
+
+class NothingNew(Conflict):
+    """A digest that is to be sent now, while there is nothing to tell."""
 
 
 class Publishing:
@@ -251,15 +258,20 @@ class Publishing:
         """
         made = self._repeating.with_text(dataclasses.replace(one, content=content), now_in_ms())
         if made is None:
-            raise Conflict(one.id, _NOTHING_NEW)
+            raise NothingNew(one.id, _NOTHING_NEW)
         self._repeating.go_on(one)
         return made.content, made.repeat
 
-    def skip(self, id: int, *, by: str) -> None:
-        """Move a planned occurrence to the day of the one after it; `Conflict`."""
+    def skip(self, id: int, changes: str, *, by: str) -> None:
+        """Move a planned occurrence to the day of the one after it; `Conflict`.
+
+        Once only for an occurrence that was changed so often, so that a second click skips none.
+        """
         one = self.to_change(id)
         if one.repeats is None or one.send_at is None:
             raise Conflict(id, _NO_REPEAT)
+        if changes != str(one.changes):
+            return
         send_at, repeat = repeats.following(one.repeats, one.send_at, clock.time())
         self.change(
             one,

@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from service.model.graphemes import cut
+from service.model.languages import LANGUAGES, texts
 from service.model.notifications import Content, Notification, State
 
 LONGEST_TITLE, LONGEST_BODY = 200, 1000  # characters of an alert
 _PLACE = re.compile(r"\{(count|titles)\}")  # what is replaced in the title and the text
+# What takes the place of an alert that an editor retracts.
+_IN_ERROR = frozenset(texts(language)["alerts"]["in_error"] for language in LANGUAGES)
 _SHORTEST = 40  # characters that are left of a text which is too long to be pushed
 
 
@@ -18,9 +21,11 @@ def belongs(one: Notification, topics: frozenset[str], audience: frozenset[str])
     """Whether an alert that was sent belongs into a digest of these topics; none: of all.
 
     `audience` are the topics that the alert has now. A digest is in no digest, nor is what an
-    editor has paused or cancelled.
+    editor has paused, cancelled or retracted.
     """
     if one.corrects is not None or one.wave or one.to_one or one.withheld:
+        return False
+    if one.text.title in _IN_ERROR:
         return False
     if one.repeat is not None and one.repeat.digest is not None:
         return False

@@ -6,6 +6,7 @@ before it sends it.
 
 from __future__ import annotations
 
+from calendar import day_name
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime, timedelta
@@ -71,6 +72,23 @@ def in_order(weekdays: Sequence[str]) -> tuple[str, ...]:
     return tuple(day for day in WEEKDAYS if day in weekdays)
 
 
+def each_day(weekdays: Sequence[str]) -> str:
+    """Return days of the week in words: `each Monday and Friday`."""
+    names = [name for day, name in zip(WEEKDAYS, day_name, strict=True) if day in weekdays]
+    if len(names) == len(WEEKDAYS):
+        return "each day"
+    if in_order(weekdays) == WEEKDAYS[:5]:
+        return "each day from Monday to Friday"
+    return f"each {' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))}"
+
+
+def wall_of(send_at: SendAt) -> datetime:
+    """Return what the clock shows at a time, in its zone; in local time on each reader's own."""
+    if send_at.wall:
+        return datetime.fromisoformat(send_at.wall)
+    return _shown(send_at.at, send_at.zone)
+
+
 def planned(repeat: Repeat, send_at: SendAt, before: Repeat | None = None) -> Repeat:
     """Return a repetition for an occurrence at this time, as a change of `before` if there is one.
 
@@ -78,7 +96,7 @@ def planned(repeat: Repeat, send_at: SendAt, before: Repeat | None = None) -> Re
     """
     zone = "" if send_at.wall else send_at.zone
     clock = zone or _FIRST_CLOCK
-    wall = datetime.fromisoformat(send_at.wall) if send_at.wall else _shown(send_at.at, clock)
+    wall = wall_of(send_at)
     if before is not None:
         meant = datetime.fromisoformat(before.stands_for)
         # A time that clocks skip in spring is an hour later that day, and not on the days after.

@@ -62,6 +62,7 @@ def opened(editor: FlaskClient, id: int) -> dict[str, Any]:
     """The fields of a planned alert's form, unchanged, as a browser would send them."""
     fields: dict[str, list[str]] = FormFields(open_form(editor, f"/desk/alerts/{id}/edit")).fields
     several = {"topic", "exclude", "all_topic", "not_reached_by", "clicked"}
+    several |= {"weekday", "digest_topic"}
     one = {name: values[0] for name, values in fields.items() if name not in several}
     return {**one, **{name: fields.get(name, []) for name in several}}
 

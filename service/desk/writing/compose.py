@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from calendar import day_abbr
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from service.domain.same_link import with_link
 from service.domain.stories import RunningStory
 from service.model import clock
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
+from service.model.repeats import WEEKDAYS
 
 SENT_TO_ME = "sent to me"  # what the confirmation says once, after a test
 _NOBODY_NEEDED = (
@@ -75,6 +77,7 @@ def compose_page(
         topics=lead(form.topics),
         all_topics=lead(form.all_topics),
         exclude=lead(form.exclude),
+        digest_topics=lead(form.digest_topics),
     )
     audience, refused = audience_of(form), _not_counted(form)
     conditions = runtime().publishing.conditions
@@ -90,6 +93,7 @@ def compose_page(
         lifetimes=lifetimes(form),
         samples=samples(form),
         waits=waits(form),
+        weekdays=dict(zip(WEEKDAYS, day_abbr, strict=True)),
         errors=errors or {},
         notice=notice,
         said=said,

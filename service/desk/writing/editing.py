@@ -30,7 +30,7 @@ from service.desk.writing.compose import (
     review_page,
 )
 from service.desk.writing.forms import Form
-from service.domain.publishing import Conflict, UnknownNotification
+from service.domain.publishing import Conflict, NothingNew, UnknownNotification
 from service.model.notifications import Notification, State
 from service.model.roles import Role
 
@@ -77,6 +77,14 @@ def confirm(id: int) -> ResponseReturnValue:
     return review_page(form, key, back=url_for("desk.alert", id=id), before=before)
 
 
+@bp.post("/alerts/<int:id>/skip")
+@allowed(Role.SENDS)
+def skip(id: int) -> ResponseReturnValue:
+    """Leave out the next time of an alert that repeats."""
+    runtime().publishing.skip(id, request.form.get("changes", ""), by=signed_in().email)
+    return redirect(url_for("desk.alert", id=id), 303)
+
+
 @bp.post("/alerts/<int:id>/delete")
 @allowed(for_a_draft)
 def delete(id: int) -> ResponseReturnValue:
@@ -97,6 +105,7 @@ def save_changes(id: int, form: Form, key: str) -> ResponseReturnValue:
         return compose_page(form, key, before=before, errors=checked), 422
     if is_asked_in_vain(form, checked):
         return not_asked_page(form, key, checked, before)
+    goes_on = form.when == "now" and form.weekdays and before.repeats
     try:
         runtime().publishing.change(
             before,
@@ -107,7 +116,10 @@ def save_changes(id: int, form: Form, key: str) -> ResponseReturnValue:
             second_text=checked.second_text,
             send_at=leaves_at(form, checked),
             draft=form.when == "draft",
+            repeat=before.repeats if goes_on else checked.repeat,
         )
+    except NothingNew as conflict:
+        return compose_page(form, key, before=before, errors={"repeat": str(conflict)}), 409
     except (Conflict, UnknownNotification):
         return overtaken(id, form, key)
     return _to_alert(id, key)
@@ -191,6 +203,8 @@ def _is_done(form: Form, one: Notification) -> bool:
         return False
     contents = (checked.content, checked.audience, checked.spread_minutes, checked.second_text)
     if contents != (one.content, one.audience, one.spread_minutes, one.second_text):
+        return False
+    if form.when != "now" and not checked.is_repeated_as(one):
         return False
     if one.waits_for_approval and form.when != "draft":
         return True

@@ -12,6 +12,7 @@ from service.desk.words import each_of, number, plural, plural_days, topic_names
 from service.desk.writing.forms import Form
 from service.model.notifications import DEFAULT_TTL, ENCRYPTION, MAX_PLAINTEXT
 from service.model.payload import LARGE
+from service.model.repeats import each_day
 from service.model.spans import span
 
 
@@ -98,4 +99,5 @@ def _when(form: Form) -> str:
         return f"now{spread}"
     day = form.at.replace("T", " ") or "no time chosen"
     zone = "each reader’s own time" if form.local else form.zone
-    return f"{day}, {zone}{spread}"
+    repeat = f", {each_day(form.weekdays)}" if form.weekdays else ""
+    return f"{day}, {zone}{repeat}{spread}"

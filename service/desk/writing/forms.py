@@ -14,6 +14,7 @@ from werkzeug.datastructures import MultiDict
 from service.api.fields import Invalid
 from service.api.notification_requests import MOST_DAYS
 from service.desk.fields import complaints_of, texts_of, with_plain_line_ends
+from service.desk.writing import repeat_fields
 from service.model import clock, times
 from service.model.clocks import zone_of
 from service.model.languages import browser_language
@@ -38,15 +39,16 @@ SAMPLES, WAITS = (5, 10, 20, 50), (5, 10, 15, 30, 60)
 # How long an alert may be good for, in seconds.
 LIFETIMES = {900, 3600, 4 * 3600, 12 * 3600, DAY, 3 * DAY, 7 * DAY}
 # Fields with several values, each with the name under which the form sends them.
-_SEVERAL = {
+_OF_AUDIENCE = {
     "topics": "topic",
     "exclude": "exclude",
     "all_topics": "all_topic",
     "not_reached_by": "not_reached_by",
     "clicked": "clicked",
 }
+_SEVERAL = _OF_AUDIENCE | repeat_fields.SEVERAL
 # Fields that say who gets the alert: what a saved audience keeps.
-AUDIENCE = ("audience", "locales", "followers_of", "new_within_days", *_SEVERAL)
+AUDIENCE = ("audience", "locales", "followers_of", "new_within_days", *_OF_AUDIENCE)
 # Fields with one link.
 _LINKS = ("icon", "badge", "image", "button1_url", "button2_url")
 
@@ -129,13 +131,18 @@ class Form:
     at: str = ""  # a wall-clock time in `zone`
     local: str = ""  # "yes": `at` is meant in each reader's own time zone
     zone: str = "UTC"  # empty: the browser named one that is not known here
+    weekdays: tuple[str, ...] = ()  # on which it repeats
+    digest: str = ""  # "yes": its text is made of the alerts since the last one
+    digest_most: str = repeat_fields.NONE["digest_most"]  # titles, as it was typed
+    digest_topics: tuple[str, ...] = ()  # whose alerts; empty: of all topics
+    makes_drafts: str = ""  # "yes": each time it becomes a draft
     changes: str = ""  # of a planned alert: which version of it was opened
 
     @classmethod
     def of(cls, planned: Notification) -> Form:
         """Return the form filled with a planned alert."""
         content, audience = planned.content, planned.audience
-        send_at = planned.send_at if planned.state is State.SCHEDULED else None
+        send_at = _time_of(planned)
         zone = (send_at and send_at.zone) or "UTC"
         return cls(
             title=content.title,
@@ -158,6 +165,7 @@ class Form:
             at=_wall(send_at, zone) if send_at else "",
             local="yes" if planned.wall else "",
             zone=zone,
+            **repeat_fields.fields_of(planned.repeats),
             changes=str(planned.changes),
         )
 
@@ -170,7 +178,8 @@ class Form:
     def as_new(self) -> Form:
         """Return the form of another alert that begins as this one, without its time."""
         spread = self.spread if self.spread in SPREADS else ""
-        return replace(self, spread=spread, when="now", at="", local="", zone="UTC", changes="")
+        form = replace(self, spread=spread, when="now", at="", local="", zone="UTC", changes="")
+        return replace(form, **repeat_fields.NONE)
 
     def with_audience(self, given: Mapping[str, Any]) -> Form:
         """Return the form with a saved audience."""
@@ -222,6 +231,9 @@ class Form:
             at=form.get("at", ""),
             local=form.get("local", ""),
             zone=times.browser_zone(form.get("zone", "UTC") or "UTC"),
+            digest=form.get("digest", ""),
+            digest_most=form.get("digest_most", repeat_fields.NONE["digest_most"]).strip(),
+            makes_drafts=form.get("makes_drafts", ""),
             changes=form.get("changes", ""),
         )
 
@@ -245,6 +257,7 @@ class Form:
             "story": self.story_slug or None,
             "send_at": self._send_at if self.when == "at" else None,
             "local_time": self.in_local_time,
+            "repeat": repeat_fields.as_json(self),
             "draft": {"now": False, "at": False, "draft": True}.get(self.when, self.when),
         }
 
@@ -284,8 +297,10 @@ class Form:
             change["spread_minutes"] = planned.spread_minutes
         if self.when == "now":
             change["draft"] = True  # the API sends it by another call
+            if planned.repeats:
+                change["repeat"] = None  # it goes on, after this one
         # The form has minutes only, and cannot tell two times apart when clocks are set back.
-        before = planned.send_at if planned.state is State.SCHEDULED else None
+        before = _time_of(planned)
         if self.when == "at" and before and self._is_at(before):
             change["send_at"] = times.write(before)
         return change
@@ -369,6 +384,8 @@ class Form:
             errors["new_within_days"] = DAYS
         if "send_at" in errors:
             errors["send_at"] = self._complaint_of_time()
+        if "repeat" in errors:
+            errors["repeat"] = repeat_fields.complaint(self, errors["repeat"])
         if "story" in errors and self.new_story and not slug_of(self.new_story):
             errors["story"] = _NO_SLUG
         if "spread_minutes" in errors:
@@ -407,6 +424,12 @@ class Form:
         if moment + (ROUND_THE_WORLD if self.local else 0) <= clock.time():
             return "This time has passed. Choose a later time, or send the alert now."
         return "This time is more than a year away."
+
+
+def _time_of(planned: Notification) -> SendAt | None:
+    """Return when it is sent, also if that takes a second person and it repeats."""
+    has_time = planned.state is State.SCHEDULED or planned.repeats is not None
+    return planned.send_at if has_time else None
 
 
 def _wall(send_at: SendAt, zone: str) -> str:

@@ -162,6 +162,7 @@ def _publish(form: Form, key: str) -> ResponseReturnValue:
                 second_text=checked.second_text,
                 send_at=leaves_at(form, checked),
                 draft=checked.draft,
+                repeat=checked.repeat,
                 idempotency=once,
             )
     except KeyReused:

@@ -146,9 +146,9 @@ for (const field of document.querySelectorAll("[data-one-line]")) {
   });
 }
 
-// Choosing a time, or whose time zone it is in, also chooses “At”.
+// Choosing a time, whose time zone it is in, or the days on which it repeats also chooses “At”.
 const at = document.querySelector("#at");
-for (const field of document.querySelectorAll("#at, [name=local]")) {
+for (const field of document.querySelectorAll("#at, [name=local], [name=weekday]")) {
   field.addEventListener("input", () => {
     document.querySelector("[name=when][value=at]").checked = true;
   });
