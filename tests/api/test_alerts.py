@@ -58,6 +58,7 @@ def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) 
         "audience": {"topics": ["world"], "exclude": ["sport"], "locales": ["en"]},
         "spread_minutes": None,
         "second_text": None,
+        "repeat": None,
         "send_at": None,
         "local_time": False,
         "time_zone": None,

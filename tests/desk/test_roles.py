@@ -66,6 +66,7 @@ ROUTES = {
     "desk.resume": SENDS,
     "desk.undo": SENDS,
     "desk.skip_undo": SENDS,
+    "desk.skip": SENDS,
     "desk.choose": SENDS,
     "desk.confirm_gone": SENDS,
     "desk.take_back": SENDS,

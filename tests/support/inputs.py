@@ -124,6 +124,7 @@ _BAD: dict[str, dict[str, list[Any]]] = {
     "publish": {
         "spread_minutes": [0, 60, "30"],
         "second_text": ["Other words", [], {"title": "Beside `spread_minutes`"}],
+        "repeat": ["fri", {"weekdays": ["fri"]}],
         "story": ["Quake", "", "x" * 41, 5],
         "audience.story": ["quake"],
         "title": [
@@ -308,6 +309,12 @@ _NAMED_OTHERWISE: list[tuple[str, str, Any, str]] = [
     ("publish", "audience.locales", ["german"], "audience.locales.0"),
     ("publish", "audience.not_reached_by", [1], "audience.not_reached_by.0"),
     ("publish", "audience.not_reached_by", ["01"], "audience.not_reached_by.0"),
+    ("publish", "repeat", {}, "repeat.weekdays"),
+    ("publish", "repeat", {"weekdays": ["Friday"]}, "repeat.weekdays.0"),
+    ("publish", "repeat", {"weekdays": ["fri", "fri"]}, "repeat.weekdays"),
+    ("publish", "repeat", {"weekdays": ["fri"], "digest": {"most": 0}}, "repeat.digest.most"),
+    ("publish", "repeat", {"weekdays": ["fri"], "makes_drafts": "yes"}, "repeat.makes_drafts"),
+    ("replan", "repeat", {"weekdays": []}, "repeat.weekdays"),
     ("audience", "everyone", False, "everyone"),
     ("audience", "", 1, '""'),
 ]
