@@ -30,6 +30,7 @@ from service.cli.terminal import (
 )
 from service.domain.requests import Conflict, Idempotency, PlanWithdrawn, UnknownNotification
 from service.model.notifications import SKIPPED, Audience, Notification, Outcome, State
+from service.model.repeats import WEEKDAYS, each_day
 from service.runtime import Runtime
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +45,7 @@ _OPTIONS = {
     "audience.locales": "--locale",
     "audience": "--topic or --everyone",
     "send_at": "--at",
+    "repeat": "--each",
 }
 
 
@@ -52,6 +54,8 @@ _OPTIONS = {
         'send "Ferry aground" --url https://paper.example/ferry --topic world',
         'send "Polls close" --url https://paper.example/polls --everyone --breaking --yes',
         'send "Kick-off" --url https://paper.example/cup --topic sport --at 2026-12-05T19:00Z',
+        'send "Weekend" --url https://paper.example/weekend --everyone'
+        ' --at "2026-12-04T17:00[Europe/Riga]" --each fri',
     )
 )
 @click.argument("title")
@@ -65,6 +69,13 @@ _OPTIONS = {
 @click.option("--story", metavar="SLUG", help="The running story that it belongs to.")
 @click.option("--image", metavar="URL", help="A picture.")
 @click.option("--at", metavar="TIME", help="When it is sent, such as 2026-12-05T19:00Z.")
+@click.option(
+    "--each",
+    multiple=True,
+    type=click.Choice(WEEKDAYS),
+    metavar="DAY",
+    help="With --at: repeat it on this day of the week, such as fri.",
+)
 @click.option("--draft", is_flag=True, help="Keep it as a draft, and send nothing.")
 @click.option("--once", metavar="KEY", help="Send nothing if this KEY was used within a day.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -107,6 +118,7 @@ def _fields(title: str, **given: Any) -> dict[str, object]:
         **{name: given[name] for name in ("url", "body", "story", "image", "draft")},
         **{"title": title, "send_at": given["at"], "kind": "breaking" if given["breaking"] else ""},
         "audience": {name: value for name, value in audience.items() if value},
+        "repeat": {"weekdays": [*given["each"]]} if given["each"] else None,
     }
     return {name: value for name, value in fields.items() if value not in (None, "", False)}
 
@@ -149,6 +161,7 @@ def _published(
             by=command_line(),
             send_at=checked.send_at,
             draft=checked.draft,
+            repeat=checked.repeat,
             idempotency=idempotency,
             warnings=checked.warnings,
         )
@@ -210,6 +223,8 @@ def _show(runtime: Runtime, one: Notification) -> None:
     table.add_row("audience", "one browser" if one.audience.subscription else _to(one.audience))
     if one.send_at:
         table.add_row("to be sent", one.wall or moment(one.send_at.at))
+    if one.repeats:
+        table.add_row("repeats", each_day(one.repeats.weekdays))
     if one.started_at:
         table.add_row("began", moment(one.started_at))
         table.add_row("browsers", f"{progress.recipients:,}")
