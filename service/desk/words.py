@@ -28,7 +28,8 @@ from service.model.notifications import (
     SendAt,
     Topic,
 )
-from service.model.repeats import each_day, wall_of
+from service.model.occurrences import wall_of
+from service.model.repeats import each_day
 from service.model.spans import span
 from service.model.times import last_clock
 from service.model.two_texts import Tried

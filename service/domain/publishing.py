@@ -26,7 +26,7 @@ from service.domain.requests import (
 )
 from service.domain.stops import WAITS
 from service.domain.waves import HeldSummary, held_summary
-from service.model import alert_log, clock, repeats
+from service.model import alert_log, clock, occurrences
 from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
@@ -272,7 +272,7 @@ class Publishing:
             raise Conflict(id, _NO_REPEAT)
         if changes != str(one.changes):
             return
-        send_at, repeat = repeats.following(one.repeats, one.send_at, clock.time())
+        send_at, repeat = occurrences.following(one.repeats, one.send_at, clock.time())
         self.change(
             one,
             one.content,
@@ -622,7 +622,7 @@ class Publishing:
 def _planned(
     repeat: Repeat | None, send_at: SendAt | None, before: Repeat | None = None
 ) -> Repeat | None:
-    return repeats.planned(repeat, send_at, before) if repeat and send_at else None
+    return occurrences.planned(repeat, send_at, before) if repeat and send_at else None
 
 
 def _in_series(repeat: Repeat | None, id: int) -> Repeat | None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from service.domain.gate import now_in_ms
 from service.domain.requests import Idempotency, PlanWithdrawn, Published
-from service.model import alert_log, clock, digests, repeats
+from service.model import alert_log, clock, digests, occurrences
 from service.model.notifications import Content, Notification, State
 from service.model.repeats import Digest
 from service.model.retention import REFERENCE_KEPT
@@ -60,7 +60,7 @@ class Repeating:
         before, send_at = one.repeats, one.send_at
         if before is None or send_at is None:
             return one
-        next_at, repeat = repeats.following(before, send_at, clock.time())
+        next_at, repeat = occurrences.following(before, send_at, clock.time())
         key = f"{before.series} {before.stands_for}"
         once = Idempotency("repeating", key, b"", REFERENCE_KEPT)
         with suppress(PlanWithdrawn):  # made before, and deleted by an editor since
@@ -83,7 +83,7 @@ class Repeating:
             return one
         content, digest = one.content, repeat.digest
         if digest is not None:
-            alerts = self._since(digest, repeats.looks_back_to(repeat, until), until)
+            alerts = self._since(digest, occurrences.looks_back_to(repeat, until), until)
             if not alerts:
                 return None
 

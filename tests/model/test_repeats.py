@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.model import digests, repeats, times
+from service.model import digests, occurrences, times
 from service.model.notifications import Audience, Content, Notification, SendAt, State
 from service.model.repeats import WEEKDAYS, Digest, Repeat
 
@@ -21,7 +21,7 @@ def planned(at: str, *days: str, **fields: object) -> tuple[SendAt, Repeat]:
     """The first occurrence at a time, which names its zone or is that of each reader's clock."""
     send_at = times.read_wall(at) if times.is_wall(at) else times.read(at)
     repeat = Repeat(days or WEEKDAYS, **fields)  # type: ignore[arg-type]
-    return send_at, repeats.planned(repeat, send_at)
+    return send_at, occurrences.planned(repeat, send_at)
 
 
 def dates(at: str, *days: str, times: int = 4) -> list[str]:
@@ -29,7 +29,7 @@ def dates(at: str, *days: str, times: int = 4) -> list[str]:
     send_at, repeat = planned(at, *days)
     found = []
     for _ in range(times):
-        send_at, repeat = repeats.following(repeat, send_at, send_at.at)
+        send_at, repeat = occurrences.following(repeat, send_at, send_at.at)
         zone = ZoneInfo(send_at.zone)
         found.append(f"{datetime.fromtimestamp(send_at.at, zone):%a %d %H:%M %z}")
     return found
@@ -78,27 +78,27 @@ def test_the_first_may_be_on_another_day_than_the_later_ones() -> None:
 def test_a_moved_occurrence_is_still_that_of_its_week(moved_to: str, next_one: str) -> None:
     _, before = planned("2026-12-04T17:00[Europe/Riga]", "fri")
     moved = times.read(f"{moved_to}[Europe/Riga]")
-    repeat = repeats.planned(Repeat(("fri",)), moved, before)
-    after, _ = repeats.following(repeat, moved, moved.at)
+    repeat = occurrences.planned(Repeat(("fri",)), moved, before)
+    after, _ = occurrences.following(repeat, moved, moved.at)
     assert after == times.read(f"{next_one}[Europe/Riga]")
 
 
 def test_an_edit_in_the_hour_that_clocks_skip_keeps_the_time_that_was_meant() -> None:
     send_at, repeat = planned("2026-03-28T03:30[Europe/Riga]")
-    send_at, repeat = repeats.following(repeat, send_at, send_at.at)
-    edited = repeats.planned(Repeat(("mon", "sun")), send_at, repeat)
+    send_at, repeat = occurrences.following(repeat, send_at, send_at.at)
+    edited = occurrences.planned(Repeat(("mon", "sun")), send_at, repeat)
     assert edited.stands_for == "2026-03-29T03:30:00"
-    assert repeats.following(edited, send_at, send_at.at)[0] == times.read(
+    assert occurrences.following(edited, send_at, send_at.at)[0] == times.read(
         "2026-03-30T03:30[Europe/Riga]"
     )
 
 
 def test_at_each_readers_own_time_it_repeats_at_their_own_time() -> None:
     send_at, repeat = planned("2026-12-04T07:00", "fri")
-    after, repeat = repeats.following(repeat, send_at, send_at.at)
+    after, repeat = occurrences.following(repeat, send_at, send_at.at)
     assert after == times.read_wall("2026-12-11T07:00")
     # After an outage of ten days, a day that no clock shows yet.
-    after, _ = repeats.following(repeat, after, after.at + 10 * 86_400)
+    after, _ = occurrences.following(repeat, after, after.at + 10 * 86_400)
     assert after == times.read_wall("2026-12-25T07:00")
 
 
@@ -119,7 +119,7 @@ def test_occurrences_go_up_on_the_right_days_at_the_right_time_once_a_date(
     seen = [datetime.fromtimestamp(send_at.at, ZoneInfo(zone)).date()]
     for outage in late:
         now, before = send_at.at + outage, send_at
-        send_at, repeat = repeats.following(repeat, send_at, now)
+        send_at, repeat = occurrences.following(repeat, send_at, now)
         shown = datetime.fromtimestamp(send_at.at, ZoneInfo(zone))
         assert send_at.at > max(now, before.at)
         assert send_at.at - now < 15 * 86_400
@@ -204,8 +204,8 @@ def test_only_what_stands_belongs_into_a_digest(one: Notification, belongs: bool
 def test_a_digest_looks_back_to_the_one_before_and_a_week_at_most() -> None:
     send_at, repeat = planned("2026-12-07T08:00[Europe/Riga]", "mon", "fri", digest=Digest())
     day = 86_400
-    assert repeats.looks_back_to(repeat, send_at.at) == send_at.at - 3 * day
+    assert occurrences.looks_back_to(repeat, send_at.at) == send_at.at - 3 * day
     later = replace(repeat, since=send_at.at - 2 * day)
-    assert repeats.looks_back_to(later, send_at.at) == send_at.at - 2 * day
+    assert occurrences.looks_back_to(later, send_at.at) == send_at.at - 2 * day
     old = replace(repeat, since=send_at.at - 30 * day)
-    assert repeats.looks_back_to(old, send_at.at) == send_at.at - 7 * day
+    assert occurrences.looks_back_to(old, send_at.at) == send_at.at - 7 * day

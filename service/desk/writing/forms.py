@@ -15,6 +15,7 @@ from service.api.fields import Invalid
 from service.api.notification_requests import MOST_DAYS
 from service.desk.fields import complaints_of, texts_of, with_plain_line_ends
 from service.desk.writing import repeat_fields
+from service.desk.writing.repeat_fields import RepeatFields
 from service.model import clock, times
 from service.model.clocks import zone_of
 from service.model.languages import browser_language
@@ -94,7 +95,7 @@ def lifetimes(form: Form) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Form(RepeatFields):
     """The form of an alert, new or planned."""
 
     title: str = ""
@@ -131,11 +132,6 @@ class Form:
     at: str = ""  # a wall-clock time in `zone`
     local: str = ""  # "yes": `at` is meant in each reader's own time zone
     zone: str = "UTC"  # empty: the browser named one that is not known here
-    weekdays: tuple[str, ...] = ()  # on which it repeats
-    digest: str = ""  # "yes": its text is made of the alerts since the last one
-    digest_most: str = repeat_fields.NONE["digest_most"]  # titles, as it was typed
-    digest_topics: tuple[str, ...] = ()  # whose alerts; empty: of all topics
-    makes_drafts: str = ""  # "yes": each time it becomes a draft
     changes: str = ""  # of a planned alert: which version of it was opened
 
     @classmethod
@@ -257,7 +253,7 @@ class Form:
             "story": self.story_slug or None,
             "send_at": self._send_at if self.when == "at" else None,
             "local_time": self.in_local_time,
-            "repeat": repeat_fields.as_json(self),
+            "repeat": self.repeat_as_json(),
             "draft": {"now": False, "at": False, "draft": True}.get(self.when, self.when),
         }
 
@@ -385,7 +381,12 @@ class Form:
         if "send_at" in errors:
             errors["send_at"] = self._complaint_of_time()
         if "repeat" in errors:
-            errors["repeat"] = repeat_fields.complaint(self, errors["repeat"])
+            errors["repeat"] = self.complaint_of_repeat(
+                errors["repeat"],
+                has_time=self.when == "at",
+                has_zone=bool(self.local) or self.zone[:1] not in ("+", "-"),
+                has_second_text=self.has_second_text,
+            )
         if "story" in errors and self.new_story and not slug_of(self.new_story):
             errors["story"] = _NO_SLUG
         if "spread_minutes" in errors:
