@@ -246,6 +246,24 @@ def take_two_texts(runtime: Runtime, page: Page, address: str, folder: Path) -> 
     page.screenshot(path=folder / "desk-two-texts-1280.png")
 
 
+def take_repeated(page: Page, address: str, folder: Path) -> None:
+    """Take a picture of the part of the form in which an alert repeats."""
+    page.set_viewport_size({"width": 1280, "height": 860})
+    page.goto(f"{address}/desk/new")
+    page.wait_for_load_state()
+    page.get_by_label("Title", exact=True).fill("The morning in {count} stories")
+    page.get_by_label("Link to the story").fill("https://paper.example/")
+    page.get_by_label("World", exact=True).check()
+    page.locator(".fold:has(#when) > summary").click()
+    page.locator("#at").fill(f"{datetime.now() + timedelta(days=1):%Y-%m-%d}T07:00")
+    for name in ("Mon", "Tue", "Wed", "Thu", "Fri"):
+        page.locator("#repeat").get_by_label(name).check()
+    page.get_by_label("Make the text from the alerts").check()
+    page.locator("[data-fold=when]", has_text="Friday").wait_for()
+    page.locator("#when").evaluate("(part) => part.closest('details').scrollIntoView()")
+    page.screenshot(path=folder / "desk-repeat-1280.png")
+
+
 def age(runtime: Runtime, id: int, ago: float) -> None:
     """Let an alert have begun so long ago."""
     redis, began = runtime.store.redis, time.time() - ago
@@ -334,6 +352,7 @@ def _main() -> None:
             runtime, page = app.extensions["stoppress"], context.new_page()
             take(runtime, page, address, folder)
             take_two_texts(runtime, page, address, folder)
+            take_repeated(page, address, folder)
 
 
 if __name__ == "__main__":
