@@ -349,17 +349,29 @@ class Publishing:
             raise Conflict(id, detail)
 
     def send_due(self) -> None:
-        """Send the scheduled notifications that are due, each once: what the clock does."""
+        """Send the scheduled notifications that are due, each once: what the clock does.
+
+        One that cannot be sent now keeps no other one waiting.
+        """
         if self._gate.stops.holds():
             return
+        refused: RedisError | None = None
         for id in self._store.notifications.due():
-            one = self._store.notifications.get(id)
-            if one is not None and not self._repeating.prepare(one):
-                continue
-            outdated = self.conditions.outdated(id)
-            started = self._store.notifications.start(id, MOST_LATE, outdated=outdated)
-            if started and (one := self._store.notifications.get(id)) is not None:
-                self._wake(one)
+            try:
+                self._send_due(id)
+            except RedisError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+    def _send_due(self, id: int) -> None:
+        one = self._store.notifications.get(id)
+        if one is not None and not self._repeating.prepare(one):
+            return
+        outdated = self.conditions.outdated(id)
+        started = self._store.notifications.start(id, MOST_LATE, outdated=outdated)
+        if started and (one := self._store.notifications.get(id)) is not None:
+            self._wake(one)
 
     def next_due(self) -> float | None:
         """Return when the next scheduled notification is due, in seconds since 1970."""
