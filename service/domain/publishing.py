@@ -355,23 +355,23 @@ class Publishing:
         """
         if self._gate.stops.holds():
             return
-        refused: RedisError | None = None
-        for id in self._store.notifications.due():
-            try:
-                self._send_due(id)
-            except RedisError as error:
-                refused = error
-        if refused is not None:
-            raise refused
+        refused = [self._send_due(id) for id in self._store.notifications.due()]
+        for error in filter(None, refused):
+            raise error
 
-    def _send_due(self, id: int) -> None:
-        one = self._store.notifications.get(id)
-        if one is not None and not self._repeating.prepare(one):
-            return
-        outdated = self.conditions.outdated(id)
-        started = self._store.notifications.start(id, MOST_LATE, outdated=outdated)
-        if started and (one := self._store.notifications.get(id)) is not None:
-            self._wake(one)
+    def _send_due(self, id: int) -> RedisError | None:
+        """Start an alert that is due, or make a draft of it; return the error if Redis refused."""
+        try:
+            one = self._store.notifications.get(id)
+            if one is not None and not self._repeating.prepare(one):
+                return None
+            outdated = self.conditions.outdated(id)
+            started = self._store.notifications.start(id, MOST_LATE, outdated=outdated)
+            if started and (one := self._store.notifications.get(id)) is not None:
+                self._wake(one)
+        except RedisError as error:
+            return error
+        return None
 
     def next_due(self) -> float | None:
         """Return when the next scheduled notification is due, in seconds since 1970."""
