@@ -31,7 +31,8 @@ def planned(repeat: Repeat, send_at: SendAt, before: Repeat | None = None) -> Re
     if before is not None:
         meant = datetime.fromisoformat(before.stands_for)
         # A time that clocks skip in spring is an hour later that day, and not on the days after.
-        if moment(clock, datetime.combine(wall.date(), meant.time()).isoformat()) == send_at.at:
+        kept = moment(clock, datetime.combine(wall.date(), meant.time()).isoformat())
+        if abs(kept - send_at.at) < 1:
             wall = datetime.combine(wall.date(), meant.time())
         if _weekday(wall.date()) not in repeat.weekdays:
             wall = datetime.combine(meant.date(), wall.time())

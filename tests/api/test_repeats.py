@@ -76,11 +76,8 @@ def test_a_draft_does_not_repeat_and_a_local_time_may(tool: Tool) -> None:
 
 def test_to_send_one_now_leaves_the_series_and_to_delete_it_ends_it(tool: Tool) -> None:
     id = tool.planned(repeat={"weekdays": ["fri"]})
-    assert tool.client.call("POST", f"{NOTIFICATIONS}/{id}/send", token=tool.token).json == {
-        "id": id,
-        "status": "sending",
-        "warnings": [],
-    }
+    sent = tool.client.call("POST", f"{NOTIFICATIONS}/{id}/send", token=tool.token)
+    assert sent.json == {"id": id, "status": "sending"}
     assert tool.call("GET", id).json["repeat"] is None
     (after,) = tool.client.runtime.publishing.planned()
     assert tool.call("GET", str(after.id)).json["repeat"]["series"] == id

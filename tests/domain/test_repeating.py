@@ -68,7 +68,7 @@ def test_one_is_sent_and_the_next_one_stands_in_the_plan(runtime: Runtime) -> No
     assert one.send_at is not None
     assert after.send_at is not None
     # A day later by the clock in Riga, which may be set in between.
-    assert after.send_at.at - one.send_at.at in (DAY - HOUR, DAY, DAY + HOUR)
+    assert round(after.send_at.at - one.send_at.at) in (DAY - HOUR, DAY, DAY + HOUR)
     same = ("content", "audience", "spread_minutes", "created_by", "authors")
     assert [getattr(after, name) for name in same] == [getattr(one, name) for name in same]
     assert after.repeats is not None
@@ -207,7 +207,7 @@ def test_a_change_and_a_skip_hold_for_those_to_come(runtime: Runtime) -> None:
     runtime.publishing.skip(one.id, "0", by="ada@paper.example")  # a second click
     skipped = the_next(runtime)
     assert skipped.send_at is not None
-    assert skipped.send_at.at - before.at in (DAY - HOUR, DAY, DAY + HOUR)
+    assert round(skipped.send_at.at - before.at) in (DAY - HOUR, DAY, DAY + HOUR)
     # Its time comes: moved there by an editor, with another text.
     content = Content(title="Good evening", url="https://paper.example/")
     soon = SendAt(time.time() - 1, "Europe/Riga")
