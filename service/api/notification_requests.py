@@ -335,7 +335,7 @@ class NewNotification(_Alert):
         audience = replace(self.audience.audience(), story=self.story or "")
         check_audience(audience, runtime, send_at.at if send_at else None)
         second, further = self._second_text(content, runtime)
-        repeat = self.repeat and self.repeat.checked(send_at, audience, second)
+        repeat = self.repeat.checked(send_at, audience, second) if self.repeat else None
         warnings = (*self.warnings(), *large, *further)
         return CheckedAlert(
             content, audience, spread, send_at, self.draft, second, repeat, warnings

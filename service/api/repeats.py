@@ -77,7 +77,7 @@ class RepeatRequest(RequestModel):
             words, field = _TWO_TEXTS, "repeat.digest"
         if words:
             raise Invalid([FieldError(field, words)])
-        digest = self.digest and Digest(self.digest.most, tuple(self.digest.topics))
+        digest = Digest(self.digest.most, tuple(self.digest.topics)) if self.digest else None
         days = repeats.in_order(self.weekdays)
         return Repeat(days, digest=digest, makes_drafts=self.makes_drafts)
 

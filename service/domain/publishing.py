@@ -46,7 +46,11 @@ from service.store.planned import Plan
 from service.store.reader_alerts import Place
 
 __all__ = [
-    *("Conflict", "KeyReused", "NothingNew", "PlanWithdrawn", "Publishing"),
+    "Conflict",
+    "KeyReused",
+    "NothingNew",
+    "PlanWithdrawn",
+    "Publishing",
     "UnknownNotification",
 ]
 

@@ -440,7 +440,7 @@ def _wall(send_at: SendAt, zone: str) -> str:
     return f"{datetime.fromtimestamp(send_at.at, zone_of(zone)):%Y-%m-%dT%H:%M}"
 
 
-def _settings(content: Content) -> dict[str, str]:
+def _settings(content: Content) -> dict[str, Any]:
     """Return the fields of what stands around the texts of an alert."""
     buttons = [(action.title, action.url) for action in content.actions] + [("", ""), ("", "")]
     (button1, button1_url), (button2, button2_url) = buttons[:2]
@@ -465,7 +465,7 @@ def _several(form: MultiDict[str, str], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, given)))
 
 
-def _second_text(second: SecondText | None) -> dict[str, str]:
+def _second_text(second: SecondText | None) -> dict[str, Any]:
     if second is None:
         return {}
     return {
