@@ -101,6 +101,28 @@ def test_a_clock_that_is_killed_between_its_steps_makes_the_next_one_once(
     assert len(runtime.publishing.latest(10)) == 2
 
 
+def test_one_that_cannot_be_sent_keeps_no_other_waiting(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = plan(runtime, -2)
+    other = plan(runtime, -1)
+    new_id = type(runtime.store.notifications).new_id
+
+    def refused(notifications: Any) -> int:
+        if runtime.publishing.get(other).state is State.SCHEDULED and not tried:
+            tried.append(stuck)
+            raise Lost
+        return new_id(notifications)
+
+    tried: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(type(runtime.store.notifications), "new_id", refused)
+        with pytest.raises(Lost):
+            runtime.publishing.send_due()
+    states = [runtime.publishing.get(id).state for id in (stuck, other)]
+    assert states == [State.SCHEDULED, State.SENDING]
+
+
 def test_an_editor_who_deletes_the_next_one_while_a_clock_is_dead_has_ended_the_series(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

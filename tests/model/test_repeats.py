@@ -60,6 +60,7 @@ def test_a_time_that_clocks_skip_is_later_that_day_alone_and_a_doubled_one_comes
 
 def test_a_day_that_a_zone_skipped_has_no_occurrence() -> None:
     assert dates("2011-12-29T10:00[Pacific/Apia]", times=1) == ["Sat 31 10:00 +1400"]
+    assert dates("2011-12-23T10:00[Pacific/Apia]", "fri", times=1) == ["Fri 06 10:00 +1400"]
 
 
 def test_the_first_may_be_on_another_day_than_the_later_ones() -> None:
