@@ -87,6 +87,7 @@ def test_where_nobody_can_be_asked_yes_must_be_given(
         (("send", "Ferry", "--url", URL), "--topic or --everyone: give one of them."),
         (("send", "Ferry", "--url", URL, "--topic", "cats"), "--topic: there is no such topic"),
         (("send", "Ferry", "--url", URL, "--everyone", "--at", "soon"), "--at: "),
+        (("send", "Ferry", "--url", URL, "--everyone", "--yes", "--each", "fri"), "--each: "),
         (("send", "Ferry", "--url", URL, "--everyone", "--story", "A b"), "--story: "),
         (("send", "Ferry", "--url", URL, "--everyone", "--topic", "world"), "--topic or --every"),
         (("send", "x" * 3000, "--url", URL, "--everyone"), "TITLE: "),
