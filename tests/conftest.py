@@ -25,7 +25,7 @@ from tests.support.redis_users import create_users, refused
 from tests.support.seeded import READERS
 
 # Fixtures that start processes of an installation, or with which a test starts them.
-_STARTING = {"installation", "reading", "spawn", "stoppress"}
+_STARTING = {"installation", "reading", "spawn", "stoppress", "wordpress"}
 
 # For tests in browsers, which are in several folders.
 pytest_plugins = ["tests.support.browser.fixtures"]

@@ -20,6 +20,7 @@ from tests.support.browser.readers import Visit, newspaper, visitors
 from tests.support.browser.screenshots import WITHOUT_PICTURES, launched, open_page
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
+from tests.support.wordpress import WordPress
 
 # Playwright's five seconds are too few while other tests start their browsers.
 expect.set_options(timeout=30_000)
@@ -34,6 +35,13 @@ def _skipped_where_missing() -> Iterator[None]:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def wordpress() -> Iterator[WordPress]:
+    """A WordPress with our plug-in, which a test `reset`s."""
+    with _skipped_where_missing(), WordPress() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

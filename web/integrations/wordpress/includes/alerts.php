@@ -150,7 +150,7 @@ function hand_over( \WP_Post $post, array $state, int $at ): array {
 		return fail( $post, $state, $refusal );
 	}
 	$state = without_earlier_token( $state );
-	$state = array_merge( $state, array( 'at' => $at, 'hash' => $hash, 'address' => settings()['address'], 'token' => token_digest() ) ); // phpcs:ignore WordPress.Arrays.ArrayDeclarationSpacing -- one line reads better.
+	$state = array_merge( $state, array( 'at' => $at, 'hash' => $hash, 'address' => settings()['address'], 'token' => token_digest() ) );
 	return handed_over( $post, $state, call( 'POST', '/notifications', $alert + array( 'reference' => reference( $state ) ) ) );
 }
 
@@ -172,7 +172,7 @@ function handed_over( \WP_Post $post, array $state, array $answer ): array {
 	}
 	if ( 409 === $answer['status'] && isset( $answer['body']['alert'] ) ) {
 		// It was sent before: an answer was lost, or its time came first. Or an editor changes it now.
-		$state = keep( $state, array( 'id' => (string) $answer['body']['alert'], 'status' => 'planned' ) ); // phpcs:ignore WordPress.Arrays.ArrayDeclarationSpacing -- one line reads better.
+		$state = keep( $state, array( 'id' => (string) $answer['body']['alert'], 'status' => 'planned' ) );
 		$state = look( $state )['state'];
 		return 'planned' === $state['status'] ? wait( $post, $state, $answer['message'] ) : $state;
 	}
@@ -294,7 +294,7 @@ function withdraw( \WP_Post $post, array $state ): array {
 	}
 	wp_clear_scheduled_hook( 'stop_press_again', array( $post->ID ) );
 	if ( 409 === $answer['status'] ) {
-		return keep( $state, array( 'status' => 'sent', 'id' => (string) ( $answer['body']['alert'] ?? $id ) ) ); // phpcs:ignore WordPress.Arrays.ArrayDeclarationSpacing -- one line reads better.
+		return keep( $state, array( 'status' => 'sent', 'id' => (string) ( $answer['body']['alert'] ?? $id ) ) );
 	}
 	if ( in_array( $answer['status'], array( 401, 403 ), true ) ) {
 		return fail( $post, $state, $answer['message'] );
@@ -387,7 +387,7 @@ function look( array $state ): array {
 	if ( ! is_array( $answer ) ) {
 		$answer = call( 'GET', '/notifications/' . $state['id'], null, GLANCE_SECONDS );
 		if ( $answer['later'] ) {
-			return array( 'state' => $state, 'alert' => null ); // phpcs:ignore WordPress.Arrays.ArrayDeclarationSpacing -- one line reads better.
+			return array( 'state' => $state, 'alert' => null );
 		}
 		set_transient( $name, $answer, 5 );
 	}
@@ -398,7 +398,7 @@ function look( array $state ): array {
 	if ( 'planned' === $state['status'] && $alert && ! in_array( $alert['status'], array( 'draft', 'scheduled' ), true ) ) {
 		$state = keep( $state, array( 'status' => 'sent' ) );
 	}
-	return array( 'state' => $state, 'alert' => $alert ); // phpcs:ignore WordPress.Arrays.ArrayDeclarationSpacing -- one line reads better.
+	return array( 'state' => $state, 'alert' => $alert );
 }
 
 /**

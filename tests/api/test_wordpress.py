@@ -1,0 +1,400 @@
+"""The plug-in for WordPress, in a real WordPress, against the real application.
+
+The same in a browser is in tests/browser/test_wordpress.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from flask import request
+
+from service.model.notifications import Notification, State
+from tests.support.browser.served import Served
+from tests.support.client import Client, Reader
+from tests.support.relay import Relay
+from tests.support.wordpress import PLUGIN, WordPress
+from workers.trials.processes import free_port
+
+DESK_LINES = PLUGIN.parents[1] / "desk" / "lines"
+TITLE = "Ferry aground"
+
+HELPERS = """
+function post( $fields = array() ) {
+	return wp_insert_post( array_merge( array(
+		'post_title'   => 'Ferry aground',
+		'post_content' => 'All are safe.',
+		'post_status'  => 'publish',
+		'post_author'  => 1,
+		'meta_input'   => array( '_stop_press_alert' => '1', '_stop_press_topics' => 'world' ),
+	), $fields ), true );
+}
+function change( $id, $fields ) {
+	wp_update_post( array_merge( array( 'ID' => $id ), $fields ) );
+	return $id;
+}
+function in_an_hour( $more = 0 ) {
+	$at = gmdate( 'Y-m-d H:i:s', time() + 3600 + $more );
+	return array( 'post_status' => 'future', 'post_date' => $at, 'post_date_gmt' => $at, 'edit_date' => true );
+}
+function state( $id ) {
+	return StopPress\\state_of( $id );
+}
+"""
+
+
+class Press:
+    """A Stop Press with one reader, and the WordPress that is set up for it."""
+
+    def __init__(self, client: Client, wordpress: WordPress) -> None:
+        self.client, self.wordpress = client, wordpress
+        self.calls: list[str] = []
+        self.token = client.add_token("WordPress", ["send"])
+        client.app.before_request(self._note)
+        Reader(client, topics=["world"])
+        self.calls.clear()
+
+    def _note(self) -> None:
+        self.calls.append(f"{request.method} {request.path.removeprefix('/api/v1')}")
+
+    def run(self, code: str) -> Any:
+        return self.wordpress.run(HELPERS + code)
+
+    def alerts(self) -> list[Notification]:
+        return self.client.runtime.publishing.latest(50)
+
+    def alert(self) -> Notification:
+        """Return the one alert that there is."""
+        (one,) = self.alerts()
+        return one
+
+
+@pytest.fixture
+def press(client: Client, wordpress: WordPress) -> Iterator[Press]:
+    press = Press(client, wordpress)
+    with Served(client.app) as served:
+        wordpress.reset(f"http://127.0.0.1:{served.port}", press.token)
+        yield press
+
+
+@pytest.mark.parametrize("name", ["sw.js", "page.js"])
+def test_the_plug_in_has_the_lines_of_the_guide(name: str) -> None:
+    lines = (PLUGIN / "lines" / name).read_text()
+    if name == "page.js":
+        guide = (DESK_LINES / "page.html").read_text()
+        assert lines.strip() == guide[guide.index(">") + 1 : guide.index("</script>")].strip()
+    else:
+        assert lines == (DESK_LINES / name).read_text()
+
+
+def test_a_post_is_alerted_once_and_never_on_an_update(press: Press) -> None:
+    found = press.run("""
+        $id = post( array(
+            'post_title'   => 'Cod &amp; chips: “it&#8217;s <em>over</em>”',
+            'post_content' => '<!-- wp:paragraph --><p>All&nbsp;are [gallery ids="1"] safe &lt;now&gt;.</p>',
+        ) );
+        $first = state( $id );
+        change( $id, array( 'post_title' => 'Another title' ) );
+        foreach ( array( 'draft', 'publish', 'private', 'publish', 'pending', 'publish' ) as $status ) {
+            change( $id, array( 'post_status' => $status ) );
+        }
+        wp_trash_post( $id );
+        wp_untrash_post( $id );
+        wp_publish_post( $id );
+        return array( $first, get_permalink( $id ), state( $id )['id'] );
+    """)
+    one = press.alert()
+    assert (found[0]["status"], found[0]["id"], found[2]) == ("sent", str(one.id), str(one.id))
+    assert one.state is State.SENDING
+    assert one.content.title == "Cod & chips: “it’s over”"
+    assert one.content.body == "All are safe <now>."
+    assert one.content.url == found[1]
+    assert one.audience.topics == ("world",)
+    assert press.calls == ["POST /notifications"]
+
+
+def test_a_post_is_alerted_when_every_reader_can_open_it(press: Press) -> None:
+    silent = """
+        post( array( 'post_status' => 'draft' ) );
+        post( array( 'post_type' => 'page' ) );
+        post( array( 'meta_input' => array( '_stop_press_alert' => '0' ) ) );
+        post( array( 'meta_input' => array() ) );
+        $id = post( array( 'post_status' => 'private', 'post_title' => 'Was private' ) );
+        $protected = post( array( 'post_password' => 'secret', 'post_title' => 'Was protected' ) );
+        wp_save_post_revision( $id );
+        wp_create_post_autosave( array( 'post_ID' => $id, 'post_title' => 'Autosaved', 'post_content' => '', 'post_author' => 2 ) );
+        return array( $id, $protected );
+    """
+    private, protected = press.run(silent)
+    imported = press.run("define( 'WP_IMPORTING', true ); return post();")
+    assert press.alerts() == []
+    assert press.calls == []
+    press.run(f"""
+        change( {private}, array( 'post_status' => 'publish' ) );
+        change( {protected}, array( 'post_password' => '' ) );
+        change( {imported}, array( 'post_title' => 'Imported' ) );
+    """)
+    assert [one.content.title for one in press.alerts()] == ["Was protected", "Was private"]
+
+
+def test_posts_of_chosen_categories_are_alerted_by_themselves(press: Press) -> None:
+    titles = press.run("""
+        $category = wp_create_category( 'Breaking' );
+        update_option( 'stop_press', array( 'topics' => array( $category => 'sport' ),
+            'automatic' => array( $category ) ) + get_option( 'stop_press' ) );
+        $given = array( 'post_category' => array( $category ), 'meta_input' => array() );
+        post( array( 'post_title' => 'From a script' ) + $given );
+        wp_set_current_user( 1 );
+        foreach ( array( 'By REST' => array(), 'REST without' => array( '_stop_press_alert' => '0' ) ) as $title => $meta ) {
+            $request = new WP_REST_Request( 'POST', '/wp/v2/posts' );
+            $request->set_body_params( array( 'title' => $title, 'status' => 'publish',
+                'categories' => array( $category ) ) + ( $meta ? array( 'meta' => $meta ) : array() ) );
+            if ( rest_do_request( $request )->is_error() ) {
+                return 'REST refused';
+            }
+        }
+        post( array( 'post_title' => 'Of long ago', 'post_date' => '2015-03-29 18:00:00' ) + $given );
+        $_REQUEST['bulk_edit'] = 'Update';
+        post( array( 'post_title' => 'Of many' ) + $given );
+        unset( $_REQUEST['bulk_edit'] );
+        for ( $number = 3; $number <= 12; $number++ ) {
+            $last = post( array( 'post_title' => "Number $number" ) + $given );
+        }
+        return array( state( $last )['status'], state( $last )['message'] );
+    """)
+    alerts = [one.content.title for one in press.alerts()][::-1]
+    assert alerts == ["From a script", "By REST", *(f"Number {number}" for number in range(3, 11))]
+    assert {one.audience.topics for one in press.alerts()} == {("sport",)}
+    assert titles[0] == "failed"
+    assert "More than 10 posts" in titles[1]
+
+
+def test_a_planned_post_is_planned_at_stop_press_and_kept_in_step(press: Press) -> None:
+    id = press.run("return post( in_an_hour() );")
+    one = press.alert()
+    assert one.state is State.SCHEDULED
+    at, link = press.run(f"return array( state( {id} )['at'], get_bloginfo( 'url' ) );")
+    assert one.send_at is not None
+    assert one.send_at.at == at
+    assert one.content.url == f"{link}/ferry-aground/"
+    assert press.calls == ["POST /notifications"]
+    press.run(f"change( {id}, array( 'comment_status' => 'closed' ) );")
+    assert len(press.calls) == 1, "the alert is as it was"
+    press.run(f"change( {id}, array( 'post_title' => 'Ferry afloat' ) + in_an_hour( 60 ) );")
+    changed = press.alert()
+    assert changed.send_at is not None
+    assert (changed.id, changed.content.title) == (one.id, "Ferry afloat")
+    assert changed.send_at.at == at + 60
+    press.run(f"change( {id}, array( 'post_status' => 'draft', 'edit_date' => true ) );")
+    assert press.alerts() == []
+    press.run(f"change( {id}, in_an_hour() ); wp_trash_post( {id} );")
+    assert press.alerts() == []
+    press.run(f"wp_untrash_post( {id} ); change( {id}, in_an_hour() );")
+    assert press.alert().state is State.SCHEDULED
+    press.run(f"wp_delete_post( {id}, true );")
+    assert press.alerts() == []
+    early = press.run("return wp_publish_post( $id = post( in_an_hour() ) ) ?? $id;")
+    assert press.alert().state is State.SENDING, "it was published before its time"
+    press.run(f"change( {early}, array( 'post_title' => 'An update' ) );")
+    assert press.alert().content.title == TITLE
+
+
+def test_a_planned_alert_goes_out_once_whoever_is_first(press: Press) -> None:
+    id = press.run("return post( in_an_hour() );")
+    publishing = press.client.runtime.publishing
+    one = press.alert()
+    assert one.send_at is not None
+    due = replace(one.send_at, at=time.time() - 5)
+    publishing.change(one, one.content, one.audience, by="a test", send_at=due)
+    # Its time comes: the post's too.
+    press.run(f"""
+        global $wpdb;
+        $at = time() - 5;
+        $past = gmdate( 'Y-m-d H:i:s', $at );
+        $wpdb->update( $wpdb->posts, array( 'post_date' => $past, 'post_date_gmt' => $past ), array( 'ID' => {id} ) );
+        StopPress\\keep( state( {id} ), array( 'at' => $at ) );
+        update_option( 'stop_press_due', array( {id} => $at ) );
+    """)
+    press.calls.clear()
+    # The first request of any page publishes the post, without waiting for Stop Press.
+    assert press.run(f"return get_post_status( {id} );") == "publish"
+    assert press.calls == []
+    publishing.send_due()
+    looked = f"do_action( 'stop_press_again', {id} ); return state( {id} )['status'];"
+    assert press.run(looked) == "sent"
+    assert press.run(f"change( {id}, array( 'post_title' => 'An update' ) ); {looked}") == "sent"
+    assert (press.alert().id, press.alert().state) == (one.id, State.SENDING)
+    assert press.calls == [f"GET /notifications/{one.id}"]
+
+
+def test_an_alert_that_an_editor_deleted_stays_away(press: Press) -> None:
+    id = press.run("return post( in_an_hour() );")
+    press.client.runtime.publishing.remove(press.alert().id, by="an editor")
+    press.run(f"change( {id}, array( 'post_title' => 'Another' ) ); wp_publish_post( {id} );")
+    assert press.alerts() == []
+    assert press.run(f"return state( {id} )['status'];") == "withdrawn"
+
+
+def test_a_post_is_published_while_stop_press_is_down(client: Client, wordpress: WordPress) -> None:
+    press, port = Press(client, wordpress), free_port()
+    wordpress.reset(f"http://127.0.0.1:{port}", press.token)
+    one, other, planned = press.run("""
+        wp_set_current_user( 1 );
+        return array( post(), post( array( 'post_title' => 'Given up' ) ), post( in_an_hour() ) );
+    """)
+    shown = f"""
+        wp_set_current_user( 1 );
+        ob_start();
+        StopPress\\print_troubles();
+        $notice = ob_get_clean();
+        $next = wp_next_scheduled( 'stop_press_again', array( {one} ) ) - time();
+        return array( get_post_status( {one} ), state( {one} ), $notice, $next );
+    """
+    status, state, notice, seconds = press.run(shown)
+    assert (status, state["status"]) == ("publish", "waiting")
+    assert "Stop Press did not answer" in notice
+    assert "Try again" in notice
+    assert 50 < seconds <= 60
+    again = "delete_transient( 'stop_press_down' ); do_action( 'stop_press_again', {} ); return state( {} );"
+    press.run(f"StopPress\\keep( state( {other} ), array( 'since' => time() - 600 ) );")
+    assert press.run(again.format(other, other))["status"] == "failed"
+    with Served(client.app, port):
+        assert press.run(again.format(other, other))["status"] == "failed", "ten minutes, no longer"
+        assert press.alerts() == []
+        assert press.run(again.format(one, one))["status"] == "sent"
+        assert press.run(again.format(planned, planned))["status"] == "planned"
+        assert press.run(f"return StopPress\\try_again( get_post( {other} ) );")["status"] == "sent"
+    states = [one.state for one in press.alerts()]
+    assert states == [State.SENDING, State.SCHEDULED, State.SENDING]
+
+
+class Deaf(Relay):
+    """Passes calls on to Stop Press, and loses the first answers."""
+
+    lost = 1
+
+    def _pass(self, source: Any, target: Any) -> None:  # type: ignore[override]
+        if self.lost and source.getpeername()[1] == self._port:
+            self.lost -= 1
+            source.recv(1)  # by now the call has done what it does
+            self.cut()
+            return
+        Relay._pass(source, target)
+
+
+@pytest.mark.parametrize("planned", [False, True], ids=["now", "planned"])
+def test_a_lost_answer_sends_nothing_twice(press: Press, planned: bool) -> None:
+    address = press.wordpress.run("return StopPress\\settings()['address'];")
+    with Deaf(address) as deaf:
+        press.wordpress.reset(f"http://{deaf.address}", press.token)
+        state = press.run(f"$id = post({'in_an_hour()' if planned else ''}); return state( $id );")
+        assert state["status"] == "waiting"
+        assert len(press.alerts()) == 1
+        again = f"delete_transient( 'stop_press_down' ); do_action( 'stop_press_again', {state['post']} );"
+        if planned:  # its id is not known, and it must be withdrawn
+            again = f"delete_transient( 'stop_press_down' ); wp_trash_post( {state['post']} );"
+        press.run(again)
+    assert [one.state for one in press.alerts()] == ([] if planned else [State.SENDING])
+
+
+def test_a_copy_of_the_site_alerts_nobody(press: Press) -> None:
+    found = press.run("""
+        $id = post( in_an_hour() );
+        update_option( 'home', 'http://staging.paper.example' );
+        wp_trash_post( $id );
+        $other = post();
+        update_option( 'home', get_option( 'siteurl' ) );
+        return state( $other );
+    """)
+    assert found["status"] == "failed"
+    assert "staging.paper.example" in found["message"]
+    assert press.alert().state is State.SCHEDULED
+
+
+def test_another_token_plans_no_second_alert(press: Press) -> None:
+    id = press.run("return post( in_an_hour() );")
+    token = press.client.add_token("another", ["send"])
+    press.run(f"""
+        update_option( 'stop_press_token', '{token}' );
+        change( {id}, array( 'post_title' => 'Ferry afloat' ) );
+    """)
+    assert press.alert().content.title == "Ferry afloat"
+
+
+def test_browsers_get_the_two_pieces_and_the_check_says_what_is_missing(press: Press) -> None:
+    press.wordpress.serve()
+    origin = press.wordpress.origin
+    address = press.run("return StopPress\\settings()['address'];")
+    with urlopen(f"{origin}/stop-press/sw.js") as worker:
+        lines = (DESK_LINES / "sw.js").read_text()
+        assert worker.read().decode() == lines.replace("https://push.example", address)
+        assert worker.headers["Content-Type"] == "text/javascript; charset=utf-8"
+        assert worker.headers["Service-Worker-Allowed"] == "/"
+        assert worker.headers["Cache-Control"] == "no-cache"
+    with urlopen(f"{origin}/?stop-press-worker=1") as worker:
+        assert worker.read().decode().startswith("try {")
+    with urlopen(origin) as page:
+        html = page.read().decode()
+    assert f'import("{address}/optin.js")' in html
+    assert f'data-worker="{origin}/stop-press/sw.js" data-scope="/stop-press/"' in html
+    found = press.run("return StopPress\\check();")
+    assert [one["ok"] for one in found] == [True, False, True, True, True]
+    assert f"{origin}. Whoever runs Stop Press must add" in found[1]["words"]
+    reading = press.client.add_token("a reader", ["read"])
+    for token, said in ((reading, "may not publish"), ("nonsense", "does not know the token")):
+        checked = (
+            f"update_option( 'stop_press_token', '{token}' ); return StopPress\\check_token();"
+        )
+        assert said in press.run(checked)["words"]
+
+
+def test_uninstalling_leaves_nothing(press: Press) -> None:
+    left = press.run("""
+        wp_set_current_user( 1 );
+        post( in_an_hour() );
+        post( array( 'meta_input' => array( '_stop_press_alert' => '1' ) ) );
+        StopPress\\reach( '*' );
+        StopPress\\topics();
+        define( 'WP_UNINSTALL_PLUGIN', 'stop-press/stop-press.php' );
+        require WP_PLUGIN_DIR . '/stop-press/uninstall.php';
+        global $wpdb;
+        $tables = array( 'options' => 'option_name', 'postmeta' => 'meta_key', 'usermeta' => 'meta_key' );
+        $left = array();
+        foreach ( $tables as $table => $column ) {
+            $found = $wpdb->get_col( "SELECT $column FROM {$wpdb->$table} WHERE $column LIKE '%stop_press%'" );
+            $left = array_merge( $left, $found );
+        }
+        return array_merge( $left, preg_grep( '/stop_press/', array_keys( array_merge( ...array_values( array_filter( _get_cron_array(), 'is_array' ) ) ) ) ) );
+    """)
+    assert left == []
+
+
+def test_the_token_is_stored_and_never_shown_again(press: Press) -> None:
+    html, kept, replaced, refused = press.run("""
+        wp_set_current_user( 1 );
+        $before = StopPress\\token();
+        ob_start();
+        StopPress\\print_page();
+        $html = ob_get_clean();
+        update_option( 'stop_press_token', '' );
+        $kept = StopPress\\token() === $before;
+        update_option( 'stop_press_token', 'another' );
+        $refused = StopPress\\clean_settings( array( 'address' => 'http://push.example' ) )['address'];
+        return array( $html, $kept, StopPress\\token(), $refused === StopPress\\settings()['address'] );
+    """)
+    assert press.token not in html
+    assert (kept, replaced, refused) == (True, "another", True)
+
+
+def test_files_of_the_plug_in_are_what_php_7_4_reads() -> None:
+    """A short list of what is newer; tests/browser/test_wordpress.py runs PHP 7.4 itself."""
+    newer = ("match (", "enum ", "readonly ", "str_contains(", "str_starts_with(", "?->", "mixed ")
+    for path in Path(PLUGIN).rglob("*.php"):
+        text = path.read_text()
+        assert [word for word in newer if word in text] == [], path

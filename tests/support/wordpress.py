@@ -1,0 +1,224 @@
+"""A real WordPress with our plug-in: Debian's PHP and WordPress, and a MariaDB of its own.
+
+Everything is in one folder that goes away. `WP_HTTP_BLOCK_EXTERNAL` keeps WordPress on loopback, and
+its events run when a test says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.support.browser.programs import MissingProgramError
+from workers.trials.processes import free_port, listens, wait_for
+
+PLUGIN = Path(__file__).parents[2] / "web" / "integrations" / "wordpress"
+PASSWORD = "a password of an editor"
+REMEDY = "apt-get install --no-install-recommends wordpress php-cli php-mysql mariadb-server-core"
+_DEBIAN = Path("/usr/share/wordpress")
+
+# Written as PHP. The salts are any; the address of the site is wherever the server is.
+_CONFIG = """<?php
+define( 'DB_NAME', 'wordpress' );
+define( 'DB_USER', 'root' );
+define( 'DB_PASSWORD', '' );
+define( 'DB_HOST', 'localhost:{socket}' );
+define( 'DB_CHARSET', 'utf8mb4' );
+define( 'AUTH_SALT', 'salt' );
+define( 'SECURE_AUTH_SALT', 'salt' );
+define( 'LOGGED_IN_SALT', 'salt' );
+define( 'NONCE_SALT', 'salt' );
+define( 'WP_HTTP_BLOCK_EXTERNAL', true );
+define( 'WP_ACCESSIBLE_HOSTS', 'localhost,127.0.0.1' );
+define( 'DISABLE_WP_CRON', true );
+define( 'AUTOMATIC_UPDATER_DISABLED', true );
+define( 'WP_DEBUG', true );
+define( 'WP_DEBUG_DISPLAY', false );
+define( 'WP_DEBUG_LOG', '{log}' );
+$table_prefix = 'wp_';
+if ( ! defined( 'ABSPATH' ) ) {{
+	define( 'ABSPATH', __DIR__ . '/' );
+}}
+require_once ABSPATH . 'wp-settings.php';
+"""
+
+# Sends no mail, and asks nobody for translations.
+_INSTALL = """
+define( 'WP_INSTALLING', true );
+function wp_new_blog_notification() {}
+require 'wp-load.php';
+require 'wp-admin/includes/upgrade.php';
+wp_install( 'The Daily Example', 'admin', 'admin@paper.example', true, '', '%s' );
+update_option( 'siteurl', '%s' );
+update_option( 'home', '%s' );
+update_option( 'permalink_structure', '/%%postname%%/' );
+require_once 'wp-admin/includes/plugin.php';
+$failed = activate_plugin( 'stop-press/stop-press.php' );
+if ( is_wp_error( $failed ) ) {
+	throw new Exception( $failed->get_error_message() );
+}
+"""
+
+# What a test runs: with all that pages of the administration have, as nobody or as a user.
+_RUN = """
+define( 'WP_ADMIN', true );
+$_SERVER['HTTP_HOST'] = '%s';
+require 'wp-load.php';
+require_once 'wp-admin/includes/admin.php';
+function run() {
+%s
+}
+echo "\\x1e" . wp_json_encode( run() );
+"""
+
+# What is left over from another test: posts, and what the plug-in has noted.
+_RESET = """
+global $wpdb;
+foreach ( array( 'posts', 'postmeta', 'term_relationships' ) as $table ) {
+	$wpdb->query( "DELETE FROM {$wpdb->$table}" );
+}
+$wpdb->query( "DELETE FROM {$wpdb->options} WHERE option_name LIKE '%%stop_press%%' OR option_name = 'cron'" );
+delete_metadata( 'user', 0, '_stop_press_troubles', '', true );
+wp_cache_flush();
+update_option( 'stop_press_token', %s );
+update_option( 'stop_press', %s );
+"""
+
+# Answers what is a file as a file, and hands all else to WordPress, as a web server does.
+_ROUTER = """<?php
+$path = $_SERVER['DOCUMENT_ROOT'] . parse_url( $_SERVER['REQUEST_URI'], PHP_URL_PATH );
+if ( is_file( $path ) || is_file( $path . '/index.php' ) && $path !== $_SERVER['DOCUMENT_ROOT'] . '/' ) {
+	return false;
+}
+$_SERVER['SCRIPT_NAME'] = '/index.php';
+require 'index.php';
+"""
+
+
+def php(value: object) -> str:
+    """Write a value of JSON as PHP."""
+    text = json.dumps(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"json_decode( '{text}', true )"
+
+
+class WordPress:
+    """A WordPress without visitors; a context manager. `serve` lets browsers in."""
+
+    def __init__(self) -> None:
+        missing = [name for name in ("php", "mariadbd") if not _program(name)]
+        if missing or not _DEBIAN.exists():
+            raise MissingProgramError(f"no {' or '.join(missing) or 'wordpress'}: {REMEDY}")
+        self._resources = ExitStack()
+        self.port = free_port()
+        self.origin = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> WordPress:
+        with self._resources:
+            folder = tempfile.TemporaryDirectory(prefix="wordpress-")
+            self._folder = Path(self._resources.enter_context(folder))
+            self.root = self._folder / "site"
+            self.log = self._folder / "debug.log"
+            self._start_database()
+            self._copy()
+            self._php(_INSTALL % (PASSWORD, self.origin, self.origin))
+            self._kept = self._resources.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kept.close()
+
+    def _start_database(self) -> None:
+        data, socket = self._folder / "data", self._folder / "mysql.sock"
+        root = ["--user=root"] if os.getuid() == 0 else []
+        options = ["--no-defaults", *root, f"--datadir={data}"]
+        small = ["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M"]
+        install = ["mariadb-install-db", *options, *small, "--skip-test-db", "--skip-name-resolve"]
+        self._do([*install, "--auth-root-authentication-method=normal"])
+        # Nobody needs these tables after the test.
+        careless = ["--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--skip-grant-tables"]
+        server = [_program("mariadbd"), *options, *small, *careless, f"--socket={socket}"]
+        log = self._resources.enter_context((self._folder / "mariadb.log").open("wb"))
+        argv = [*server, "--skip-networking", f"--pid-file={self._folder / 'pid'}"]
+        process = subprocess.Popen([str(one) for one in argv], stdout=log, stderr=log)
+        self._resources.callback(process.wait)
+        self._resources.callback(process.kill)
+        create = "mysqli_query( mysqli_connect( null, 'root', '', null, null, %s ), %s )"
+        wait_for(socket.exists, process)
+        self._do(["php", "-r", create % (php(str(socket)), "'CREATE DATABASE wordpress'") + ";"])
+
+    def _copy(self) -> None:
+        """Copy WordPress, whose files find each other by where they are, and link our plug-in."""
+        unneeded = shutil.ignore_patterns("languages", "wp-content", "wp-config.php")
+        shutil.copytree(_DEBIAN, self.root, ignore=unneeded)
+        content = self.root / "wp-content"
+        (content / "plugins").mkdir(parents=True)
+        (content / "plugins" / "stop-press").symlink_to(PLUGIN)
+        theme = sorted((_DEBIAN / "wp-content" / "themes").glob("twenty*"))[-1]
+        shutil.copytree(theme, content / "themes" / theme.name)
+        socket = self._folder / "mysql.sock"
+        (self.root / "wp-config.php").write_text(_CONFIG.format(socket=socket, log=self.log))
+        (self._folder / "router.php").write_text(_ROUTER)
+
+    def _do(self, argv: list[str]) -> str:
+        done = subprocess.run(argv, cwd=self._folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _php(self, code: str) -> str:
+        """Run PHP in the site's folder; what it complains of is a failure."""
+        argv = ["php", *_CACHE, f"-dopcache.file_cache={self._folder}", "-derror_reporting=-1"]
+        done = subprocess.run(
+            [*argv, "-ddisplay_errors=stderr", "-r", code],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout
+
+    def run(self, code: str) -> Any:
+        """Run the body of a PHP function within WordPress; return what it returns."""
+        said, _, found = self._php(_RUN % (f"127.0.0.1:{self.port}", code)).rpartition("\x1e")
+        assert said == ""
+        assert self.complaints() == ""
+        return json.loads(found)
+
+    def reset(self, address: str, token: str, **settings: object) -> None:
+        """Begin anew: no posts, and the plug-in set up for a Stop Press."""
+        given = {"address": address, "home": self.origin, **settings}
+        self.run(_RESET % (php(token), php(given)))
+
+    def complaints(self) -> str:
+        """Return what PHP and WordPress have complained of, in the browser's requests too."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def serve(self) -> None:
+        """Let browsers in, until the end."""
+        log = self._kept.enter_context((self._folder / "php.log").open("wb"))
+        argv = ["php", *_CACHE, "-S", f"127.0.0.1:{self.port}", "-t", str(self.root)]
+        process = subprocess.Popen(
+            [*argv, str(self._folder / "router.php")],
+            cwd=self.root,
+            env={**os.environ, "PHP_CLI_SERVER_WORKERS": "4"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        self._kept.callback(process.wait)
+        self._kept.callback(os.killpg, process.pid, 9)
+        wait_for(lambda: listens(self.port), process)
+
+
+# PHP compiles half of WordPress anew in each process otherwise.
+_CACHE = ("-dopcache.enable_cli=1", "-dmemory_limit=256M")
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
