@@ -1,7 +1,7 @@
 """A real WordPress with our plug-in: Debian's PHP and WordPress, and a MariaDB of its own.
 
-Everything is in one folder that goes away. `WP_HTTP_BLOCK_EXTERNAL` keeps WordPress on loopback, and
-its events run when a test says so.
+Everything is in one folder that goes away. `WP_HTTP_BLOCK_EXTERNAL` keeps WordPress on loopback. Its
+events run when a test says so.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ global $wpdb;
 foreach ( array( 'posts', 'postmeta', 'term_relationships' ) as $table ) {
 	$wpdb->query( "DELETE FROM {$wpdb->$table}" );
 }
-$wpdb->query( "DELETE FROM {$wpdb->options} WHERE option_name LIKE '%%stop_press%%' OR option_name = 'cron'" );
+$named = "option_name LIKE '%%stop_press%%' OR option_name = 'cron'";
+$wpdb->query( "DELETE FROM {$wpdb->options} WHERE $named" );
 delete_metadata( 'user', 0, '_stop_press_troubles', '', true );
 wp_cache_flush();
 update_option( 'stop_press_token', %s );
@@ -93,7 +94,8 @@ update_option( 'stop_press', %s );
 # Answers what is a file as a file, and hands all else to WordPress, as a web server does.
 _ROUTER = """<?php
 $path = $_SERVER['DOCUMENT_ROOT'] . parse_url( $_SERVER['REQUEST_URI'], PHP_URL_PATH );
-if ( is_file( $path ) || is_file( $path . '/index.php' ) && $path !== $_SERVER['DOCUMENT_ROOT'] . '/' ) {
+$is_front = $path === $_SERVER['DOCUMENT_ROOT'] . '/';
+if ( is_file( $path ) || is_file( $path . '/index.php' ) && ! $is_front ) {
 	return false;
 }
 $_SERVER['SCRIPT_NAME'] = '/index.php';
@@ -115,6 +117,7 @@ class WordPress:
         if missing or not _DEBIAN.exists():
             raise MissingProgramError(f"no {' or '.join(missing) or 'wordpress'}: {REMEDY}")
         self._resources = ExitStack()
+        self._is_served = False
         self.port = free_port()
         self.origin = f"http://127.0.0.1:{self.port}"
 
@@ -201,6 +204,9 @@ class WordPress:
 
     def serve(self) -> None:
         """Let browsers in, until the end."""
+        if self._is_served:
+            return
+        self._is_served = True
         log = self._kept.enter_context((self._folder / "php.log").open("wb"))
         argv = ["php", *_CACHE, "-S", f"127.0.0.1:{self.port}", "-t", str(self.root)]
         process = subprocess.Popen(
