@@ -1,4 +1,4 @@
-"""WordPress in real browsers: an editor publishes in Chromium, and a Firefox shows the alert once."""
+"""WordPress in real browsers: an editor publishes in Chromium, and a Firefox shows it once."""
 
 from __future__ import annotations
 

@@ -6,10 +6,8 @@
 		return;
 	}
 	const isBlockEditor = document.body.classList.contains( 'block-editor-page' );
-	const fields = () => [ ...box.querySelectorAll( '[name^="stop_press["]' ) ];
 	const topics = () =>
-		fields()
-			.filter( ( { type, name, checked } ) => type === 'checkbox' && name.endsWith( '[]' ) && checked )
+		[ ...box.querySelectorAll( '[name="stop_press[topics][]"]:checked' ) ]
 			.map( ( { value } ) => value )
 			.join( ',' );
 
@@ -45,14 +43,8 @@
 		}
 		const shown = await response.json();
 		box.querySelector( '.stop-press-state' ).innerHTML = shown.state;
-		const reach = box.querySelector( '.stop-press-reach' );
-		if ( reach ) {
-			reach.textContent = shown.reach;
-		}
-		if ( shown.over ) {
-			// What was decided can be decided no more.
-			box.querySelectorAll( ':scope > :not(.stop-press-state)' ).forEach( ( one ) => one.remove() );
-		}
+		box.querySelector( '.stop-press-reach' ).textContent = shown.reach;
+		box.querySelector( '.stop-press-fields' ).hidden = shown.decided;
 		return shown;
 	}
 

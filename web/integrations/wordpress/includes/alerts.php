@@ -116,7 +116,8 @@ function settle( \WP_Post $post, bool $becomes_public ): array {
 		return is_with_stop_press( $state ) ? withdraw( $post, $state ) : $state;
 	}
 	if ( $is_coming ) {
-		return hand_over( $post, $state, get_post_timestamp( $post ) );
+		$at = (int) get_post_timestamp( $post );
+		return $at ? hand_over( $post, $state, $at ) : $state;
 	}
 	if ( 'planned' === $state['status'] && $state['at'] <= time() ) {
 		if ( $becomes_public ) {
@@ -149,9 +150,22 @@ function hand_over( \WP_Post $post, array $state, int $at ): array {
 	if ( '' !== $refusal ) {
 		return fail( $post, $state, $refusal );
 	}
-	$state = without_earlier_token( $state );
-	$state = array_merge( $state, array( 'at' => $at, 'hash' => $hash, 'address' => settings()['address'], 'token' => token_digest() ) );
-	return handed_over( $post, $state, call( 'POST', '/notifications', $alert + array( 'reference' => reference( $state ) ) ) );
+	$is_here = $state['address'] === settings()['address'];
+	if ( is_with_stop_press( $state ) && $is_here && $state['token'] !== token_digest() ) {
+		// Its reference belongs to another token, with which this call would plan a second alert.
+		$state = withdraw( $post, $state );
+		if ( '' !== $state['status'] ) {
+			return $state;
+		}
+	}
+	$changes = array(
+		'at'      => $at,
+		'hash'    => $hash,
+		'address' => settings()['address'],
+		'token'   => token_digest(),
+	);
+	$alert  += array( 'reference' => reference( $state ) );
+	return handed_over( $post, array_merge( $state, $changes ), call( 'POST', '/notifications', $alert ) );
 }
 
 /** Keep what Stop Press said to an alert. */
@@ -172,8 +186,11 @@ function handed_over( \WP_Post $post, array $state, array $answer ): array {
 	}
 	if ( 409 === $answer['status'] && isset( $answer['body']['alert'] ) ) {
 		// It was sent before: an answer was lost, or its time came first. Or an editor changes it now.
-		$state = keep( $state, array( 'id' => (string) $answer['body']['alert'], 'status' => 'planned' ) );
-		$state = look( $state )['state'];
+		$changes = array(
+			'id'     => (string) $answer['body']['alert'],
+			'status' => 'planned',
+		);
+		$state   = look( keep( $state, $changes ) )['state'];
 		return 'planned' === $state['status'] ? wait( $post, $state, $answer['message'] ) : $state;
 	}
 	if ( 410 === $answer['status'] ) {
@@ -223,17 +240,6 @@ function reference( array $state ): string {
 /** Return a digest of the token, from which nobody learns it. */
 function token_digest(): string {
 	return substr( wp_hash( token() ), 0, 12 );
-}
-
-/** Withdraw a plan whose reference belongs to an earlier token: a new one would plan a second alert. */
-function without_earlier_token( array $state ): array {
-	$is_here = $state['address'] === settings()['address'];
-	if ( 'planned' !== $state['status'] || ! $is_here || $state['token'] === token_digest() ) {
-		return $state;
-	}
-	$answer = call( 'DELETE', '/notifications/' . $state['id'] );
-	$round  = in_array( $answer['status'], array( 204, 404 ), true ) ? $state['round'] + 1 : $state['round'];
-	return array_merge( $state, array( 'round' => $round ) );
 }
 
 /** Try again in a minute, for ten minutes. */
@@ -294,7 +300,11 @@ function withdraw( \WP_Post $post, array $state ): array {
 	}
 	wp_clear_scheduled_hook( 'stop_press_again', array( $post->ID ) );
 	if ( 409 === $answer['status'] ) {
-		return keep( $state, array( 'status' => 'sent', 'id' => (string) ( $answer['body']['alert'] ?? $id ) ) );
+		$changes = array(
+			'id'     => (string) ( $answer['body']['alert'] ?? $id ),
+			'status' => 'sent',
+		);
+		return keep( $state, $changes );
 	}
 	if ( in_array( $answer['status'], array( 401, 403 ), true ) ) {
 		return fail( $post, $state, $answer['message'] );
@@ -358,6 +368,7 @@ function again( $post_id ) {
 		}
 	} elseif ( 'withdrawing' === $state['status'] ) {
 		withdraw( $post, $state );
+		settle( $post, false );
 	} elseif ( 'waiting' === $state['status'] ) {
 		settle( $post, false );
 	}
@@ -387,7 +398,7 @@ function look( array $state ): array {
 	if ( ! is_array( $answer ) ) {
 		$answer = call( 'GET', '/notifications/' . $state['id'], null, GLANCE_SECONDS );
 		if ( $answer['later'] ) {
-			return array( 'state' => $state, 'alert' => null );
+			return compact( 'state' ) + array( 'alert' => null );
 		}
 		set_transient( $name, $answer, 5 );
 	}
@@ -398,7 +409,7 @@ function look( array $state ): array {
 	if ( 'planned' === $state['status'] && $alert && ! in_array( $alert['status'], array( 'draft', 'scheduled' ), true ) ) {
 		$state = keep( $state, array( 'status' => 'sent' ) );
 	}
-	return array( 'state' => $state, 'alert' => $alert );
+	return compact( 'state', 'alert' );
 }
 
 /**

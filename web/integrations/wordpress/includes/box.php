@@ -33,7 +33,8 @@ function enqueue_box( $page ) {
 		return;
 	}
 	wp_enqueue_style( 'stop-press', plugins_url( 'assets/admin.css', PLUGIN_FILE ), array(), '1.0.0' );
-	wp_enqueue_script( 'stop-press-box', plugins_url( 'assets/box.js', PLUGIN_FILE ), array(), '1.0.0', true );
+	$after = get_current_screen()->is_block_editor() ? array( 'wp-editor' ) : array();
+	wp_enqueue_script( 'stop-press-box', plugins_url( 'assets/box.js', PLUGIN_FILE ), $after, '1.0.0', true );
 }
 
 /** Print the box. */
@@ -52,10 +53,15 @@ function print_box( \WP_Post $post ) {
 	echo '<div class="stop-press-state" aria-live="polite">';
 	print_state( $post, false ); // the box's script asks: this page does not wait for it.
 	echo '</div>';
-	if ( ! in_array( state_of( $post->ID )['status'], array( 'sent', 'withdrawn' ), true ) ) {
-		print_fields( $post );
-	}
-	echo '</div>';
+	printf( '<div class="stop-press-fields" %s>', is_decided( $post ) ? 'hidden' : '' );
+	print_fields( $post );
+	echo '</div></div>';
+}
+
+/** Whether nothing about the alert of a post can be decided any more. */
+function is_decided( \WP_Post $post ): bool {
+	$status = state_of( $post->ID )['status'];
+	return in_array( $status, array( 'sent', 'withdrawn' ), true ) || '' === $status && is_public( $post );
 }
 
 /** Print the fields with which an editor decides about the alert. */
@@ -143,6 +149,9 @@ function print_state( \WP_Post $post, bool $ask = true ) {
 		$alert = $seen['alert'];
 	}
 	$words = words_for( $state, $alert );
+	if ( '' === $state['status'] && is_public( $post ) ) {
+		$words = __( 'Published without an alert. An update alerts nobody; write an alert at Stop Press if you need one.', 'stop-press' );
+	}
 	if ( '' !== $words ) {
 		printf( '<p class="%s">%s</p>', is_trouble( $state ) ? 'stop-press-trouble' : '', esc_html( $words ) );
 	}
@@ -275,16 +284,17 @@ function box_shown( \WP_Post $post, string $audience ): array {
 	return array(
 		'state'   => $html,
 		'reach'   => $words,
-		'over'    => in_array( $state['status'], array( 'sent', 'withdrawn' ), true ),
+		'decided' => is_decided( $post ),
 		'trouble' => is_trouble( $state ) ? words_for( $state, null ) : '',
 	);
 }
 
 /** Say on a page of the administration what is the matter with alerts of this user's posts. */
 function print_troubles() {
-	$posts = array_filter( (array) get_user_meta( get_current_user_id(), '_stop_press_troubles', true ) );
-	if ( ! $posts ) {
-		return;
+	$posts  = array_filter( (array) get_user_meta( get_current_user_id(), '_stop_press_troubles', true ) );
+	$screen = get_current_screen();
+	if ( ! $posts || $screen && $screen->is_block_editor() ) {
+		return; // the block editor hides what is printed here; assets/box.js says it there.
 	}
 	delete_user_meta( get_current_user_id(), '_stop_press_troubles' );
 	foreach ( $posts as $post_id ) {
