@@ -27,24 +27,24 @@ TITLE = "Ferry aground"
 
 HELPERS = """
 function post( $fields = array() ) {
-	return wp_insert_post( array_merge( array(
-		'post_title'   => 'Ferry aground',
-		'post_content' => 'All are safe.',
-		'post_status'  => 'publish',
-		'post_author'  => 1,
-		'meta_input'   => array( '_stop_press_alert' => '1', '_stop_press_topics' => 'world' ),
-	), $fields ), true );
+    return wp_insert_post( array_merge( array(
+        'post_title'   => 'Ferry aground',
+        'post_content' => 'All are safe.',
+        'post_status'  => 'publish',
+        'post_author'  => 1,
+        'meta_input'   => array( '_stop_press_alert' => '1', '_stop_press_topics' => 'world' ),
+    ), $fields ), true );
 }
 function change( $id, $fields ) {
-	wp_update_post( array_merge( array( 'ID' => $id ), $fields ) );
-	return $id;
+    wp_update_post( array_merge( array( 'ID' => $id ), $fields ) );
+    return $id;
 }
 function in_an_hour( $more = 0 ) {
-	$at = gmdate( 'Y-m-d H:i:s', time() + 3600 + $more );
-	return array( 'post_status' => 'future', 'post_date' => $at, 'post_date_gmt' => $at, 'edit_date' => true );
+    $at = gmdate( 'Y-m-d H:i:s', time() + 3600 + $more );
+    return array( 'post_status' => 'future', 'post_date' => $at, 'post_date_gmt' => $at, 'edit_date' => true );
 }
 function state( $id ) {
-	return StopPress\\state_of( $id );
+    return StopPress\\state_of( $id );
 }
 """
 
