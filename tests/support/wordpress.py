@@ -1,7 +1,7 @@
 """A real WordPress with our plug-in: Debian's PHP and WordPress, and a MariaDB of its own.
 
-Everything is in one folder that goes away. `WP_HTTP_BLOCK_EXTERNAL` keeps WordPress on loopback. Its
-events run when a test says so.
+Everything is in one folder that goes away. `WP_HTTP_BLOCK_EXTERNAL` keeps WordPress on loopback.
+Its events run when a test says so.
 """
 
 from __future__ import annotations
