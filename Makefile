@@ -23,6 +23,8 @@ AT_ONCE := --numprocesses 4 --dist worksteal --max-worker-restart 0
 FILES_WITH = $$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests)
 # Browsers, and a Redis that is newer than the wheel's and speaks TLS.
 PACKAGES := firefox-esr chromium chromium-headless-shell dbus-daemon libnotify4 redis-server
+# What runs WordPress.
+PACKAGES += php-cli php-mysql mariadb-server-core libjs-underscore
 OLD_PYTHON := needs Python 3.10 or later: apt-get install python3, or name one: make run PYTHON=python3.12
 NO_VENV := needs Python's venv: apt-get install python3-venv
 # True for root on Debian, where alone these packages may be installed unasked.
@@ -45,7 +47,7 @@ check: .venv/for-test
 quick: check
 	$(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or long or alone or soak)"
 
-test: debian-packages check
+test: debian-packages check .venv/wordpress
 	$(BIN)/pytest $(call FILES_WITH,alone) -m "alone and not soak"
 	$(BIN)/pytest $(AT_ONCE) -m "not (alone or soak)"
 	@# Once more on a Redis that is reached as REDIS_URL says, over TCP and configured as it comes:
@@ -53,7 +55,7 @@ test: debian-packages check
 	$(BIN)/python -m tests.support.redis_server --all-scripts \
 		$(BIN)/pytest $(AT_ONCE) $(call FILES_WITH,redis) -m "redis and not (long or soak)"
 
-soak: debian-packages .venv/for-test
+soak: debian-packages .venv/for-test .venv/wordpress
 	$(BIN)/pytest -m "alone and soak"
 	$(BIN)/pytest $(AT_ONCE) -m "soak and not alone"
 	for seed in 1 2 3 4 5; do \
@@ -84,6 +86,15 @@ clean:
 	$(PIP) --require-hashes -r requirements-dev.lock
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
+
+# Unpacked only, because to install it would bring a web server.
+.venv/wordpress: | .venv/for-test
+	@if $(MAY_INSTALL); then \
+	  folder=$$(mktemp -d) && chmod 755 $$folder && cd $$folder && \
+	  { apt-get download -q wordpress || { apt-get update -q && apt-get download -q wordpress; }; } && \
+	  dpkg-deb -x wordpress_*.deb $(CURDIR)/$@ && rm -r $$folder && \
+	  ln -s /usr/share/javascript /usr/share/php $(CURDIR)/$@/usr/share/; \
+	fi
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "Stop Press $(OLD_PYTHON)" >&2; exit 1; }

