@@ -5,6 +5,8 @@ The same in a browser is in tests/browser/test_wordpress.py.
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,11 +21,12 @@ from service.model.notifications import Notification, State
 from tests.support.browser.served import Served
 from tests.support.client import Client, Reader
 from tests.support.relay import Relay
-from tests.support.wordpress import PLUGIN, WordPress
+from tests.support.wordpress import PLUGIN, ROOT, WordPress
 from workers.trials.processes import free_port
 
 DESK_LINES = PLUGIN.parents[1] / "desk" / "lines"
 TITLE = "Ferry aground"
+PHP_WASM = "3.1.56"
 
 HELPERS = """
 function post( $fields = array() ) {
@@ -402,9 +405,20 @@ def test_the_token_is_stored_and_never_shown_again(press: Press) -> None:
     assert (kept, replaced, refused) == (True, "another", True)
 
 
-def test_files_of_the_plug_in_are_what_php_7_4_reads() -> None:
-    """A short list of what is newer; tests/browser/test_wordpress.py runs PHP 7.4 itself."""
-    newer = ("match (", "enum ", "readonly ", "str_contains(", "str_starts_with(", "?->", "mixed ")
-    for path in Path(PLUGIN).rglob("*.php"):
-        text = path.read_text()
-        assert [word for word in newer if word in text] == [], path
+@pytest.mark.soak
+@pytest.mark.parametrize("version", ["7.4", "8.0", "8.5"])
+def test_other_versions_of_php_run_the_plug_in(tmp_path: Path, version: str) -> None:
+    """Debian has one PHP; npm has others, as WebAssembly."""
+    names = ["universal", f"node-{version.replace('.', '-')}"]
+    packages = [f"@php-wasm/{name}@{PHP_WASM}" for name in names]
+    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", "."]
+    subprocess.run([*install, *packages], cwd=tmp_path, check=True, capture_output=True)
+    script = ROOT / "tests" / "support" / "php_version.mjs"
+    argv = ["node", str(script), str(tmp_path), version, str(PLUGIN)]
+    said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+    php_version, *found = json.loads(said)
+    assert php_version.startswith(version)
+    topics, everyone, short, audience, roles, post = found
+    assert (topics, everyone, short, post) == ("world,sport", "*", "Ferry…", 7)
+    assert audience == {"topics": ["world", "sport"]}
+    assert "editor" in roles
