@@ -45,6 +45,9 @@
 		box.querySelector( '.stop-press-state' ).innerHTML = shown.state;
 		box.querySelector( '.stop-press-reach' ).textContent = shown.reach;
 		box.querySelector( '.stop-press-fields' ).hidden = shown.decided;
+		if ( shown.going ) {
+			setTimeout( call, 6000, 'stop_press_box' );
+		}
 		return shown;
 	}
 

@@ -51,7 +51,7 @@ function print_box( \WP_Post $post ) {
 		esc_attr( wp_create_nonce( 'stop_press_box_' . $post->ID ) )
 	);
 	echo '<div class="stop-press-state" aria-live="polite">';
-	print_state( $post, false ); // the box's script asks: this page does not wait for it.
+	print_state( $post, state_of( $post->ID ) ); // the box's script asks: this page does not wait for it.
 	echo '</div>';
 	printf( '<div class="stop-press-fields" %s>', is_decided( $post ) ? 'hidden' : '' );
 	print_fields( $post );
@@ -139,15 +139,8 @@ function save_box( $post_id ) {
 	}
 }
 
-/** Say what became of a post's alert, with a link to it. */
-function print_state( \WP_Post $post, bool $ask = true ) {
-	$state = state_of( $post->ID );
-	$alert = null;
-	if ( $ask && '' !== $state['id'] && $state['address'] === settings()['address'] ) {
-		$seen  = look( $state );
-		$state = $seen['state'];
-		$alert = $seen['alert'];
-	}
+/** Say what became of a post's alert, with a link to it; `$alert` is what Stop Press says, if it was asked. */
+function print_state( \WP_Post $post, array $state, ?array $alert = null ) {
 	$words = words_for( $state, $alert );
 	if ( '' === $state['status'] && is_public( $post ) ) {
 		$words = __( 'Published without an alert. An update alerts nobody; write an alert at Stop Press if you need one.', 'stop-press' );
@@ -268,10 +261,16 @@ function again_without_script() {
 
 /** Return what the box's script shows. */
 function box_shown( \WP_Post $post, string $audience ): array {
-	ob_start();
-	print_state( $post );
-	$html  = ob_get_clean();
 	$state = state_of( $post->ID );
+	$alert = null;
+	if ( '' !== $state['id'] && $state['address'] === settings()['address'] ) {
+		$seen  = look( $state );
+		$state = $seen['state'];
+		$alert = $seen['alert'];
+	}
+	ob_start();
+	print_state( $post, $state, $alert );
+	$html  = ob_get_clean();
 	$reach = reach( $audience );
 	if ( '' === $audience ) {
 		$words = __( 'Nobody yet: choose who gets it.', 'stop-press' );
@@ -285,6 +284,7 @@ function box_shown( \WP_Post $post, string $audience ): array {
 		'state'   => $html,
 		'reach'   => $words,
 		'decided' => is_decided( $post ),
+		'going'   => $alert && 'sending' === $alert['status'],
 		'trouble' => is_trouble( $state ) ? words_for( $state, null ) : '',
 	);
 }
