@@ -69,6 +69,10 @@ class Press:
     def _note(self) -> None:
         self.calls.append(f"{request.method} {request.path.removeprefix('/api/v1')}")
 
+    def set_up(self, address: str) -> None:
+        self.address = address
+        self.wordpress.reset(address, self.token)
+
     def run(self, code: str) -> Any:
         return self.wordpress.run(HELPERS + code)
 
@@ -85,7 +89,7 @@ class Press:
 def press(client: Client, wordpress: WordPress) -> Iterator[Press]:
     press = Press(client, wordpress)
     with Served(client.app) as served:
-        wordpress.reset(f"http://127.0.0.1:{served.port}", press.token)
+        press.set_up(f"http://127.0.0.1:{served.port}")
         yield press
 
 
@@ -260,7 +264,7 @@ def test_an_alert_that_an_editor_deleted_stays_away(press: Press) -> None:
 
 def test_a_post_is_published_while_stop_press_is_down(client: Client, wordpress: WordPress) -> None:
     press, port = Press(client, wordpress), free_port()
-    wordpress.reset(f"http://127.0.0.1:{port}", press.token)
+    press.set_up(f"http://127.0.0.1:{port}")
     one, other, planned = press.run("""
         wp_set_current_user( 1 );
         return array( post(), post( array( 'post_title' => 'Given up' ) ), post( in_an_hour() ) );
@@ -307,9 +311,8 @@ class Deaf(Relay):
 
 @pytest.mark.parametrize("planned", [False, True], ids=["now", "planned"])
 def test_a_lost_answer_sends_nothing_twice(press: Press, planned: bool) -> None:
-    address = press.wordpress.run("return StopPress\\settings()['address'];")
-    with Deaf(address) as deaf:
-        press.wordpress.reset(f"http://{deaf.address}", press.token)
+    with Deaf(press.address) as deaf:
+        press.set_up(f"http://{deaf.address}")
         state = press.run(f"$id = post({'in_an_hour()' if planned else ''}); return state( $id );")
         assert state["status"] == "waiting"
         assert len(press.alerts()) == 1
@@ -345,8 +348,8 @@ def test_another_token_plans_no_second_alert(press: Press) -> None:
 
 def test_browsers_get_the_two_pieces_and_the_check_says_what_is_missing(press: Press) -> None:
     press.wordpress.serve()
-    origin = press.wordpress.origin
-    address = press.run("return StopPress\\settings()['address'];")
+    press.set_up(press.address)
+    origin, address = press.wordpress.origin, press.address
     with urlopen(f"{origin}/stop-press/sw.js") as worker:
         lines = (DESK_LINES / "sw.js").read_text()
         assert worker.read().decode() == lines.replace("https://push.example", address)

@@ -33,6 +33,7 @@ NO_GUIDE = "() => wp.data.dispatch('core/preferences').set('core/edit-post', 'we
 def installation(
     redis_url: str, push_service: PushService, wordpress: WordPress, tmp_path: Path
 ) -> Iterator[Installation]:
+    wordpress.serve()
     settings = {"SITE_ORIGINS": wordpress.origin, "WEB_CONCURRENCY": "1"}
     with Installation(redis_url, push_service, tmp_path, **settings) as installation:
         address = installation.web()
@@ -47,7 +48,6 @@ def installation(
         plugins.mkdir(exist_ok=True)
         (plugins / "test.php").write_text(TEST_PLUGIN)
         wordpress.run("delete_option( 'test_classic' );")
-        wordpress.serve()
         yield installation
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from contextlib import ExitStack
@@ -60,8 +61,6 @@ function wp_new_blog_notification() {}
 require 'wp-load.php';
 require 'wp-admin/includes/upgrade.php';
 wp_install( 'The Daily Example', 'admin', 'admin@paper.example', true, '', '%s' );
-update_option( 'siteurl', '%s' );
-update_option( 'home', '%s' );
 update_option( 'permalink_structure', '/%%postname%%/' );
 switch_theme( 'plain' );
 require_once 'wp-admin/includes/plugin.php';
@@ -93,6 +92,8 @@ $named = "option_name LIKE '%%stop_press%%' OR option_name = 'cron'";
 $wpdb->query( "DELETE FROM {$wpdb->options} WHERE $named" );
 delete_metadata( 'user', 0, '_stop_press_troubles', '', true );
 wp_cache_flush();
+update_option( 'siteurl', %s );
+update_option( 'home', %s );
 update_option( 'stop_press_token', %s );
 update_option( 'stop_press', %s );
 """
@@ -139,9 +140,8 @@ class WordPress:
         if missing or not _DEBIAN.exists():
             raise MissingProgramError(f"no {' or '.join(missing) or 'wordpress'}: {REMEDY}")
         self._resources = ExitStack()
-        self._is_served = False
-        self.port = free_port()
-        self.origin = f"http://127.0.0.1:{self.port}"
+        self._served = ExitStack()
+        self._be_at(free_port())
 
     def __enter__(self) -> WordPress:
         with self._resources:
@@ -151,11 +151,12 @@ class WordPress:
             self.log = self._folder / "debug.log"
             self._start_database()
             self._copy()
-            self._php(_INSTALL % (PASSWORD, self.origin, self.origin))
+            self._php(_INSTALL % PASSWORD)
             self._kept = self._resources.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._served.close()
         self._kept.close()
 
     def _start_database(self) -> None:
@@ -213,7 +214,7 @@ class WordPress:
 
     def run(self, code: str) -> Any:
         """Run the body of a PHP function within WordPress; return what it returns."""
-        said, _, found = self._php(_RUN % (f"127.0.0.1:{self.port}", code)).rpartition("\x1e")
+        said, _, found = self._php(_RUN % (self.origin[7:], code)).rpartition("\x1e")
         assert said == ""
         assert self.complaints() == []
         return json.loads(found)
@@ -221,7 +222,7 @@ class WordPress:
     def reset(self, address: str, token: str, **settings: object) -> None:
         """Begin anew: no posts, and the plug-in set up for a Stop Press."""
         given = {"address": address, "home": self.origin, **settings}
-        self.run(_RESET % (php(token), php(given)))
+        self.run(_RESET % (*[php(self.origin)] * 2, php(token), php(given)))
 
     def complaints(self) -> list[str]:
         """Return what PHP said of our plug-in; of WordPress itself, a newer PHP says a lot."""
@@ -229,11 +230,10 @@ class WordPress:
         return [line for line in lines if str(PLUGIN) in line or "Fatal" in line]
 
     def serve(self) -> None:
-        """Let browsers in, until the end."""
-        if self._is_served:
-            return
-        self._is_served = True
-        log = self._kept.enter_context((self._folder / "php.log").open("wb"))
+        """Let browsers in, at a new origin, because they would know the earlier one; then `reset`."""
+        self._served.close()
+        self._be_at(free_port())
+        log = self._served.enter_context((self._folder / "php.log").open("wb"))
         argv = ["php", *_CACHE, "-S", f"127.0.0.1:{self.port}", "-t", str(self.root)]
         process = subprocess.Popen(
             [*argv, str(self._folder / "router.php")],
@@ -243,9 +243,12 @@ class WordPress:
             stderr=log,
             start_new_session=True,
         )
-        self._kept.callback(process.wait)
-        self._kept.callback(os.killpg, process.pid, 9)
+        self._served.callback(process.wait)
+        self._served.callback(os.killpg, process.pid, signal.SIGKILL)
         wait_for(lambda: listens(self.port), process)
+
+    def _be_at(self, port: int) -> None:
+        self.port, self.origin = port, f"http://127.0.0.1:{port}"
 
 
 # PHP compiles half of WordPress anew in each process otherwise.
