@@ -230,7 +230,7 @@ class WordPress:
         return [line for line in lines if str(PLUGIN) in line or "Fatal" in line]
 
     def serve(self) -> None:
-        """Let browsers in, at a new origin, because they would know the earlier one; then `reset`."""
+        """Let browsers in, at an origin that they have not seen; `reset` has to follow."""
         self._served.close()
         self._be_at(free_port())
         log = self._served.enter_context((self._folder / "php.log").open("wb"))
