@@ -87,11 +87,12 @@ clean:
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
+APT_DOWNLOAD := apt-get download -q -o APT::Sandbox::User=root
 # Unpacked only, because to install it would bring a web server.
 .venv/wordpress: | .venv/for-test
 	@if $(MAY_INSTALL); then \
 	  folder=$$(mktemp -d) && chmod 755 $$folder && cd $$folder && \
-	  { apt-get download -q wordpress || { apt-get update -q && apt-get download -q wordpress; }; } && \
+	  { $(APT_DOWNLOAD) wordpress || { apt-get update -q && $(APT_DOWNLOAD) wordpress; }; } && \
 	  dpkg-deb -x wordpress_*.deb $(CURDIR)/$@ && rm -r $$folder && \
 	  ln -s /usr/share/javascript /usr/share/php $(CURDIR)/$@/usr/share/; \
 	fi

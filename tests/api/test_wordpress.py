@@ -371,6 +371,26 @@ def test_browsers_get_the_two_pieces_and_the_check_says_what_is_missing(press: P
         assert said in press.run(f"{set_token} return StopPress\\check_token();")["words"]
 
 
+def test_a_site_in_a_folder_or_with_plain_permalinks_has_its_worker(press: Press) -> None:
+    found = press.run("""
+        $home  = get_option( 'home' );
+        $found = array();
+        foreach ( array( '/%postname%/', '/index.php/%postname%/', '' ) as $structure ) {
+            update_option( 'home', "$home/blog" );
+            update_option( 'permalink_structure', $structure );
+            ob_start();
+            StopPress\\print_script();
+            preg_match( '/data-worker="(.*?)" data-scope="(.*?)"/', ob_get_clean(), $tag );
+            $found[] = array( str_replace( $home, '', $tag[1] ), $tag[2] );
+        }
+        update_option( 'home', $home );
+        update_option( 'permalink_structure', '/%postname%/' );
+        return $found;
+    """)
+    plain = ["/blog/?stop-press-worker=1", "/blog/stop-press-alerts/"]
+    assert found == [["/blog/stop-press/sw.js", "/blog/stop-press/"], plain, plain]
+
+
 def test_uninstalling_leaves_nothing(press: Press) -> None:
     left = press.run("""
         wp_set_current_user( 1 );

@@ -241,7 +241,7 @@ function check_service(): array {
 	$response = wp_remote_request( settings()['address'] . '/api/v1/site', $asked );
 	if ( wp_remote_retrieve_header( $response, 'access-control-allow-origin' ) === $origin ) {
 		/* translators: %s: an origin, such as https://paper.example. */
-		return array( $answers, found( true, sprintf( __( 'It takes calls of the pages at %s.', 'stop-press' ), $origin ) ) );
+		return array( $answers, found( true, sprintf( __( 'It lets the pages at %s call it.', 'stop-press' ), $origin ) ) );
 	}
 	/* translators: %s: an origin, such as https://paper.example. */
 	$words = __( 'It refuses readers on the pages at %s. Whoever runs Stop Press must add exactly this to its SITE_ORIGINS.', 'stop-press' );
