@@ -448,6 +448,6 @@ def test_other_versions_of_php_run_the_plug_in(tmp_path: Path, version: str) -> 
     php_version, *found = json.loads(said)
     assert php_version.startswith(version)
     topics, everyone, short, audience, roles, post = found
-    assert (topics, everyone, short, post) == ("world,sport", "*", "Ferry…", 7)
+    assert (topics, everyone, short, post) == ("world,sport", "*", "Ferry aground…", 7)
     assert audience == {"topics": ["world", "sport"]}
     assert "editor" in roles

@@ -92,9 +92,9 @@ function default_text( \WP_Post $post ): string {
 
 /** Return the link that a post has once it is published. */
 function permalink( \WP_Post $post ): string {
-	$published              = clone $post;
+	$published = clone $post;
+	// That of a planned post is `?p=…`.
 	$published->post_status = 'publish';
-	$published->filter      = 'sample'; // else a planned post's link is `?p=…`.
 	return (string) get_permalink( $published );
 }
 
