@@ -14,7 +14,7 @@ from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import desk
-from service.api import blueprint, docs_page, hosts, monitoring, problems, rate_limits
+from service.api import blueprint, docs_page, feed_hubs, hosts, monitoring, problems, rate_limits
 from service.api.without_flask import SubscribingWithoutFlask
 from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
@@ -131,10 +131,11 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
     csrf = CSRFProtect(app)
     for part in blueprint.PARTS:
         csrf.exempt(part)  # the API uses no cookies, so no other page can misuse them
+    csrf.exempt(feed_hubs.bp)
     rates = RateCounters(connect(config.redis_url, COUNTER))
     rate_limits.Limits(rates.fits, runtime.tokens.address_key).init_app(app)
     monitoring.init_app(app)
-    for bp in (blueprint.bp, docs_page.bp, scripts.bp, privacy.bp, demo.bp):
+    for bp in (blueprint.bp, docs_page.bp, feed_hubs.bp, scripts.bp, privacy.bp, demo.bp):
         app.register_blueprint(bp)
     desk.init_app(app)
     # Within `Mount`, because the rehearsal's application adds them to its own responses.

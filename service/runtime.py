@@ -20,6 +20,10 @@ from service.domain.approvals import Approvals
 from service.domain.articles import Articles
 from service.domain.daily_totals import DailyTotals
 from service.domain.editors import Editors
+from service.domain.feed_alerts import FeedAlerts, FeedSettings
+from service.domain.feed_clock import FeedClock
+from service.domain.feed_hubs import FeedHubs
+from service.domain.feeds import Feeds
 from service.domain.figures import AlertFigures
 from service.domain.forecast import Forecaster
 from service.domain.gate import Gate, TwoPersonRule
@@ -111,6 +115,8 @@ class Runtime:
     alert_search: AlertSearch
     unfinished: UnfinishedAlerts
     articles: Articles
+    feeds: Feeds
+    feed_clock: FeedClock
     templates: Templates
     saved_audiences: Templates
     forecaster: Forecaster
@@ -186,6 +192,11 @@ class Runtime:
         def welcome() -> WelcomeSettings:
             return _welcome(settings.config)
 
+        def for_feeds() -> FeedSettings:
+            return _for_feeds(settings.config)
+
+        hubs = FeedHubs(store, fetch_queue, lambda: for_feeds().callbacks)
+        feed_alerts = FeedAlerts(publishing, stops, for_feeds)
         reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
         figures = AlertFigures(store, endpoints)
         keeps_clicks, kept = config.click_audiences, config.receipts_kept_days * DAY
@@ -233,6 +244,8 @@ class Runtime:
             alert_search=AlertSearch(store),
             unfinished=UnfinishedAlerts(store),
             articles=Articles(store, fetch_queue),
+            feeds=Feeds(store, fetch_queue, hubs),
+            feed_clock=FeedClock(store, fetch_queue, feed_alerts, hubs),
             templates=Templates(store.templates, "template"),
             saved_audiences=Templates(store.saved_audiences, "audience"),
             forecaster=Forecaster(store, lambda: settings.config.defaults),
@@ -277,6 +290,16 @@ def _welcome(config: Config) -> WelcomeSettings:
         site_icon=config.site_icon,
         site_language=config.site_language,
         front_page=config.front_page,
+    )
+
+
+def _for_feeds(config: Config) -> FeedSettings:
+    return FeedSettings(
+        public_url=config.public_url,
+        language=config.site_language,
+        icon=config.site_icon,
+        parameters=config.opened_links,
+        callbacks=config.public_url if config.site_url else "",
     )
 
 

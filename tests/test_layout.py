@@ -65,6 +65,7 @@ TABLE = {
     "workers/http": "h11 hpack",
     "workers/fetching": "service.config service.domain service.model service.store workers.http"
     " h11 lxml redis",
+    "workers/fetching/feed.py": "feedparser",
     "workers/sending": "service.domain service.model service.runtime service.store workers.http"
     " cryptography redis",
     "workers/jobs.py": "service.config service.domain service.model service.runtime service.store"

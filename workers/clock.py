@@ -73,6 +73,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield lambda: runtime.webhook_events.lay_out(now)
     yield lambda: runtime.webhook_calls.go_on(now)
     yield lambda: runtime.topics.finish_merges(now)
+    yield lambda: runtime.feed_clock.look_after(now)
 
 
 @contextmanager

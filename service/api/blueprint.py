@@ -5,8 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
-from service.api import notifications, openapi, publish_hooks, readers, topics, webhooks
+from service.api import feeds, notifications, openapi, publish_hooks, readers, topics, webhooks
 from service.api.problems import Problem, respond
+from service.domain.feeds import MOST_FEEDS, FeedChanged, TooManyFeeds, UnknownFeed
 from service.domain.paired_browsers import CodeOver
 from service.domain.publish_hooks import UnknownHook
 from service.domain.publishing import Conflict, PlanWithdrawn, UnknownNotification
@@ -16,7 +17,10 @@ from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
 from service.domain.webhooks import MOST_WEBHOOKS, TooManyWebhooks, UnknownWebhook
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
-PARTS = (readers.bp, notifications.bp, topics.bp, webhooks.bp, publish_hooks.bp, openapi.bp)
+PARTS = (
+    *(readers.bp, notifications.bp, topics.bp, feeds.bp, webhooks.bp, publish_hooks.bp),
+    openapi.bp,
+)
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 for _part in PARTS:
     bp.register_blueprint(_part)
@@ -40,6 +44,12 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         409,
         f"There are {MOST_TOPICS} topics, as many as there may be. Delete one that nobody needs.",
     ),
+    TooManyFeeds: (
+        409,
+        f"There are {MOST_FEEDS} feeds, as many as there may be. Delete one that nobody needs.",
+    ),
+    UnknownFeed: (404, "There is no such feed."),
+    FeedChanged: (409, "Somebody else has changed this feed meanwhile. Look at it again."),
     UnknownHook: (404, "There is no publish hook at this address."),
     UnknownWebhook: (404, "There is no such webhook."),
     TooManyWebhooks: (

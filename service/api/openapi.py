@@ -25,6 +25,7 @@ _IN_PATH = {
     ("", "id"): {"type": "string", "pattern": ID_PATTERN},
     ("", "hook"): {"type": "string", "pattern": "^[0-9a-f]{16,32}$"},
     ("", "slug"): {"type": "string", "pattern": SLUG},
+    ("", "feed"): {"type": "string", "pattern": "^[0-9a-f]{12}$"},
 }
 _MEANINGS = {
     200: "Done",

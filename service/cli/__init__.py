@@ -17,6 +17,7 @@ main.add_section(
     {
         "topics": "topics:topics",
         "stories": "topics:stories",
+        "feeds": "feeds:feeds",
         "subscriptions": "subscriptions:subscriptions",
         "editor": "access:editor",
         "token": "access:token",

@@ -36,6 +36,8 @@ _OF_THE_REAL_DESK = {
     *("desk.unpair", "desk.send_to_me", "desk.settings", "desk.change_settings"),
     *("desk.topics", "desk.add_topic", "desk.change_topic", "desk.move_topic"),
     *("desk.merge_topic", "desk.remove_topic"),
+    *("desk.feeds", "desk.add_feed", "desk.feed", "desk.change_feed", "desk.steer_feed"),
+    "desk.remove_feed",
     *("desk.webhooks", "desk.add_webhook", "desk.change_webhook", "desk.pause_webhook"),
     *("desk.hooks", "desk.add_hook", "desk.change_hook", "desk.new_hook_secret"),
     *("desk.remove_hook", "desk.test_webhook", "desk.rotate_webhook", "desk.remove_webhook"),

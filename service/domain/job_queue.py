@@ -19,8 +19,10 @@ QUEUE = "stoppress"
 JOB = "workers.jobs.send"  # the only one that a worker takes
 FETCH_QUEUE = "stoppress-fetch"
 READ_ARTICLE = "workers.fetching.jobs.read"
+READ_FEED = "workers.fetching.jobs.read_feed"
 CALL = "workers.fetching.jobs.call"
-FETCH_JOBS = (READ_ARTICLE, CALL)  # the only ones that a fetch process takes, each with an id
+# The only ones that a fetch process takes, each with an id.
+FETCH_JOBS = (READ_ARTICLE, READ_FEED, CALL)
 _SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
 _FETCH_TIMEOUT = 30  # seconds; a page has three, a call to a webhook ten
 _JOB_TIMEOUT = 600  # seconds; a job ends by itself long before

@@ -42,8 +42,8 @@ _COMMANDS = {
     "worker": f"{_EVERY} {_TAKING_JOBS} bitfield",
     "clock": f"{_EVERY} pfcount xrange xtrim",
     "fetch": f"{_CONNECTING} {_SCRIPTS} {_TAKING_JOBS} {_JOBS}",
-    "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} pfcount setrange strlen xrevrange"
-    " zrevrangebyscore",
+    "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} pfcount scard setrange strlen"
+    " xrevrange zrevrangebyscore",
 }
 
 # All keys of the tag `{g}` but those of `access.py`, `two_step.py`, `passkeys.py`,
@@ -52,13 +52,13 @@ _SHARED = (
     "active scheduled started waves log totals totals:* idempotency:* n n:* ended"
     " readers_alerts:* topics topics:* stories days clicks:since names:* hosts:* resting limited"
     " paced proof released doubted believed pace:* start:* layout stop keys keys:retired clock"
-    " clock:* processes web settings"
+    " clock:* processes web settings feeds feeds:* feed:* feed-request:*"
 )
 _PARTITIONS = "{[^g]*}:*"
 _QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")
 # RQ's keys of the queue of fetch processes, of these processes and of their jobs.
 _FETCHING = (
-    *("{g}:article:*", "{g}:call:*", "rq:queues", "rq:workers"),
+    *("{g}:article:*", "{g}:feed-request:*", "{g}:call:*", "rq:queues", "rq:workers"),
     *("rq:*:stoppress-fetch", "rq:*:stoppress-fetch:*"),
     *("rq:clean_groups", "rq:groups", "rq:rl-keys"),  # its housekeeping; we have neither
     *("rq:worker:fetch.*", "rq:*:fetch-*", "stoppress:alive:rq:worker:fetch.*"),

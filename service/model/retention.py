@@ -10,7 +10,8 @@ Six things have no lifetime here:
   known; for readers who are tried again, how often that was. All of it goes when the send is over.
 - The log of alerts, which names the editors who did something with them, is kept for
   ALERT_LOG_KEPT_DAYS, a setting; and until they release it, who has stopped everything.
-- Alerts with their reports, templates (with who saved them when) and topics belong to the newsroom;
+- Alerts with their reports, templates (with who saved them when), topics and feeds (with who added
+  them when, and what became of their latest items) belong to the newsroom;
   so do editors (e-mail address, password hash, role, who added them when, when they last signed in,
   the sealed secret of two-step sign-in, the public halves of passkeys with names and when they were
   added and last used), API tokens (name, scopes, who made them when, when they
@@ -226,6 +227,16 @@ ARTICLE_KEPT = 60 * MINUTE
 # How long this counts as new, so that the page is not asked again.
 # Why: the form and its confirmation ask for the same link, one after the other.
 ARTICLE_NEW = MINUTE
+
+# -- about feeds ----------------------------------------------------------------------------------
+
+# What a fetch process is to read for a feed, and what it has read.
+# Why: the clock takes it within a second, or asks again after a minute.
+FEED_REQUEST_KEPT = 10 * MINUTE
+
+# The subscription at the hub of a feed that was removed.
+# Why: the hub asks whether we mean it, and the answer has to be yes.
+FEED_LEAVING_KEPT = 60 * MINUTE
 
 # -- about webhooks -------------------------------------------------------------------------------
 

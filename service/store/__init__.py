@@ -36,6 +36,7 @@ from service.store.conversion import convert
 from service.store.daily_counts import DailyCounts
 from service.store.daily_totals import DailyTotals
 from service.store.desk_settings import DeskSettings
+from service.store.feeds import Feeds
 from service.store.gone import GoneRows
 from service.store.held_alerts import HeldAlerts
 from service.store.host_readers import HostReaders
@@ -139,6 +140,7 @@ class Store:
         self.receipt_counts = ReceiptCounts(redis)
         self.alert_log = AlertLog(redis)
         self.articles = Articles(redis)
+        self.feeds = Feeds(redis)
         self.calls = Calls(redis)
         self.webhooks = Webhooks(redis)
         self.publish_hooks = PublishHooks(redis)

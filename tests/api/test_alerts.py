@@ -16,6 +16,7 @@ from service.model.webhooks import Webhook
 from service.store.outcomes import Result
 from service.store.push_services import Pace
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
+from tests.support.feeds import store_feed
 from tests.support.inputs import NEWS
 
 UNSEEN = "Characters that no reader sees were left out, or became a space: {}."
@@ -359,6 +360,13 @@ EDITORS_CALLS = [
     ("POST", f"{API}/topics", {"slug": "new", "name": "New"}, {"topics"}),
     ("PATCH", f"{API}/topics/world", {}, {"topics"}),
     ("DELETE", f"{API}/topics/world", None, {"topics"}),
+    ("GET", f"{API}/feeds", None, {"send", "read"}),
+    ("GET", f"{API}/feeds/feedfeedfeed", None, {"send", "read"}),
+    ("POST", f"{API}/feeds", {"url": "https://paper.example/", "everyone": True}, {"send"}),
+    ("PATCH", f"{API}/feeds/feedfeedfeed", {}, {"send"}),
+    ("DELETE", f"{API}/feeds/feedfeedfeed", None, {"send"}),
+    ("GET", f"{API}/feeds/feedfeedfeed/log", None, {"send", "read"}),
+    ("POST", f"{API}/feeds/feedfeedfeed/rehearse", None, {"send", "read"}),
     ("GET", f"{API}/webhooks", None, {"webhooks"}),
     ("POST", f"{API}/webhooks", {"address": HOOK, "events": ["alert.sent"]}, {"webhooks"}),
     ("GET", f"{API}/webhooks/{WEBHOOK.id}", None, {"webhooks"}),
@@ -388,6 +396,7 @@ def test_each_call_of_a_tool_needs_a_token_with_its_scope(
     client.call("POST", NOTIFICATIONS, first, token=client.add_token())
     if path.endswith("resume"):
         client.runtime.publishing.pause(1, by="a test")
+    store_feed(client.runtime)
     client.runtime.store.webhooks.add(WEBHOOK, "")
     every = {*SCOPES}
     tokens = {scope: client.add_token(scope, [scope]) for scope in every}
@@ -416,6 +425,7 @@ def test_the_table_has_every_call_that_needs_an_api_token(client: Client) -> Non
             path.replace("/1", "/{id}")
             .replace("/world", "/{slug}")
             .replace("/quake", "/{slug}")
+            .replace("feedfeedfeed", "{feed}")
             .replace(WEBHOOK.id, "{hook}"),
         )
         for method, path, _, _ in EDITORS_CALLS

@@ -42,7 +42,9 @@ def description() -> Iterator[dict[str, Any]]:
 
 def schema(description: dict[str, Any], route: str) -> dict[str, Any]:
     method, path = ROUTES[route]
-    path = re.sub(r"/\d+", "/{id}", path).replace("world", "{slug}")
+    path = (
+        re.sub(r"/\d+", "/{id}", path).replace("world", "{slug}").replace("feedfeedfeed", "{feed}")
+    )
     content = description["paths"][API + path][method.lower()]["requestBody"]["content"]
     reference = content["application/json"]["schema"]
     return {**reference, "components": description["components"]}

@@ -16,6 +16,7 @@ from service.api.calls import call_of
 from service.model.notifications import Audience, Content
 from service.model.two_texts import SecondText
 from tests.support.client import API, Client, Reader, open_client, stored
+from tests.support.feeds import store_feed
 from tests.support.inputs import BAD, GOOD, NEWS, ROUTES, with_field
 from tests.support.redis_server import RedisServer, connections_closed
 
@@ -43,6 +44,7 @@ class Doorstep:
             by="a test",
             second_text=SecondText("Other news", "", 10, 15),
         )
+        store_feed(client.runtime)
         # So many that all tests together stay within the rate of each token.
         self.tools = itertools.cycle([client.add_token(f"tool {n}") for n in range(20)])
         self.phones = itertools.cycle([Reader(client, 100 + n) for n in range(40)])

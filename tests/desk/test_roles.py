@@ -153,6 +153,12 @@ ROUTES = {
     "desk.move_topic": MANAGES,
     "desk.merge_topic": MANAGES,
     "desk.remove_topic": MANAGES,
+    "desk.feeds": ANY,
+    "desk.feed": ANY,
+    "desk.add_feed": MANAGES,
+    "desk.change_feed": MANAGES,
+    "desk.steer_feed": MANAGES,
+    "desk.remove_feed": MANAGES,
     "desk.settings": MANAGES,
     "desk.change_settings": MANAGES,
 }
@@ -210,6 +216,7 @@ def filled(path: str, alert: int) -> str:
     variables = {
         **{"<int:id>": str(alert), "<id>": NOT_OURS, "<slug>": "quake", "<token>": "x" * 32},
         "<key>": "k" * 22,
+        "<feed>": "0" * 12,
         **{"<path:filename>": "desk.css", "<path:_rest>": "no/such/page"},
     }
     for name, value in variables.items():

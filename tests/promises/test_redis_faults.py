@@ -289,7 +289,7 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
     """Call a route with parameters and a body."""
     own = rule.endpoint.startswith("api.readers.")
     given = {"id": callers.id if own else callers.alert, "slug": "world", "token": "x"}
-    given["key"] = "a-key-of-a-form-1"
+    given |= {"key": "a-key-of-a-form-1", "feed": "0" * 12}
     given["hook"] = "0" * 16
     given |= {"filename": "x", "_rest": "x", "language": "en", "folder": "x", "part": "x"}
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: given[name[1]], rule.rule)

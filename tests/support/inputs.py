@@ -28,6 +28,8 @@ ROUTES = {
     "audience": ("POST", "/audience"),
     "add topic": ("POST", "/topics"),
     "change topic": ("PATCH", "/topics/world"),
+    "add feed": ("POST", "/feeds"),
+    "change feed": ("PATCH", "/feeds/feedfeedfeed"),
 }
 GOOD: dict[str, Any] = {
     "subscribe": {
@@ -90,6 +92,25 @@ GOOD: dict[str, Any] = {
     },
     "add topic": {"slug": "new", "name": "New", "description": "", "default": False},
     "change topic": {"name": "New", "description": "", "default": False},
+    "add feed": {
+        "url": "https://paper.example/rss",
+        "name": "The front page",
+        "active": True,
+        "draft": False,
+        "everyone": False,
+        "topics": ["world"],
+        "topic_by_category": {"Tennis": "sport"},
+        "gap_minutes": 5,
+        "most_per_hour": 4,
+        "most_per_day": 0,
+        "newest_hours": 6,
+        "title_template": "{category}: {title}",
+        "text_template": "{text} ({feed})",
+        "picture": False,
+        "language": "en-GB",
+        "minutes": 5,
+    },
+    "change feed": {"name": "Front page", "active": False, "topics": None, "language": ""},
 }
 OFF_CURVE = "BA" + "A" * 84 + "B"  # 0x04, then x = 0 and y = 1
 GOOGLE = "https://fcm.googleapis.com/fcm/send/"
@@ -292,6 +313,25 @@ _BAD: dict[str, dict[str, list[Any]]] = {
     "change topic": {
         "slug": ["other"],
         "name": [""],
+    },
+    "add feed": {
+        "url": ["DELETE", None, 5, "https://paper.example/".ljust(2001, "x"), "a\nb"],
+        "name": ["x" * 61, "a\nb"],
+        "active": ["yes"],
+        "topics": ["world", ["world", "world"]],
+        "topic_by_category": [[], {f"c{number}": "world" for number in range(101)}],
+        "gap_minutes": [-1, 1441, "5"],
+        "most_per_hour": [-1, 101],
+        "newest_hours": [0, 73],
+        "title_template": ["{body}", "{title", "x" * 201, "a\nb"],
+        "language": ["german language", "x" * 36],
+        "minutes": [0, 1441, True],
+        "kind": ["breaking"],
+    },
+    "change feed": {
+        "url": [5],
+        "minutes": [0],
+        "id": ["feedfeedfeed"],
     },
 }
 # Route, field, value, and the field that the response names instead, within or around that one.

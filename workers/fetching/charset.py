@@ -43,7 +43,10 @@ _BYTE_ORDER_MARKS = (
 )
 _META_WITHIN = 4096  # bytes; browsers look at 1024
 _HEADER = re.compile(r"""charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE | re.ASCII)
-_META = re.compile(rb"""<meta[^>]{0,500}?charset\s{0,9}=\s{0,9}["']?([\w.:-]{1,40})""", re.I)
+_META = re.compile(
+    rb"""<(?:meta[^>]{0,500}?charset|\?xml[^>]{0,200}?encoding)\s{0,9}=\s{0,9}["']?([\w.:-]{1,40})""",
+    re.IGNORECASE,
+)
 
 
 def decoded(document: bytes, content_type: str) -> str:
@@ -61,10 +64,14 @@ def _encoding(document: bytes, content_type: str) -> str:
         return "utf-8"
     named = _HEADER.search(content_type)
     label = named[1] if named else ""
-    if _BY_LABEL.get(label.lower()) is None:
-        meta = _META.search(document[:_META_WITHIN])
-        label = meta[1].decode("ascii", "replace") if meta else ""
-    return _BY_LABEL.get(label.lower()) or ("utf-8" if valid else "cp1252")
+    named_by_header = _BY_LABEL.get(label.lower())
+    return named_by_header or named_encoding(document) or ("utf-8" if valid else "cp1252")
+
+
+def named_encoding(document: bytes) -> str | None:
+    """Return the encoding that a page names itself, in a `<meta>` or as XML; None: none we know."""
+    meta = _META.search(document[:_META_WITHIN])
+    return _BY_LABEL.get(meta[1].decode("ascii", "replace").lower()) if meta else None
 
 
 def _is_utf_8(document: bytes) -> bool:

@@ -15,7 +15,9 @@ from service.model.webhooks import CALL_SECONDS, Answer
 from service.store import WORKER, connect
 from service.store.articles import Articles
 from service.store.calls import Calls
+from service.store.feeds import FeedRequests
 from workers.fetching.article import read_article
+from workers.fetching.feed_jobs import FeedReader
 from workers.fetching.fetch import Asking, CannotFetch, Fetcher, Limits
 
 _LIMITS = Limits()
@@ -23,6 +25,7 @@ _OF_CALLS = Limits(seconds=CALL_SECONDS, size=1 << 12)  # nobody reads what a we
 _HTML = ("text/html", "application/xhtml+xml", "")
 
 _reader: ArticleReader | None = None
+_feeds: FeedReader | None = None
 _caller: Caller | None = None
 
 
@@ -75,10 +78,11 @@ class Caller:
 
 def prepare(config: Config) -> None:
     """Let jobs work with these settings."""
-    global _reader, _caller
+    global _reader, _feeds, _caller
     redis = connect(config.store_url or config.redis_url, WORKER)
     fetcher = Fetcher(config.fetch_origins, config.push_ca_bundle, config.proxy_to)
     _reader, _caller = ArticleReader(Articles(redis), fetcher), Caller(Calls(redis), fetcher)
+    _feeds = FeedReader(FeedRequests(redis), fetcher)
 
 
 def read(id: str) -> None:
@@ -86,6 +90,13 @@ def read(id: str) -> None:
     assert _reader is not None  # noqa: S101 - `prepare` was called
     with _patience():
         _reader.read(id)
+
+
+def read_feed(id: str) -> None:
+    """Read the feed that is stored under an id, or ask its hub; a second time it does nothing."""
+    assert _feeds is not None  # noqa: S101
+    with _patience():
+        _feeds.do(id)
 
 
 def call(id: str) -> None:

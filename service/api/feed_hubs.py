@@ -1,0 +1,46 @@
+"""What hubs call: whether we mean a subscription, and that a feed has something new (WebSub).
+
+Who calls is not known, and so nothing is believed: `service/domain/feed_hubs.py`.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, abort, request
+
+from service.api import rate_limits
+from service.api.rate_limits import per_address
+from service.current import runtime
+from service.domain.feed_hubs import NoSubscription
+from service.model import clock
+
+bp = Blueprint("hubs", __name__)
+
+_RATE = per_address(300)
+_LONGEST_CHALLENGE = 1000  # characters
+
+
+@bp.get("/feeds/<feed>/<token>")
+def confirm(feed: str, token: str) -> Response:
+    """Tell a hub that we mean a subscription; 404 for one that we did not ask for."""
+    rate_limits.check(_RATE)
+    given = {name: request.args.get(f"hub.{name}", "") for name in ("mode", "topic", "challenge")}
+    lease = request.args.get("hub.lease_seconds", 0, type=int)
+    if not given["challenge"] or len(given["challenge"]) > _LONGEST_CHALLENGE:
+        abort(404)
+    hubs = runtime().feeds.hubs
+    try:
+        hubs.confirm(feed, token, given["mode"], given["topic"], max(0, lease), clock.time())
+    except NoSubscription:
+        abort(404)
+    return Response(given["challenge"], mimetype="text/plain")
+
+
+@bp.post("/feeds/<feed>/<token>")
+def ping(feed: str, token: str) -> Response:
+    """Have a feed read at once. The body, whatever it is, is not read."""
+    rate_limits.check(_RATE)
+    try:
+        runtime().feeds.hubs.ping(feed, token, clock.time())
+    except NoSubscription as error:
+        abort(410 if error.is_over else 404)
+    return Response(status=202)

@@ -1,0 +1,154 @@
+"""The pages of the feeds: adding one by its address, its log, its rules, a rehearsal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from service.runtime import Runtime
+from service.store.access import Person
+from tests.support.desk_pages import NASTY, Page, post, sign_in, words
+from tests.support.feeds import ID, Watched, item, rss, store_feed
+from tests.support.newspaper import Newspaper, response
+
+BASIC = {"audience": "topics", "topic": "world", "when": "send"}
+FURTHER = {
+    "minutes": "5",
+    "gap_minutes": "0",
+    "most_per_hour": "4",
+    "most_per_day": "20",
+    "newest_hours": "6",
+    "title_template": "{title}",
+    "text_template": "{text}",
+    "name": "",
+    "language": "",
+    "categories": "",
+}
+
+
+@pytest.fixture
+def paper() -> Iterator[Newspaper]:
+    with Newspaper() as paper:
+        yield paper
+
+
+@pytest.fixture
+def watched(runtime: Runtime, paper: Newspaper, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(runtime, paper, monkeypatch)
+
+
+def send(client: FlaskClient, path: str = "", **fields: str) -> TestResponse:
+    return post(client, f"/desk/feeds{path}", page="/desk/feeds", **fields)
+
+
+def test_a_feed_is_added_by_its_address_and_its_page_says_what_became_of_its_items(
+    editor: FlaskClient, watched: Watched, paper: Newspaper
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    added = send(editor, url=f"{paper.origin}/feed", **BASIC)
+    assert added.status_code == 303
+    path = added.location
+    assert "being read for the first time" in words(editor.get(path).text)
+    watched.look()
+    paper.pages["/feed"] = rss(
+        item("ferry", watched.now + 60),
+        item("war", watched.now - 86_400, title=NASTY),
+    )
+    watched.look(5)
+    page = editor.get(path).text
+    Page(page)
+    said = words(page)
+    assert "Alerts for World" in said
+    assert "The ferry an alert" in said
+    assert "left out: It was published too long ago." in said
+    listed = editor.get("/desk/feeds").text
+    Page(listed)
+    assert "The Daily Example" in words(listed)
+    assert "1 item used, 1 left out" in words(listed)
+    rehearsal = editor.get(f"{path}?rehearse=yes").text
+    Page(rehearsal)
+    assert "What it would have sent in the last 24 hours" in words(rehearsal)
+
+
+def test_a_web_page_offers_the_feeds_that_it_names(
+    editor: FlaskClient, watched: Watched, paper: Newspaper
+) -> None:
+    link = '<link rel="alternate" type="application/rss+xml" href="/feed">'
+    paper.pages["/"] = response(f"<html><head><title>x</title>{link}</head></html>".encode())
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    path = send(editor, url=paper.origin, **BASIC).location
+    watched.look()
+    page = editor.get(path).text
+    assert "is no feed" in words(page)
+    assert f"{paper.origin}/feed" in page
+    steer = path.removeprefix("/desk/feeds") + "/do"
+    assert send(editor, steer, do="use", url="https://evil.example/").status_code == 400
+    assert send(editor, steer, do="use", url=f"{paper.origin}/feed").status_code == 303
+    watched.look()
+    (feed,) = watched.runtime.feeds.all()
+    assert (feed.rules.url, feed.problem) == (f"{paper.origin}/feed", "")
+
+
+def test_what_is_wrong_is_said_beside_what_was_typed(editor: FlaskClient, runtime: Runtime) -> None:
+    store_feed(runtime)
+    for fields, says in (
+        ({"url": "nonsense"}, "Is not a web address."),
+        ({"url": "https://paper.example/known"}, "There is a feed with this address already."),
+        ({"url": "https://paper.example/", "topic": ""}, "Names a topic"),
+        ({"url": "https://paper.example/" + "x" * 2000}, "at most 2000 characters"),
+    ):
+        refused = send(editor, **{**BASIC, **fields})
+        Page(refused.text)
+        assert (refused.status_code, says in words(refused.text)) == (422, True), fields
+    for fields, says in (
+        ({"minutes": "soon"}, "Must be a whole number."),
+        ({"minutes": "0"}, "Must be at least 1."),
+        ({"title_template": "{body}"}, "May name {title}"),
+        ({"categories": "Tennis"}, "Write one on each line"),
+        ({"categories": "Tennis = cooking"}, "There is no topic “cooking”."),
+        ({"language": "german language"}, "Must be a language tag"),
+    ):
+        form = {"url": "https://paper.example/known", **BASIC, **FURTHER, **fields}
+        refused = send(editor, f"/{ID}", **form)
+        Page(refused.text)
+        assert (refused.status_code, says in words(refused.text)) == (422, True), fields
+    assert len(runtime.feeds.all()) == 1
+
+
+def test_rules_are_changed_and_a_feed_is_paused_read_and_removed(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    store_feed(runtime)
+    form = {"url": "https://paper.example/known", **BASIC, **FURTHER, "name": NASTY}
+    form |= {"categories": "Tennis = sport\n\nA = b = world", "when": "draft", "picture": "yes"}
+    assert send(editor, f"/{ID}", **form).status_code == 303
+    rules = runtime.feeds.get(ID).rules
+    assert rules.topic_by_category == {"tennis": "sport", "a = b": "world"}
+    assert (rules.name, rules.makes_drafts, rules.topics) == (NASTY, True, ("world",))
+    page = editor.get(f"/desk/feeds/{ID}").text
+    Page(page)
+    assert NASTY not in page
+    for do, active in (("pause", False), ("pause", False), ("resume", True), ("read", True)):
+        assert send(editor, f"/{ID}/do", do=do).status_code == 303
+        assert runtime.feeds.get(ID).rules.is_active is active
+    for _ in range(2):  # a double click
+        assert send(editor, f"/{ID}/remove").status_code == 303
+    assert runtime.feeds.all() == []
+
+
+def test_an_editor_who_may_not_manage_sees_no_form(
+    app: Flask, runtime: Runtime, editor: FlaskClient
+) -> None:
+    store_feed(runtime)
+    assert ">Add<" in editor.get("/desk/feeds").text
+    runtime.store.access.add_editor("wim@paper.example", "a hash", Person("writes"))
+    writer = sign_in(app, runtime, "wim@paper.example")
+    for path in ("/desk/feeds", f"/desk/feeds/{ID}"):
+        page = writer.get(path)
+        assert page.status_code == 200
+        assert "<textarea" not in page.text
+        assert ">Add<" not in page.text

@@ -1,0 +1,580 @@
+"""Feeds: what clock, fetch process and hub make of a newspaper's items, each alerted once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from urllib.parse import parse_qs
+
+import pytest
+from redis import RedisError
+
+from service.domain.feed_hubs import NoSubscription
+from service.domain.feeds import FeedChanged, FeedRefused, UnknownFeed
+from service.model.feed_requests import FeedAnswer, FeedRequest
+from service.model.feeds import FeedReading, FeedRules
+from service.model.notifications import Audience, State
+from service.store.feeds import Feeds as FeedRows
+from tests.support.client import Client, Reader
+from tests.support.feeds import LINK, Watched, item, rss
+from tests.support.installation import content
+from tests.support.newspaper import Newspaper, response
+
+pytestmark = pytest.mark.redis
+
+NORA, SAM = "nora@paper.example", "sam@paper.example"
+
+
+@pytest.fixture
+def paper() -> Iterator[Newspaper]:
+    with Newspaper() as paper:
+        yield paper
+
+
+@pytest.fixture
+def watched(client: Client, paper: Newspaper, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(client.runtime, paper, monkeypatch)
+
+
+@pytest.fixture
+def watched_with(
+    client_with: Callable[..., Client], paper: Newspaper, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Watched]:
+    return lambda **settings: Watched(client_with(**settings).runtime, paper, monkeypatch)
+
+
+# Each item once ---------------------------------------------------------------------------------
+
+
+def test_a_new_item_is_alerted_once_and_what_was_there_is_not(
+    watched: Watched, paper: Newspaper
+) -> None:
+    old = item("harbour", watched.now - 600)
+    paper.pages["/feed"] = rss(old)
+    feed = watched.add()
+    assert watched.titles() == []
+    assert watched.state(feed).state.notices == (
+        "It had 1 item when it was read first. Nobody was alerted.",
+    )
+    paper.pages["/feed"] = rss(item("ferry", watched.now + 200), old)
+    for _ in range(3):
+        watched.look(5)
+    (alert,) = watched.alerts()
+    assert (alert.text.title, alert.text.body) == ("The ferry", "All about the ferry.")
+    assert (alert.text.url, alert.text.urgency, alert.text.kind) == (
+        f"{LINK}ferry",
+        "normal",
+        "news",
+    )
+    assert (alert.state, alert.created_by) == (State.SENDING, "feed /feed")
+    (line,) = watched.log(feed)
+    assert (line.title, line.result, line.alert) == ("The ferry", "alerted", alert.id)
+    assert (watched.state(feed).state.sent, watched.state(feed).state.left_out) == (1, 0)
+
+
+def test_a_clock_that_is_killed_after_publishing_alerts_nobody_twice(
+    watched: Watched, paper: Newspaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add()
+    paper.pages["/feed"] = rss(*(item(name, watched.now + 200) for name in ("ferry", "pier")))
+
+    def killed(*_: object, **__: object) -> None:
+        raise RedisError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeedRows, "take", killed)
+        with pytest.raises(RedisError):
+            watched.look(5)
+    assert sorted(watched.titles()) == ["The ferry", "The pier"]
+    for minutes in (0, 1, 5):  # the next clock, which also asks again for what seems lost
+        watched.look(minutes)
+    assert len(watched.titles()) == 2
+    assert [line.result for line in watched.log(feed)] == ["alerted", "alerted"]
+
+
+def test_two_clocks_alert_once_and_store_once(watched: Watched, paper: Newspaper) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add()
+    paper.pages["/feed"] = rss(item("ferry", watched.now + 200))
+    watched.now += 300
+    watched.tick()
+    watched.fetch()
+    (same,) = watched.runtime.store.feeds.under_way()
+    clock = watched.runtime.feed_clock
+    for _ in range(2):
+        clock._take(same, same.result or "", watched.now)
+    assert watched.titles() == ["The ferry"]
+    assert len(watched.log(feed)) == 1
+
+
+def test_the_link_of_another_feed_or_of_an_editor_is_not_alerted_again(
+    watched: Watched, paper: Newspaper
+) -> None:
+    for path in ("/feed", "/other"):
+        paper.pages[path] = rss(item("harbour", watched.now - 600))
+    feed, other = watched.add(), watched.add("/other")
+    publish = watched.runtime.publishing.publish
+    publish(content("By hand", url=f"{LINK}pier#top"), Audience(everyone=True), by=NORA)
+    for path, name in (("/feed", "ferry"), ("/other", "ferry")):
+        paper.pages[path] = rss(item(name, watched.now), item("pier", watched.now))
+    watched.look(5)
+    assert sorted(watched.titles()) == ["By hand", "The ferry"]
+    lines = {(line.title, line.why) for one in (feed, other) for line in watched.log(one)}
+    assert ("The pier", "An alert with the same link was sent already.") in lines
+    assert ("The ferry", "An alert with the same link was sent already.") in lines
+
+
+def test_topics_follow_from_the_categories_and_an_item_without_any_is_left_out(
+    watched: Watched, paper: Newspaper
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add(everyone=False, topic_by_category={"tennis": "sport"})
+    paper.pages["/feed"] = rss(
+        item("final", watched.now, category="Tennis"), item("weather", watched.now)
+    )
+    watched.look(5)
+    (alert,) = watched.alerts()
+    assert (alert.text.title, alert.audience.topics) == ("The final", ("sport",))
+    assert {line.why for line in watched.log(feed)} == {
+        "",
+        "The rules name no topic for its categories.",
+    }
+    watched.runtime.topics.remove("sport")
+    paper.pages["/feed"] = rss(item("semi-final", watched.now + 290, category="Tennis"))
+    watched.look(5)
+    assert watched.log(feed)[-1].why == "There is no topic “sport” any more."
+
+
+@pytest.mark.parametrize(
+    ("link", "why"),
+    [
+        ("http://paper.example/x", "Its link begins with http://."),
+        ("https://paper.example/" + "x" * 1990, "no link"),
+    ],
+    ids=["http", "long"],
+)
+def test_an_item_whose_link_readers_cannot_open_is_left_out(
+    watched: Watched, paper: Newspaper, link: str, why: str
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add()
+    paper.pages["/feed"] = rss(item("ferry", watched.now, link=link))
+    watched.look(5)
+    assert watched.titles() == []
+    assert why in watched.log(feed)[-1].why
+
+
+# Drafts, second persons, stops --------------------------------------------------------------------
+
+
+def test_a_feed_can_make_drafts(watched: Watched, paper: Newspaper) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    watched.add(makes_drafts=True)
+    paper.pages["/feed"] = rss(item("ferry", watched.now))
+    watched.look(5)
+    (draft,) = watched.alerts()
+    assert (draft.state, draft.created_by) == (State.DRAFT, "feed /feed")
+    watched.runtime.publishing.remove(draft.id, by=NORA)
+    watched.look(5)
+    assert watched.titles() == [], "a draft that was deleted does not come back"
+
+
+def test_an_alert_to_many_waits_for_a_second_person(
+    watched_with: Callable[..., Watched], paper: Newspaper, client: Client
+) -> None:
+    watched = watched_with(TWO_PERSON_ABOVE="1")
+    for number in range(2):
+        Reader(client, number)
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add()
+    paper.pages["/feed"] = rss(item("ferry", watched.now))
+    watched.look(5)
+    (waiting,) = watched.alerts()
+    assert (waiting.state, waiting.waits_for_approval) == (State.DRAFT, True)
+    assert waiting.authors == (NORA,), "who added the feed cannot be the second person"
+    assert watched.log(feed)[-1].waits
+    watched.runtime.approvals.approve(waiting.id, waiting.digest, by=SAM)
+    assert watched.alerts()[0].state is State.SENDING
+
+
+def test_what_comes_while_everything_is_stopped_is_left_out(
+    watched: Watched, paper: Newspaper
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add()
+    watched.runtime.stops.hold(by=NORA)
+    paper.pages["/feed"] = rss(item("ferry", watched.now))
+    watched.look(5)
+    watched.runtime.stops.release(by=NORA)
+    watched.look(5)
+    assert watched.titles() == []
+    assert [line.why for line in watched.log(feed)] == ["Sending was stopped."]
+
+
+def test_a_feed_that_was_paused_goes_on_with_what_comes_then(
+    watched: Watched, paper: Newspaper
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add()
+    feeds, one = watched.runtime.feeds, watched.state(feed)
+    paused = feeds.change(one, replace(one.rules, is_active=False))
+    assert paused.due is None
+    paper.pages["/feed"] = rss(item("ferry", watched.now))
+    watched.look(10)
+    with pytest.raises(FeedChanged):
+        feeds.change(one, replace(one.rules, name="By an editor who did not see the pause"))
+    feeds.change(paused, one.rules)
+    watched.look(1)
+    assert watched.titles() == []
+    paper.pages["/feed"] = rss(item("pier", watched.now))
+    watched.look(5)
+    assert watched.titles() == ["The pier"]
+
+
+def test_a_feed_that_is_paused_while_it_is_read_alerts_nothing(
+    watched: Watched, paper: Newspaper
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add()
+    paper.pages["/feed"] = rss(item("ferry", watched.now))
+    watched.now += 300
+    watched.tick()
+    watched.fetch()
+    one = watched.state(feed)
+    watched.runtime.feeds.change(one, replace(one.rules, is_active=False))
+    watched.tick()
+    assert (watched.titles(), watched.state(feed).due) == ([], None)
+    # As a clock leaves it that has read the rules before the pause.
+    watched.redis.zadd("{g}:feeds:due", {feed.id: watched.now})
+    watched.look()
+    assert (len(paper.requests), watched.state(feed).due) == (2, None)
+
+
+# When it is read ----------------------------------------------------------------------------------
+
+
+def test_a_feed_that_did_not_change_costs_nothing(watched: Watched, paper: Newspaper) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600), ETag='"1"')
+    feed = watched.add()
+    paper.pages["/feed"] = response(status=304)
+    watched.look(5)
+    assert 'if-none-match: "1"' in paper.requests[-1].lower()
+    one = watched.state(feed)
+    assert (one.state.read_at, one.state.etag, one.problem) == (watched.now, '"1"', "")
+    paper.pages["/feed"] = rss(item("ferry", watched.now), ETag='"2"')
+    watched.look(5)
+    assert watched.titles() == ["The ferry"]
+
+
+def test_a_feed_that_fails_is_read_less_often_and_the_others_go_on(
+    watched: Watched, paper: Newspaper
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed, broken = watched.add(), watched.add("/broken")
+    one = watched.state(broken)
+    assert one.problem == "127.0.0.1 does not give the feed (it answers 404)."
+    waits = []
+    for _ in range(6):
+        assert one.due
+        waits.append((one.due - watched.now) / 60)
+        watched.look(waits[-1])
+        one = watched.state(broken)
+    assert waits == [10, 20, 40, 60, 60, 60]
+    assert watched.state(feed).problem == ""
+    paper.pages["/broken"] = rss(item("harbour", watched.now - 600))
+    watched.look(60)
+    assert (watched.state(broken).problem, watched.state(broken).state.fails) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "minutes"),
+    [
+        ({"Cache_Control": "public, max-age=1200"}, 20),
+        ({"Cache_Control": "max-age=86400"}, 60),
+        ({"Cache_Control": "max-age=5"}, 5),
+        ({"Retry_After": "900"}, 15),
+        ({"Retry_After": "nonsense"}, 5),
+    ],
+    ids=str,
+)
+def test_what_a_server_asks_for_is_respected_up_to_an_hour(
+    watched: Watched, paper: Newspaper, fields: dict[str, str], minutes: float
+) -> None:
+    paper.pages["/feed"] = rss(**fields)
+    due = watched.state(watched.add()).due
+    assert due == watched.now + 60 * minutes
+
+
+def test_a_feed_that_asks_to_be_left_alone_is_also_when_it_does_not_change(
+    watched: Watched, paper: Newspaper
+) -> None:
+    paper.pages["/feed"] = rss(head="<ttl>30</ttl>")
+    feed = watched.add()
+    for _ in range(2):
+        assert watched.state(feed).due == watched.now + 1800
+        watched.look(30)
+    assert len(paper.requests) == 3
+
+
+def test_a_feed_that_is_gone_for_good_rests(watched: Watched, paper: Newspaper) -> None:
+    paper.pages["/feed"] = response(status=410)
+    feed = watched.add()
+    one = watched.state(feed)
+    assert (one.due, "gone for good" in one.problem) == (None, True)
+    paper.pages["/feed"] = rss()
+    watched.runtime.feeds.look_now(one)
+    watched.look()
+    assert watched.state(feed).problem == ""
+
+
+def test_a_request_that_is_lost_is_made_again_after_a_minute(
+    watched: Watched, paper: Newspaper
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feeds = watched.runtime.store.feeds
+    feed = watched.runtime.feeds.add(FeedRules(url=paper.origin, everyone=True), by=NORA)
+    watched.tick()
+    (first,) = feeds.under_way()
+    watched.now += 59
+    watched.runtime.feeds.look_now(feed)
+    watched.tick()
+    assert feeds.under_way() == [first], "one at a time"
+    watched.now += 1
+    watched.tick()
+    (second,) = feeds.under_way()
+    assert second.request != first.request
+    assert not feeds.take(first, "{}", due=None), "what comes late is not taken"
+
+
+def test_nothing_is_asked_for_while_no_fetch_process_runs(
+    watched: Watched, paper: Newspaper
+) -> None:
+    watched.redis.delete("stoppress:alive:rq:worker:fetch.test")
+    watched.runtime.feeds.add(FeedRules(url=paper.origin, everyone=True), by=NORA)
+    watched.tick()
+    assert watched.runtime.store.feeds.under_way() == []
+    assert not watched.runtime.feeds.has_readers()
+
+
+# What a fetch process stores ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "",
+        "null",
+        "[" * 100_000,
+        "{}",
+        json.dumps({"version": 1, "reading": 5, "digest": "", "wait": 0}),
+        FeedAnswer(FeedReading(LINK)).as_json().replace('"wait": 0', '"wait": "0"'),
+        FeedAnswer(FeedReading(LINK)).as_json().replace('\\"items\\": []', '\\"items\\": [5]'),
+    ],
+    ids=range(7),
+)
+def test_what_a_fetch_process_should_not_have_stored_marks_the_feed_alone(
+    watched: Watched, paper: Newspaper, stored: str
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed, other = watched.add(), watched.add("/other")
+    watched.now += 3600
+    watched.tick()
+    for one in watched.runtime.store.feeds.under_way():
+        watched.runtime.store.feeds.requests.keep(one.request, stored)
+    watched.tick()
+    assert watched.state(feed).problem == "The feed has mistakes, and cannot be read."
+    assert watched.state(other).state.fails == 2
+    assert watched.titles() == []
+
+
+def test_a_feed_that_is_removed_leaves_nothing(watched: Watched, paper: Newspaper) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add()
+    watched.now += 300
+    watched.tick()
+    watched.runtime.feeds.remove(feed.id)
+    watched.fetch()
+    watched.tick()
+    kept = [key for key in watched.redis.keys("*feed*") if b"request" not in key]
+    assert [key for key in kept if not key.startswith((b"rq:", b"stoppress:"))] == []
+    with pytest.raises(UnknownFeed):
+        watched.runtime.feeds.get(feed.id)
+
+
+# Rules --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "field"),
+    [
+        (FeedRules(url="nonsense", everyone=True), "url"),
+        (FeedRules(url="ftp://paper.example/", everyone=True), "url"),
+        (FeedRules(url="https://paper.example/known", everyone=True), "url"),
+        (FeedRules(url=LINK), "topics"),
+        (FeedRules(url=LINK, topics=("cooking",)), "topics"),
+        (FeedRules(url=LINK, topic_by_category={"a": "cooking"}), "topic_by_category"),
+    ],
+    ids=str,
+)
+def test_rules_that_make_no_sense_are_refused(
+    watched: Watched, rules: FeedRules, field: str
+) -> None:
+    known = FeedRules(url="feed:paper.example/known", everyone=True)
+    assert watched.runtime.feeds.add(known, by=NORA).rules.url == "https://paper.example/known"
+    with pytest.raises(FeedRefused) as error:
+        watched.runtime.feeds.add(rules, by=NORA)
+    assert error.value.field == field
+    assert len(watched.runtime.feeds.all()) == 1
+
+
+def test_a_rehearsal_says_what_would_have_been_sent_and_sends_nothing(
+    watched: Watched, paper: Newspaper
+) -> None:
+    hour = 3600
+    paper.pages["/feed"] = rss(
+        *(item(name, watched.now - at) for name, at in (("ferry", hour), ("war", 30 * hour)))
+    )
+    feed = watched.add()
+    found = watched.runtime.feeds.rehearse(feed) or ()
+    assert [one.item.title for one in found if one.left_out is None] == ["The ferry"]
+    assert watched.titles() == []
+
+
+# Hubs ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_hub(watched_with: Callable[..., Watched], paper: Newspaper) -> Watched:
+    watched = watched_with(SITE_URL="https://push.paper.example")
+    topic = f"{paper.origin}/feed"
+    hub = f'<atom:link rel="hub" href="{paper.origin}/hub"/><atom:link rel="self" href="{topic}"/>'
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600), head=hub)
+    paper.pages["/hub"] = response(status=202)
+    return watched
+
+
+def asked_of_hub(watched: Watched) -> dict[str, str]:
+    """What the hub was asked for last."""
+    watched.fetch()
+    found = [
+        body
+        for head, body in zip(watched.paper.requests, watched.paper.bodies, strict=True)
+        if head.startswith("POST /hub")
+    ]
+    return {name: values[0] for name, values in parse_qs(found[-1].decode()).items()}
+
+
+def test_a_hub_is_asked_to_call_and_a_call_has_the_feed_read_at_once(
+    with_hub: Watched, paper: Newspaper
+) -> None:
+    watched, hubs = with_hub, with_hub.runtime.feeds.hubs
+    feed = watched.add(minutes=60)
+    asked = asked_of_hub(watched)
+    topic = f"{paper.origin}/feed"
+    assert (asked["hub.mode"], asked["hub.topic"]) == ("subscribe", topic)
+    found = re.fullmatch(
+        rf"https://push\.paper\.example/feeds/{feed.id}/(.+)", asked["hub.callback"]
+    )
+    assert found
+    token = found[1]
+    hubs.confirm(feed.id, token, "subscribe", topic, 86400, watched.now)
+    paper.pages["/feed"] = rss(item("ferry", watched.now))
+    watched.look(1)
+    assert watched.titles() == [], "its turn is in an hour"
+    hubs.ping(feed.id, token, watched.now)
+    watched.look()
+    assert watched.titles() == ["The ferry"]
+    seen = len(paper.requests)
+    for _ in range(20):
+        hubs.ping(feed.id, token, watched.now)
+        watched.look()
+    assert len(paper.requests) == seen, "at most once in two seconds"
+    watched.now += 2
+    watched.look()
+    assert len(paper.requests) == seen + 1, "and then it is not forgotten"
+
+
+def test_a_call_that_comes_while_the_feed_is_read_has_it_read_again(
+    with_hub: Watched, paper: Newspaper
+) -> None:
+    watched, hubs = with_hub, with_hub.runtime.feeds.hubs
+    feed = watched.add(minutes=60)
+    token = asked_of_hub(watched)["hub.callback"].rpartition("/")[2]
+    watched.now += 3600
+    watched.tick()
+    watched.fetch()
+    watched.now += 1
+    paper.pages["/feed"] = rss(item("ferry", watched.now))
+    hubs.ping(feed.id, token, watched.now)
+    watched.tick()
+    assert watched.titles() == []
+    watched.now += 2
+    watched.look()
+    assert watched.titles() == ["The ferry"]
+
+
+def test_a_stranger_confirms_nothing_and_has_nothing_read(
+    with_hub: Watched, paper: Newspaper
+) -> None:
+    watched, hubs = with_hub, with_hub.runtime.feeds.hubs
+    feed, topic = watched.add(minutes=60), f"{paper.origin}/feed"
+    token = asked_of_hub(watched)["hub.callback"].rpartition("/")[2]
+    for id, known, mode, about in (
+        (feed.id, "x", "subscribe", topic),
+        (feed.id, token, "subscribe", "https://evil.example/"),
+        (feed.id, token, "unsubscribe", topic),
+        (feed.id, token, "denied", topic),
+        ("0" * 12, token, "subscribe", topic),
+        (f"{feed.id}:log", token, "subscribe", topic),
+        (feed.id, "é", "subscribe", topic),
+    ):
+        with pytest.raises(NoSubscription):
+            hubs.confirm(id, known, mode, about, 60, watched.now)
+    with pytest.raises(NoSubscription) as error:
+        hubs.ping(feed.id, "x", watched.now)
+    assert not error.value.is_over
+    due = watched.state(feed).due
+    assert due == watched.now + 3600
+    hub = watched.state(feed).hub
+    assert hub is not None
+    assert not hub.holds(watched.now)
+
+
+def test_a_feed_of_others_names_no_hub_inside_the_newsrooms_network(
+    with_hub: Watched, paper: Newspaper
+) -> None:
+    requests = with_hub.runtime.store.feeds.requests
+    for named_by, status in (("https://evil.example/feed", "not public"), (paper.origin, "202")):
+        asked = FeedRequest(LINK, hub=f"{paper.origin}/hub", named_by=named_by, callback=LINK)
+        requests.put("0" * 32, asked.as_json())
+        with_hub.reader.do("0" * 32)
+        found = with_hub.redis.hget("{g}:feed-request:" + "0" * 32, "result")
+        assert found == status.encode()
+        with_hub.redis.delete("{g}:feed-request:" + "0" * 32)
+    assert len(paper.requests) == 1
+
+
+def test_a_subscription_is_renewed_and_ends_with_the_feed(
+    with_hub: Watched, paper: Newspaper
+) -> None:
+    watched, hubs = with_hub, with_hub.runtime.feeds.hubs
+    feed, topic = watched.add(minutes=1440), f"{paper.origin}/feed"
+    asked = asked_of_hub(watched)
+    token = asked["hub.callback"].rpartition("/")[2]
+    hubs.confirm(feed.id, token, "subscribe", topic, 3600, watched.now)
+    watched.runtime.feeds.look_now(watched.state(feed))
+    watched.look()
+    assert watched.state(feed).due == watched.now + 0.8 * 3600, "before the lease ends"
+    watched.look(48)
+    assert asked_of_hub(watched) == asked
+    assert len([one for one in paper.requests if one.startswith("POST /hub")]) == 2
+    watched.runtime.feeds.remove(feed.id)
+    asked = asked_of_hub(watched)
+    assert (asked["hub.mode"], asked["hub.callback"].rpartition("/")[2]) == ("unsubscribe", token)
+    hubs.confirm(feed.id, token, "unsubscribe", topic, 0, watched.now)
+    with pytest.raises(NoSubscription) as error:
+        hubs.ping(feed.id, token, watched.now)
+    assert error.value.is_over, "the hub hears that it is over"

@@ -1,0 +1,85 @@
+"""Reads a JSON Feed (https://www.jsonfeed.org/version/1.1/)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from time import struct_time
+from typing import Any
+
+from service.model.feeds import MOST_ITEMS, FeedFault
+from workers.fetching.feed_text import LAST_ITEMS, CannotRead, RawFeed, legal
+
+_MOST_TAGS = 50
+_SIGN = "jsonfeed.org/version"
+# A number may have so many digits that Python takes long to read it; ids are kept as they stand.
+_decoder = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
+
+
+def json_feed(text: str, *, is_cut: bool) -> RawFeed:
+    """Return what a JSON Feed says; raise if it is none."""
+    try:
+        feed = _decoder.decode(text.strip("\ufeff \t\r\n"))
+    except (ValueError, RecursionError):
+        broken = FeedFault.TOO_LARGE if is_cut else FeedFault.BROKEN
+        raise CannotRead(broken if _SIGN in text[:1000] else FeedFault.NOT_A_FEED) from None
+    items = feed.get("items")
+    if _SIGN not in _text(feed, "version") or not isinstance(items, list):
+        raise CannotRead(FeedFault.NOT_A_FEED)
+    # The first and the last, because a feed may be in either order.
+    some = items[:MOST_ITEMS] + items[MOST_ITEMS:][-LAST_ITEMS:]
+    return RawFeed(
+        [_entry(one) for one in some if isinstance(one, dict)],
+        title=_text(feed, "title"),
+        language=_text(feed, "language"),
+        links=[*_hubs(feed), ("self", _text(feed, "feed_url"))],
+    )
+
+
+def _entry(item: dict[str, Any]) -> dict[str, Any]:
+    published, updated = _text(item, "date_published"), _text(item, "date_modified")
+    return {
+        "id": _text(item, "id"),
+        "link": _text(item, "url") or _text(item, "external_url") or _text(item, "id"),
+        "title": _text(item, "title"),
+        "summary": _text(item, "summary")
+        or _text(item, "content_text")
+        or _text(item, "content_html"),
+        "language": _text(item, "language"),
+        "image": {"href": _text(item, "image") or _text(item, "banner_image")},
+        "tags": [{"term": one} for one in _texts(item.get("tags"))],
+        "published": published,
+        "published_parsed": _moment(published),
+        "updated": updated,
+        "updated_parsed": _moment(updated),
+    }
+
+
+def _hubs(feed: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    hubs = feed.get("hubs")
+    for one in hubs[:10] if isinstance(hubs, list) else ():
+        if isinstance(one, dict) and _text(one, "type").lower() == "websub":
+            yield "hub", _text(one, "url")
+
+
+def _texts(values: Any) -> list[str]:
+    some = values[:_MOST_TAGS] if isinstance(values, list) else []
+    return [legal(one) for one in some if isinstance(one, str)]  # numbers are read as texts
+
+
+def _text(of: dict[str, Any], name: str) -> str:
+    value = of.get(name)
+    return legal(value) if isinstance(value, str) else ""
+
+
+def _moment(text: str) -> struct_time | None:
+    """Read a date of RFC 3339; None if it is none."""
+    usual = re.sub(r"[.,]\d{1,12}", "", text.strip().upper()[:50])
+    usual = re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", usual.replace("Z", "+00:00"))
+    try:
+        made = datetime.fromisoformat(usual)
+        return (made if made.tzinfo else made.replace(tzinfo=timezone.utc)).utctimetuple()
+    except (ValueError, OverflowError):
+        return None
