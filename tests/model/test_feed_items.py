@@ -2,99 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from service.model import feed_items
 from service.model.feed_forms import nearly_same, page_of, words_in_order
-from service.model.feed_items import (
-    Decided,
-    KnownItem,
-    LeftOut,
-    Notice,
-    Result,
-    decide,
-    rehearse,
-)
-from service.model.feeds import MOST_ITEMS, FeedFault, FeedItem, FeedReading, FeedRules
+from service.model.feed_items import Decided, LeftOut, Notice, decide
+from service.model.feeds import FeedFault, FeedItem, FeedReading
 from service.model.links import web_address
+from tests.support.feed_looks import (
+    NEW,
+    NO_LIMITS,
+    OLD,
+    PAPER,
+    START,
+    A,
+    B,
+    C,
+    Watched,
+    all_of,
+    item,
+    many,
+)
 
-HOUR, DAY = 3600.0, 86400.0
-START = 1_700_000_000.0  # of the clock
-PAPER = "https://paper.example"
-NO_LIMITS = FeedRules(name="Paper", most_per_hour=0, most_per_day=0)
-
-
-TITLES = {
-    "A": "Ferry runs aground in the harbour",
-    "B": "Parliament votes on the budget",
-    "C": "Storm warning for the whole coast",
-    "new": "Mayor of Kiel resigns",
-}
-
-
-def item(name: str, age: float | None = 2, **more: Any) -> FeedItem:
-    """Return an item that was published so many hours before START."""
-    made = FeedItem(
-        guid=f"id-{name}",
-        link=f"{PAPER}/{name}",
-        title=TITLES.get(name) or f"All that is known of {name}",
-        published=None if age is None else START - age * HOUR,
-    )
-    return replace(made, **more)
-
-
-@dataclass
-class Watched:
-    """A feed that is looked at, as the clock does it."""
-
-    rules: FeedRules = NO_LIMITS
-    now: float = START
-    known: tuple[KnownItem, ...] = ()
-    last_read: float | None = None
-    alerted: list[float] = field(default_factory=list)
-    decided: Decided = field(default_factory=lambda: Decided((), ()))
-
-    def look(self, items: Sequence[FeedItem], minutes: float = 5) -> list[str]:
-        """Return the titles that are alerted some minutes after the last look."""
-        self.now += 60 * minutes
-        self.decided = decide(
-            self.known,
-            FeedReading(PAPER, 200, items=tuple(items)),
-            self.rules,
-            now=self.now,
-            alerted=self.alerted,
-            last_read=self.last_read,
-        )
-        # As it is stored and read.
-        self.known = tuple(KnownItem.from_json(one.as_json()) for one in self.decided.known)
-        self.last_read = self.now
-        sent = [one for one in self.decided.decisions if one.left_out is None]
-        self.alerted += [self.now] * len(sent)
-        return [one.item.title for one in sent]
-
-    def reasons(self) -> list[LeftOut]:
-        return [one.left_out for one in self.decided.decisions if one.left_out]
-
-
-A, B, C = item("A", 3), item("B", 2), item("C", 1)
-NEW = item("new", 0)
-OLD = [C, B, A]
-
-
-def all_of(**more: Any) -> list[FeedItem]:
-    return [replace(one, **more) for one in OLD]
-
-
-def many(start: str, **more: Any) -> list[FeedItem]:
-    return [item(f"{start}{n}", 24 + n, **more) for n in range(50)]
-
-
+ONE = {"guid": "paper", "link": f"{PAPER}/live"}
 LATER = START + 60  # after the first look, before the second
 
 
@@ -217,11 +148,11 @@ ROWS: list[tuple[str, list[FeedItem], list[FeedItem], list[FeedItem]]] = [
     ),
     (
         "items with one id and one link differ by a letter and their dates",
-        all_of(guid="paper", link=f"{PAPER}/live"),
+        [item("0", 2, title="Ward C: Smith wins", **ONE)],
         [
-            item("1", 0, guid="paper", link=f"{PAPER}/live", title="Ward A: Smith wins"),
-            item("2", 1, guid="paper", link=f"{PAPER}/live", title="Ward B: Smith wins"),
-            *all_of(guid="paper", link=f"{PAPER}/live"),
+            item("1", 0, title="Ward A: Smith wins", **ONE),
+            item("2", 1, title="Ward B: Smith wins", **ONE),
+            item("0", 2, title="Ward C: Smith wins", **ONE),
         ],
         [item("2", title="Ward B: Smith wins"), item("1", title="Ward A: Smith wins")],
     ),
@@ -434,186 +365,3 @@ def test_a_feed_that_cannot_be_read_changes_nothing() -> None:
             feed.known, reading, NO_LIMITS, now=feed.now, alerted=[], last_read=feed.last_read
         )
         assert decided == Decided((), feed.known)
-
-
-# Time and limits ----------------------------------------------------------------------------------
-
-
-def now(name: str, feed: Watched, minutes_ago: float = 0, **more: Any) -> FeedItem:
-    """Return an item that is published now, or some minutes ago, when the feed is looked at."""
-    return item(name, (START - feed.now) / HOUR - 5 / 60 + minutes_ago / 60, **more)
-
-
-def test_an_item_that_comes_back_after_days_alerts_nobody() -> None:
-    feed = Watched()
-    feed.look(OLD, 0)
-    undated = replace(NEW, published=None)
-    assert feed.look([undated, *OLD]) == [NEW.title]
-    for _ in range(100):
-        feed.look(OLD, 60)
-    assert feed.look([undated, *OLD]) == []
-
-
-def test_a_feed_that_was_down_sends_the_newest_of_its_backlog_only() -> None:
-    feed = Watched()
-    feed.look(OLD, 0)
-    feed.now += 8 * HOUR
-    backlog = [now(f"after {hours}", feed, 60 * hours) for hours in range(1, 8)]
-    assert feed.look([*backlog, replace(NEW, published=None), *OLD]) == [
-        one.title for one in backlog[2::-1]
-    ]
-    # Three more are of the last six hours; a fourth has no date.
-    assert feed.reasons().count(LeftOut.BACKLOG) == 4
-    assert feed.decided.notices == ((Notice.AFTER_A_GAP, 4),)
-    assert feed.look([*backlog, *OLD]) == []
-
-
-def test_a_feed_that_is_looked_at_seldom_has_no_backlog() -> None:
-    feed = Watched(replace(NO_LIMITS, minutes=240))
-    feed.look(OLD, 0)
-    feed.now += 4 * HOUR
-    new = [now(f"after {hours}", feed, 60 * hours) for hours in range(1, 5)]
-    assert len(feed.look([*new, *OLD])) == 4
-
-
-def test_between_two_alerts_is_the_gap() -> None:
-    feed = Watched(replace(NO_LIMITS, gap_minutes=30))
-    feed.look(OLD, 0)
-    both = [now("1", feed, 1), now("2", feed)]
-    assert feed.look([*both, *OLD]) == [both[1].title]  # the newest
-    assert feed.reasons() == [LeftOut.TOO_SOON]
-    third = now("3", feed)
-    assert feed.look([third, *both, *OLD]) == []
-    # News that was left out is old when there is room again.
-    assert feed.look([third, *both, *OLD], 60) == []
-    assert feed.look([fourth := now("4", feed), third, *both, *OLD]) == [fourth.title]
-
-
-@pytest.mark.parametrize(
-    ("rules", "reason", "minutes"),
-    [
-        (replace(NO_LIMITS, most_per_hour=2), LeftOut.TOO_MANY_HOUR, 61),
-        (replace(NO_LIMITS, most_per_day=2), LeftOut.TOO_MANY_DAY, 60 * 24),
-    ],
-)
-def test_a_feed_sends_no_more_than_it_may(
-    rules: FeedRules, reason: LeftOut, minutes: float
-) -> None:
-    feed = Watched(replace(rules, minutes=1440))
-    feed.look(OLD, 0)
-    three = [now(str(n), feed, n) for n in range(3)]
-    assert feed.look([*three, *OLD]) == [three[1].title, three[0].title]
-    assert feed.reasons() == [reason]
-    assert feed.look([now("3", feed), *three, *OLD]) == []
-    feed.now += 60 * minutes
-    assert feed.look([last := now("4", feed), *three, *OLD]) == [last.title]
-
-
-def test_only_so_many_items_are_remembered_and_those_in_the_feed_always(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert feed_items.MOST_KNOWN >= 5 * MOST_ITEMS
-    monkeypatch.setattr(feed_items, "MOST_KNOWN", 50)
-    feed = Watched()
-    for n in range(5):
-        feed.look([A, *(item(f"{n}-{m}", 24) for m in range(20))])
-    assert len(feed.known) == 50
-    feed.look([A, item("4-1", 24)])
-    assert not feed.decided.decisions
-    for n in range(20):
-        feed.look([replace(A, title=f"Live at {n}")])
-    assert max(len(one.forms) for one in feed.known) == 10
-
-
-# Whatever a feed does -----------------------------------------------------------------------------
-
-# Few values, so that items have much in common.
-ITEMS = st.builds(
-    FeedItem,
-    guid=st.sampled_from(["", "1", "2", "3"]),
-    link=st.sampled_from(["", f"{PAPER}/", f"{PAPER}/1", f"{PAPER}/1?ref=x", f"{PAPER}/2"]),
-    title=st.sampled_from(["", "Ferry aground", "Ferry agroud", "Ward 1: won", "Ward 2: won"]),
-    published=st.sampled_from([None, START, START + 300, START - DAY]),
-)
-READINGS = st.lists(ITEMS, max_size=8).flatmap(
-    lambda pool: st.lists(
-        st.lists(st.sampled_from(pool), max_size=10) if pool else st.just([]), max_size=8
-    )
-)
-RULES = st.builds(
-    FeedRules,
-    gap_minutes=st.sampled_from([0, 7, 30]),
-    most_per_hour=st.integers(0, 3),
-    most_per_day=st.integers(0, 4),
-)
-
-
-@given(READINGS, RULES)
-def test_no_item_is_decided_twice_and_no_limit_is_passed(
-    readings: list[list[FeedItem]], rules: FeedRules
-) -> None:
-    feed = Watched(rules)
-    feed.look([], 0)
-    ids, items = set[str](), set[FeedItem]()
-    for reading in readings:
-        feed.look(reading)
-        made = feed.decided.decisions
-        assert len({one.id for one in made} | ids) == len(made) + len(ids)
-        assert len({one.item for one in made} | items) == len(made) + len(items)
-        ids |= {one.id for one in made}
-        items |= {one.item for one in made}
-        states = {one.id: one for one in feed.known}
-        assert {one.id for one in made if one.left_out is None} == {
-            one.id for one in made if states[one.id].result is Result.WAITING
-        }
-        before = feed.known
-        feed.look(reading[::-1])
-        assert feed.decided.decisions == ()
-        assert {(one.id, one.forms) for one in before} == {
-            (one.id, one.forms) for one in feed.known
-        }
-    for at in feed.alerted:
-        if rules.most_per_hour:
-            assert sum(at - HOUR < one <= at for one in feed.alerted) <= rules.most_per_hour
-        if rules.most_per_day:
-            assert sum(at - DAY < one <= at for one in feed.alerted) <= rules.most_per_day
-        if rules.gap_minutes:
-            assert sum(at - 60 * rules.gap_minutes < one <= at for one in feed.alerted) == 1
-
-
-def test_a_decision_that_was_not_stored_is_made_again_under_the_same_id() -> None:
-    feed = Watched()
-    feed.look(OLD, 0)
-    known, last_read = feed.known, feed.last_read
-    feed.look([NEW, *OLD])
-    (first,) = feed.decided.decisions
-    feed.known, feed.last_read = known, last_read  # the clock was killed
-    feed.look([item("later", 0), replace(NEW, title="Mayor of Kiel steps down"), *OLD], 1)
-    assert first.id in {one.id for one in feed.decided.decisions}
-
-
-# The dry run --------------------------------------------------------------------------------------
-
-
-def test_a_dry_run_shows_what_the_feed_would_have_sent() -> None:
-    rules = replace(NO_LIMITS, gap_minutes=60, most_per_hour=2, newest_hours=1)
-    items = [
-        item("future", -2),
-        item("now", 0),
-        item("B", 2),
-        item("B2", 2.1),
-        item("C", 20, link=""),
-        item("C", 20, link=""),
-        item("old", 25),
-        item("no date", None),
-    ]
-    made = rehearse(FeedReading(PAPER, 200, items=tuple(items)), rules, now=START)
-    assert [(one.item.title.split()[-1], one.left_out) for one in made] == [
-        ("date", LeftOut.NO_DATE),
-        ("coast", LeftOut.NO_LINK),
-        ("B2", None),
-        ("budget", LeftOut.TOO_SOON),
-        ("now", LeftOut.TOO_SOON),
-        ("future", None),
-    ]
-    assert rehearse(FeedReading(PAPER, 200, items=tuple(items)), rules, now=START, hours=1) != made
