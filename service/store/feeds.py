@@ -27,7 +27,7 @@ from redis.typing import EncodableT
 from service.model.retention import FEED_LEAVING_KEPT, FEED_REQUEST_KEPT
 
 MOST_FEEDS = 100
-LOG_KEPT = 200  # entries for each feed
+MOST_LOGGED = 200  # entries for each feed
 LOST = 60  # seconds after which a request without a result is made again
 BETWEEN = 2  # seconds between two readings that a hub asks for
 _ID = re.compile("[0-9a-f]{12}")
@@ -258,7 +258,7 @@ class Feeds:
         found = cast("bytes | None", self._redis.get(_key(id, "items")))
         return found.decode() if found else ""
 
-    def log(self, id: str, most: int = LOG_KEPT) -> list[str]:
+    def log(self, id: str, most: int = MOST_LOGGED) -> list[str]:
         """Return what became of the latest items, the last one first; each is JSON."""
         rows = cast(
             "list[tuple[bytes, dict[bytes, bytes]]]",
@@ -312,7 +312,7 @@ class Feeds:
         keys += [_key(one.feed, part) for part in ("items", "log")]
         when = "-" if due is None else due
         args: list[EncodableT] = [one.feed, one.request, state, reading, items, when]
-        return bool(self._take(keys=keys, args=[*args, BETWEEN, LOG_KEPT, *log]))
+        return bool(self._take(keys=keys, args=[*args, BETWEEN, MOST_LOGGED, *log]))
 
     # -- hubs ------------------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@ class Doorstep:
             second_text=SecondText("Other news", "", 10, 15),
         )
         store_feed(client.runtime)
+        made, _ = client.runtime.webhooks.add("https://a.example/", ["alert.sent"], by="a test")
+        self.hook = made.id
         # So many that all tests together stay within the rate of each token.
         self.tools = itertools.cycle([client.add_token(f"tool {n}") for n in range(20)])
         self.phones = itertools.cycle([Reader(client, 100 + n) for n in range(40)])
@@ -54,7 +56,9 @@ class Doorstep:
         method, path = ROUTES[route]
         reader = next(self.phones) if route == "pair" else self.reader
         token = reader.token if route in ("change", "pair") else next(self.tools)
-        return self.client.call(method, API + path.format(id=reader.id), token=token, **body)
+        return self.client.call(
+            method, API + path.format(id=reader.id, hook=self.hook), token=token, **body
+        )
 
     def stored_nothing(self) -> bool:
         """Whether the store holds what it held when this was last called, or at the start."""

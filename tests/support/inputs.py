@@ -30,6 +30,8 @@ ROUTES = {
     "change topic": ("PATCH", "/topics/world"),
     "add feed": ("POST", "/feeds"),
     "change feed": ("PATCH", "/feeds/feedfeedfeed"),
+    "add webhook": ("POST", "/webhooks"),
+    "change webhook": ("PATCH", "/webhooks/{hook}"),
 }
 GOOD: dict[str, Any] = {
     "subscribe": {
@@ -111,6 +113,8 @@ GOOD: dict[str, Any] = {
         "minutes": 5,
     },
     "change feed": {"name": "Front page", "active": False, "topics": None, "language": ""},
+    "add webhook": {"address": "https://paper.example/hook", "events": ["alert.sent"]},
+    "change webhook": {"address": "https://paper.example/other", "paused": True},
 }
 OFF_CURVE = "BA" + "A" * 84 + "B"  # 0x04, then x = 0 and y = 1
 GOOGLE = "https://fcm.googleapis.com/fcm/send/"
@@ -333,6 +337,15 @@ _BAD: dict[str, dict[str, list[Any]]] = {
         "minutes": [0],
         "id": ["feedfeedfeed"],
     },
+    "add webhook": {
+        "address": ["DELETE", "", 5],
+        "events": ["DELETE", [], "alert.sent"],
+    },
+    "change webhook": {
+        "address": ["", 5],
+        "events": [[]],
+        "paused": ["yes"],
+    },
 }
 # Route, field, value, and the field that the response names instead, within or around that one.
 _NAMED_OTHERWISE: list[tuple[str, str, Any, str]] = [
@@ -341,6 +354,7 @@ _NAMED_OTHERWISE: list[tuple[str, str, Any, str]] = [
     ("change", "quiet_hours.to", "22:00", "quiet_hours"),
     ("change", "followed_stories", [None], "followed_stories.0"),
     ("report", "token", "DELETE", "token"),
+    ("add webhook", "events", ["alert.read"], "events.0"),
     ("report", "receipts", [{"token": "x", "event": "shown"}], "token"),
     ("report", "receipts", [{"token": "x"}], "receipts.0.event"),
     ("publish", "actions", [{"title": "x" * 61, "url": NEWS["url"]}], "actions.0.title"),
