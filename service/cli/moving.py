@@ -2,64 +2,45 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.api.fields import Invalid, read_fields
 from service.api.reader_requests import NewSubscription, OutsideFlask
+from service.cli import reader_rows
 from service.cli.main import open_runtime
-from service.cli.terminal import date_of, examples, json_option, printable
+from service.cli.terminal import examples, json_option, printable
+from service.domain.moving import EXPORT, CannotMove, Moving
 from service.local.reader_files import NotReaders, Row, open_rows
-from service.model import clock
 from service.model.keys import b64url
-from service.model.languages import browser_language
-from service.model.subscriptions import Subscription, SubscriptionRequest
-from service.model.times import browser_zone, iso
+from service.model.vapid_formats import read_vapid_keys
 from service.runtime import Runtime
+from service.store.arrivals import Arrival
 from service.store.subscriptions import Added
 
-_AT_ONCE = 200  # readers that are looked up in one round trip
+_AT_ONCE = 2048  # readers that are stored in one round trip
+_SHOWN = 256  # rows between two looks at the bar
 NEW, KNOWN, LEFT = (one.value for one in Added)
 UNSUBSCRIBED, REFUSED = "unsubscribed", "refused"
 _WORDS = {
     NEW: "imported",
     KNOWN: "here already, and left as they are",
     LEFT: "left since, and stay away",
-    UNSUBSCRIBED: "had unsubscribed there",
+    UNSUBSCRIBED: "had unsubscribed there, or were gone",
     REFUSED: "refused",
 }
-# What other services and libraries call the fields; nested objects are joined with dots.
-_NAMES = {
-    "endpoint": ("endpoint", "identifier", "push_endpoint", "subscription_endpoint", "url"),
-    "p256dh": ("p256dh", "web_p256", "key_p256dh", "p256dh_key", "public_key", "publickey"),
-    "auth": ("auth", "web_auth", "key_auth", "auth_key", "auth_token", "authtoken", "auth_secret"),
-    "locale": ("locale", "language", "lang"),
-    "timezone": ("timezone", "time_zone", "timezone_id", "tz"),
-    "topics": ("topics",),
-}
-_PREFIXES = ("", "keys.", "subscription.", "subscription.keys.")
-# Further fields of our own exports, which the API takes as they are.
-_PREFERENCES = (
-    *("vapid_public_key", "quiet_hours", "daily_limit", "allow_breaking", "paused_until"),
-    *("receipts", "wording"),
-)
-# Columns in which another service says that a reader has unsubscribed, or still has not.
-_SAYS_NO = ("invalid_identifier", "unsubscribed", "is_unsubscribed", "deleted", "opted_out", "gone")
-_SAYS_YES = ("subscribed", "is_subscribed", "is_active", "active", "enabled")
-_SAYS_WHEN = ("unsubscribed_at", "deleted_at", "opted_out_at")
-_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 
 @dataclass
@@ -71,23 +52,29 @@ class _Import:
     topics: frozenset[str]  # of who names none
     known_topics: Set[str]
     dry_run: bool
+    keeps_ids: bool = False
+    moving: Moving | None = None  # what is beside the readers is taken in; None: it is left out
+    is_own: bool = False  # an export of ours, whose readers are no more gone than others
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    _waiting: list[SubscriptionRequest] = field(default_factory=list)
+    _waiting: list[Arrival] = field(default_factory=list)
 
     def take(self, row: Row) -> str:
         """Store the reader of a row, with others; return why it is refused, or nothing."""
-        if not row.why and _is_unsubscribed(row.fields):
-            self.counts[UNSUBSCRIBED] += 1
-            return ""
         why = row.why
         try:
-            if not why:
-                self._waiting.append(self._requested(row.fields))
+            if not why and self.is_own and "kind" in row.whole:
+                self._take_line(row.whole)
+            elif not why and reader_rows.is_unsubscribed(row.fields):
+                self.counts[UNSUBSCRIBED] += 1
+            elif not why:
+                self._waiting.append(self._arrival(row.fields))
         except Invalid as error:
             why = "; ".join(f"{_last(one.field)}: {one.detail}" for one in error.errors)
         except OutsideFlask:
             why = "endpoint: Is at no push service that we know (PUSH_SERVICES)."
+        except CannotMove as error:
+            why = str(error)
         if why:
             self.counts[REFUSED] += 1
             self.reasons[why] += 1
@@ -100,29 +87,31 @@ class _Import:
         if self.dry_run:
             self.counts[NEW] += len(self._waiting)
         else:
-            for added in self.runtime.subscriptions.take_over(self._waiting):
-                self.counts[added.value] += 1
+            taken = self.runtime.subscriptions.take_over(self._waiting, untried=not self.is_own)
+            self.counts.update(one.value for one in taken)
         self._waiting.clear()
 
-    def _requested(self, fields: Mapping[str, Any]) -> SubscriptionRequest:
-        given = {name: _value(fields, names) for name, names in _NAMES.items()}
-        keys = {name: given[name] for name in ("p256dh", "auth")}
-        document: dict[str, object] = {
-            "subscription": {"endpoint": given["endpoint"] or "", "keys": keys},
-            "topics": sorted(self.known_topics & {*_slugs(given["topics"])} or self.topics),
-            "locale": browser_language(str(given["locale"] or "")) or None,
-            "timezone": browser_zone(str(given["timezone"] or "")) or None,
-        }
-        document |= _as_exported(fields)
+    def _take_line(self, line: Mapping[str, Any]) -> None:
+        if self.moving is not None and line["kind"] != EXPORT:
+            self.moving.take(line)
+            if line["kind"] == "topic":
+                self.known_topics = self.runtime.topics.named().keys()
+
+    def _arrival(self, fields: Mapping[str, Any]) -> Arrival:
+        document = reader_rows.document_of(fields)
+        topics = sorted(self.known_topics & {*document["topics"]})
+        document["topics"] = topics if topics or self.is_own else sorted(self.topics)
         asked = read_fields(NewSubscription, document, self.runtime).requested(self.vapid_key)
-        return asked._replace(must_confirm=fields.get("confirmed") is False)
+        asked = asked._replace(must_confirm=fields.get("confirmed") is False)
+        id = reader_rows.id_of(fields) if self.keeps_ids else None
+        return Arrival(asked, id, *reader_rows.days_of(fields))
 
 
 @click.command(
     "import",
     epilog=examples(
         "import players.csv.gz --topic world --dry-run",
-        "import readers.jsonl --topic world --vapid-key BPZ5mU0OYw4sVkHFGmPB",
+        "import readers.jsonl --topic world --vapid-key old-key.pem",
     ),
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -131,10 +120,10 @@ class _Import:
 )
 @click.option(
     "--vapid-key",
-    "beginning",
+    "named",
     metavar="KEY",
-    help="The public VAPID key with which they subscribed, or its beginning, as `stoppress keys"
-    " list` shows it. Needed if the installation has several.",
+    help="The VAPID key with which they subscribed: a file with the private key in any form, or the"
+    " public key, or its beginning as `stoppress keys list` shows it. Needed if there are several.",
 )
 @click.option(
     "--refused",
@@ -146,7 +135,7 @@ class _Import:
 def import_readers(
     file: Path,
     topics: tuple[str, ...],
-    beginning: str | None,
+    named: str | None,
     refused: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -154,29 +143,100 @@ def import_readers(
     """Take over the readers in FILE, who need not be asked again.
 
     FILE is CSV with a header, JSON lines or a JSON array, also compressed by gzip, as OneSignal,
-    Pushpad, Perfecty and the web-push libraries write it. To repeat an import, or to go on with one
-    that was stopped, is safe: readers who are here already stay as they are, and readers who have
-    left stay away.
+    Pushpad, WonderPush, Perfecty and the web-push libraries write it; or an export of ours, which
+    an installation without readers takes in whole. To repeat an import, or to go on with one that
+    was stopped, is safe: readers who are here already stay as they are, and readers who have left
+    stay away.
     """
-    runtime = open_runtime()
-    chosen = _topics(runtime, topics)
-    known = runtime.topics.named().keys()
-    under_way = _Import(runtime, _vapid_key(runtime, beginning), chosen, known, dry_run)
     refused = refused or file.with_name(f"{file.name}.refused.jsonl")
     try:
         with open_rows(file) as (rows, source), _written(refused) as written:
-            for row in _shown(rows, source, file.stat().st_size):
-                if why := under_way.take(row):
-                    line = {"row": row.number, "why": why, "given": dict(row.fields)}
-                    written.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
-            under_way.store()
+            first = next(rows, None)
+            under_way = _begun(first, topics, named, dry_run=dry_run)
+            try:
+                for row in _shown(_all(first, rows), source, file.stat().st_size):
+                    if why := under_way.take(row):
+                        line = {"row": row.number, "why": why, "given": dict(row.fields)}
+                        written.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+                under_way.store()
+            except KeyboardInterrupt:
+                click.echo("Stopped. The same command goes on where it was.", err=True)
     except NotReaders as error:
         raise click.ClickException(str(error)) from None
-    except KeyboardInterrupt:
-        click.echo("Stopped. The same command goes on where it was.", err=True)
-    if not under_way.counts[REFUSED]:
-        refused.unlink()
+    finally:
+        if not refused.stat().st_size:
+            refused.unlink()
     _report(under_way, refused, as_json)
+
+
+def _all(first: Row | None, rest: Iterator[Row]) -> Iterator[Row]:
+    if first is not None:
+        yield first
+    yield from rest
+
+
+def _begun(
+    first: Row | None, topics: Iterable[str], named: str | None, *, dry_run: bool
+) -> _Import:
+    """Return an import of a file that begins with this row."""
+    runtime = open_runtime()
+    header = first.whole if first is not None and first.whole.get("kind") == EXPORT else None
+    if header is not None:
+        return _begun_of_ours(runtime, header, topics, named, dry_run=dry_run)
+    chosen = _topics(runtime, topics)
+    known = runtime.topics.named().keys()
+    return _Import(runtime, _vapid_key(runtime, named), chosen, known, dry_run)
+
+
+def _begun_of_ours(
+    runtime: Runtime,
+    header: Mapping[str, Any],
+    topics: Iterable[str],
+    named: str | None,
+    *,
+    dry_run: bool,
+) -> _Import:
+    moving = _moving(runtime)
+    try:
+        keeps_ids, is_new_layout = moving.keeps_ids(header), moving.is_new_layout(header)
+        if missing := moving.missing_keys(header):
+            click.echo(
+                f"Missing: the VAPID key {missing[0][:20]}…; its readers are refused. Put its"
+                " private half into VAPID_PRIVATE_KEY and start the workers again.",
+                err=True,
+            )
+        if not keeps_ids:
+            click.echo(
+                "This installation had readers or alerts before: readers of the export get other"
+                " ids, and its alerts and totals are left out.",
+                err=True,
+            )
+        elif not moving.knows_tokens(header):
+            click.echo(
+                "SECRET_KEY is not that of the export: the tokens that its readers hold do not"
+                " work. With SECRET_KEY=new,old they do.",
+                err=True,
+            )
+        if keeps_ids and not dry_run:
+            moving.begin(header)
+            if is_new_layout:
+                runtime = open_runtime()
+    except CannotMove as error:
+        raise click.ClickException(str(error)) from None
+    return _Import(
+        runtime,
+        _vapid_key(runtime, named) if named else runtime.keys.current,
+        _topics(runtime, topics) if topics else frozenset(),
+        runtime.topics.named().keys(),
+        dry_run,
+        keeps_ids=keeps_ids,
+        moving=_moving(runtime) if keeps_ids and not dry_run else None,
+        is_own=True,
+    )
+
+
+def _moving(runtime: Runtime) -> Moving:
+    return Moving(runtime.store, runtime.topics, runtime.keys, runtime.tokens)
 
 
 def _topics(runtime: Runtime, slugs: Iterable[str]) -> frozenset[str]:
@@ -190,12 +250,13 @@ def _topics(runtime: Runtime, slugs: Iterable[str]) -> frozenset[str]:
     return chosen
 
 
-def _vapid_key(runtime: Runtime, beginning: str | None) -> str:
+def _vapid_key(runtime: Runtime, named: str | None) -> str:
     publics = runtime.keys.publics
-    if beginning is None:
+    if named is None:
         if len(publics) == 1:
             return publics[0]
         raise click.UsageError("this installation has several keys: name theirs with --vapid-key")
+    beginning = _public_half(Path(named)) if Path(named).is_file() else named.rstrip("…")
     found = [public for public in publics if public.startswith(beginning)]
     if len(found) != 1:
         raise click.UsageError(
@@ -205,21 +266,50 @@ def _vapid_key(runtime: Runtime, beginning: str | None) -> str:
     return found[0]
 
 
+def _public_half(path: Path) -> str:
+    """Return the public half of the private key in a file, in whatever form."""
+    data = path.read_bytes()
+    try:
+        text = data.decode()
+        if not text.isprintable() and len(data) == 32:
+            raise UnicodeError
+    except UnicodeError:
+        text = b64url(data)
+    try:
+        keys = read_vapid_keys(text)
+    except ValueError as error:
+        raise click.UsageError(f"--vapid-key: {path.name}: {error}") from None
+    if len(keys) != 1:
+        raise click.UsageError(f"--vapid-key: {path.name} has {len(keys)} keys, and one is needed")
+    return b64url(keys[0].public)
+
+
 @contextmanager
 def _written(path: Path) -> Iterator[IO[str]]:
     """Open a file that only its owner may read."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        os.fchmod(file.fileno(), 0o600)  # it may have been there
         yield file
+
+
+def _bar(console: Console) -> Progress:
+    """Return a bar that also shows how many a second, and for how long."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"))
+    shown = console.is_terminal
+    return Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown
+    )
 
 
 def _shown(rows: Iterator[Row], source: IO[bytes], size: int) -> Iterator[Row]:
     """Show a bar while rows are read, if stderr is a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Importing", total=size)
+    with _bar(Console(stderr=True)) as progress:
+        task = progress.add_task("Importing", total=size, rows="")
         for row in rows:
-            if row.number % 100 == 0:
-                progress.update(task, completed=source.tell())
+            if row.number % _SHOWN == 0:
+                rate = row.number / (progress.tasks[task].elapsed or 1)
+                said = f"{row.number:,} rows, {rate:,.0f} a second"
+                progress.update(task, completed=source.tell(), rows=said)
             yield row
 
 
@@ -238,92 +328,66 @@ def _report(done: _Import, refused: Path, as_json: bool) -> None:
             click.echo(f"All that was refused: {refused}")
 
 
-@click.command("export", epilog=examples("export readers.jsonl", "export - | gzip > readers.gz"))
+@click.command(
+    "export",
+    epilog=examples(
+        "export all.jsonl",
+        "export - | gzip > all.jsonl.gz",
+        "export readers.csv --as onesignal",
+    ),
+)
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-def export_readers(file: Path) -> None:
-    """Write all readers to FILE, which only its owner may read; - is standard output.
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["stoppress", "onesignal"]),
+    default="stoppress",
+    help="onesignal: the readers alone, as the CSV that OneSignal exports and others import.",
+)
+def export_readers(file: Path, form: str) -> None:
+    """Write everything to FILE, which only its owner may read; - is standard output.
 
-    Each line is a reader as JSON: `subscription` as browsers and web-push libraries have it, and
-    the preferences as the API takes them. `stoppress import` reads them again.
+    Each line is a JSON object: first what the installation is, then topics, totals and alerts with
+    their figures, then each reader with the subscription as browsers and web-push libraries have
+    it, and the preferences as the API takes them. `stoppress import` reads it again. Private keys
+    are not in it (`stoppress keys backup`), nor editors, templates and alerts not sent yet.
     """
     runtime = open_runtime()
-    with _written(file) if str(file) != "-" else nullcontext(sys.stdout) as written:
+    target: AbstractContextManager[IO[str]] = nullcontext(sys.stdout)
+    if str(file) != "-":
+        target = _written(file)
+    with target as written, _bar(Console(stderr=True)) as progress:
+        write = _onesignal(written) if form == "onesignal" else _lines(written)
+        if form == "stoppress":
+            for line in _moving(runtime).lines():
+                _write(written, line)
         total = runtime.subscriptions.count()
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            for one in bar.track(runtime.subscriptions.all(), total, description="Exporting"):
-                line = _exported(one.subscription, one.gone)
-                written.write(json.dumps(line, ensure_ascii=False) + "\n")
+        task = progress.add_task("Exporting", total=total, rows="")
+        for number, one in enumerate(runtime.subscriptions.all(), 1):
+            write(one.subscription, one.gone)
+            if number % _SHOWN == 0:
+                progress.update(task, completed=number, rows=f"{number:,} readers")
 
 
-def _exported(one: Subscription, gone: bool) -> dict[str, object]:
-    preferences = one.preferences
-    row: dict[str, object] = {
-        "id": str(one.id),
-        "subscription": {
-            "endpoint": one.endpoint.url,
-            "keys": {"p256dh": b64url(one.p256dh), "auth": b64url(one.auth)},
-        },
-        "vapid_public_key": one.vapid_key,
-        "topics": sorted(one.topics),
-        "locale": one.locale or None,
-        "timezone": one.zone or None,
-        "subscribed_on": date_of(one.created),
-        "seen_on": date_of(one.seen),
-        "confirmed": preferences.confirmed,
-        "gone": gone,
-        "wording": one.wording,
-        "allow_breaking": preferences.allow_breaking,
-        "receipts": preferences.receipts,
-        "muted_stories": sorted(one.muted),
-        "followed_stories": sorted(one.followed),
-    }
-    # What is missing is left to the newsroom; null means none.
-    if preferences.quiet is not None:
-        start, _, end = str(preferences.quiet).partition("-")
-        row["quiet_hours"] = {"from": start, "to": end} if start != end else None
-    if preferences.daily_limit is not None:
-        row["daily_limit"] = preferences.daily_limit or None
-    if preferences.paused_until > clock.time():
-        row["paused_until"] = iso(preferences.paused_until)
-    return row
+def _lines(written: IO[str]) -> Callable[[Any, bool], None]:
+    def write(one: Any, gone: bool) -> None:
+        _write(written, reader_rows.exported(one, gone=gone))
+
+    return write
 
 
-# What the columns say -----------------------------------------------------------------------------
+def _onesignal(written: IO[str]) -> Callable[[Any, bool], None]:
+    rows = csv.writer(written)
+    rows.writerow(reader_rows.ONESIGNAL)
+
+    def write(one: Any, gone: bool) -> None:
+        rows.writerow(reader_rows.as_onesignal(one, gone=gone))
+
+    return write
 
 
-def _value(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
-    """Return the first of these fields that says something."""
-    for prefix in _PREFIXES:
-        for name in names:
-            if (value := fields.get(f"{prefix}{name}")) not in (None, "", "null", "NULL"):
-                return value
-    return None
-
-
-def _as_exported(fields: Mapping[str, Any]) -> dict[str, object]:
-    """Return the preferences of a row that `stoppress export` has written."""
-    found = {name: fields[name] for name in _PREFERENCES if name in fields}
-    if "quiet_hours.from" in fields:
-        found["quiet_hours"] = {end: fields[f"quiet_hours.{end}"] for end in ("from", "to")}
-    return found if "subscribed_on" in fields else {}
-
-
-def _is_unsubscribed(fields: Mapping[str, Any]) -> bool:
-    def said(names: Iterable[str], words: tuple[str, ...]) -> bool:
-        return any(str(fields.get(name, "")).lower() in words for name in names)
-
-    # OneSignal: less than 0, or the 31st bit, means that the reader has unsubscribed.
-    types = str(fields.get("notification_types") or "")
-    gone = types.lstrip("-").isdigit() and (int(types) < 0 or int(types) & 1 << 31)
-    when = any(fields.get(name) not in (None, "", "null", "NULL", "0") for name in _SAYS_WHEN)
-    return bool(gone) or when or said(_SAYS_NO, _TRUE) or said(_SAYS_YES, _FALSE)
-
-
-def _slugs(value: object) -> list[str]:
-    if isinstance(value, list):
-        return [str(one) for one in value]
-    return re.split(r"[\s,;|]+", str(value)) if value else []
+def _write(written: IO[str], line: Mapping[str, Any]) -> None:
+    written.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _last(name: str) -> str:

@@ -3,6 +3,10 @@
 404 and 410 take a reader out of every audience at once. The record is deleted a minute later. But
 if a push service reports very many readers as gone within a minute, it may itself be at fault:
 then their records are kept until an editor has decided.
+
+Readers who were taken over from another service are another matter: in old lists a third of them
+are gone. Until an alert was accepted for them here, their "gone" makes nobody doubt the push
+service, unless it says so of nearly everybody.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from service.store.gone import GoneRow
 WINDOW = 60.0  # seconds
 TOO_MANY = 200
 TOO_LARGE_A_SHARE = 0.3
+NEARLY_ALL = 0.9  # of all its answers; no list is as old as that
 _AT_ONCE = 20  # rows looked at together
 _PATIENCE = 0.25  # seconds of each second of the clock
 
@@ -74,11 +79,23 @@ class Gone:
         for base, (n, n_gone) in self._store.gone.responses(now).items():
             answers[self._origin(base)] += n
             gone[self._origin(base)] += n_gone
-        for origin, n in gone.items():
-            too_many = n >= TOO_MANY and n >= TOO_LARGE_A_SHARE * answers[origin]
+        suspects = [origin for origin, n in gone.items() if _too_many(n, answers[origin])]
+        untried = self._untried(now) if suspects else Counter()
+        for origin in suspects:
+            n, known = gone[origin], untried[origin]
+            too_many = n >= NEARLY_ALL * answers[origin] or _too_many(
+                n - known, answers[origin] - known
+            )
             # Answers that an editor has decided about may still be among those of the last minute.
             if too_many and self._store.push_services.believed_since(origin) < now - WINDOW:
                 self._store.push_services.doubt(origin, now)
+
+    def _untried(self, now: float) -> Counter[str]:
+        """Return how many untried readers each push service called gone in the last minute."""
+        found: Counter[str] = Counter()
+        for base, count in self._store.gone.untried(now).items():
+            found[self._origin(base)] += count
+        return found
 
     def _delete_due(self, now: float) -> None:
         doubted = self._store.push_services.doubted()
@@ -104,3 +121,7 @@ class Gone:
 
     def _origin(self, base: int) -> str:
         return origin_of(self._store.names.bases.name(base))
+
+
+def _too_many(gone: int, answers: int) -> bool:
+    return gone >= TOO_MANY and gone >= TOO_LARGE_A_SHARE * answers

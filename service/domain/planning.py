@@ -217,6 +217,7 @@ class Planning:
             state = State.EXPIRED if missed else State.SENT
         id = notification.id
         # First, because nobody comes back to a notification that is finished.
+        self._store.gone.tried(id, range(notification.revision + 1))
         self._store.outcomes.forget(id)
         self._store.notifications.finish(id, state, clock.time(), progress, history)
 

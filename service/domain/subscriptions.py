@@ -14,6 +14,7 @@ from service.model.subscriptions import Subscription, SubscriptionId, Subscripti
 from service.model.tokens import Tokens
 from service.store import Store
 from service.store.all_readers import OneOfAll
+from service.store.arrivals import Arrival
 from service.store.subscriptions import Added, NotSubscribed
 
 
@@ -28,6 +29,7 @@ class Subscriptions:
     ) -> None:
         self._subscriptions = store.subscriptions
         self._all_readers = store.all_readers
+        self._arrivals = store.arrivals
         self._bases = store.names.bases
         self._host_readers = store.host_readers
         self._paired_browsers = store.paired_browsers
@@ -58,9 +60,12 @@ class Subscriptions:
         self._alerts.send_welcome(one, new=new, caller=caller)
         return one, new
 
-    def take_over(self, requests: Sequence[SubscriptionRequest]) -> list[Added]:
-        """Store readers of another service, without a welcome; say what became of each."""
-        return self._subscriptions.add_all(requests)
+    def take_over(self, arrivals: Sequence[Arrival], *, untried: bool) -> list[Added]:
+        """Store readers of another service, without a welcome; say what became of each.
+
+        `untried`: nobody knows which of them are still there, so that many may turn out gone.
+        """
+        return self._arrivals.take(arrivals, untried=untried)
 
     def all(self) -> Iterator[OneOfAll]:
         """Yield all subscriptions, each with whether it is gone."""

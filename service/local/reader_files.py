@@ -32,6 +32,7 @@ class Row(NamedTuple):
     number: int  # from 1, without the header
     fields: Mapping[str, Any]
     why: str = ""
+    whole: Mapping[str, Any] = {}  # the JSON object of which the fields are
 
 
 class NotReaders(Exception):
@@ -103,7 +104,7 @@ def _lines(text: IO[str]) -> Iterator[str]:
 def _row(number: int, row: object) -> Row:
     if not isinstance(row, dict):
         return Row(number, {"row": str(row)[:200]}, "it is no JSON object")
-    return Row(number, dict(_flat(row)))
+    return Row(number, dict(_flat(row)), whole=row)
 
 
 def _flat(row: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:

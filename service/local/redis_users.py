@@ -18,8 +18,8 @@ _CONNECTING = "asking client|setname cluster|slots info ping select time"
 _SCRIPTS = "evalsha exec multi script|exists script|load"
 _DATA = (
     "bitcount bitop del exists expire get getbit getrange hdel hexists hget hgetall hincrby hkeys"
-    " hlen hmget hset hsetnx incr incrby sadd set setbit smembers srem unlink xadd zadd zcard"
-    " zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore"
+    " hlen hmget hset hsetnx incr incrby pexpire pttl sadd set setbit smembers srem unlink xadd"
+    " zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore"
 )
 _JOBS = (
     "del exists expire get hdel hget hgetall hmget hset llen sadd set smembers srem zadd zrem"

@@ -73,6 +73,11 @@ YOUNG_KEPT = 10 * MINUTE
 # Why: strangers can make up such hosts, and what they subscribed there is then removed.
 IN_VAIN_KEPT = 7 * DAY
 
+# That this reader was taken over from another service, and that no push service has accepted an
+# alert of ours for them since, one bit from the last import on.
+# Why: in old lists many browsers are gone. That they are must not make us doubt the push service.
+UNTRIED_KEPT = 30 * DAY
+
 # That a browser is an editor's own: the number of its subscription, the editor, the names of
 # browser and system, a digest of its keys, when it was paired and last used; from the last test on.
 # Its reader has agreed in that browser, and the editor can unpair it at any time.

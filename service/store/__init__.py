@@ -26,6 +26,7 @@ from service.store.alert_log import AlertLog
 from service.store.alert_rows import AlertRows
 from service.store.alert_search import SearchRows
 from service.store.all_readers import AllReaders
+from service.store.arrivals import Arrivals
 from service.store.articles import Articles
 from service.store.audiences import Audiences
 from service.store.batches import Batches
@@ -43,6 +44,7 @@ from service.store.host_readers import HostReaders
 from service.store.installation import Installation
 from service.store.joined import Joined
 from service.store.memory import Memory, memory_of
+from service.store.moving import MovingRows
 from service.store.names import Names
 from service.store.notifications import Notifications
 from service.store.outcomes import Outcomes
@@ -116,6 +118,9 @@ class Store:
         self.all_readers = AllReaders(
             redis, self.partitions, self.names, self.subscriptions, self.topics, self.stories
         )
+        self.arrivals = Arrivals(
+            redis, self.partitions, self.names, self.topics, self.subscriptions, replicas
+        )
         self.host_readers = HostReaders(redis, self.subscriptions)
         self.seeds = Seeds(redis, self.partitions, self.names, self.subscriptions)
         self.notifications = Notifications(redis, replicas)
@@ -155,6 +160,7 @@ class Store:
         self.two_texts = TwoTextRows(redis, self.partitions)
         self.daily_counts = DailyCounts(redis)
         self.daily_totals = DailyTotals(redis)
+        self.moving = MovingRows(redis, self.partitions)
         self.unknown_values = UnknownValues(redis)
         self.unfinished = UnfinishedForms(redis)
         self.templates = TemplateRows(redis, TEMPLATES)

@@ -7,6 +7,8 @@ They leave every audience at once, by their bit in `gone`. Their records are del
   answers:<t>   hash, kept ten seconds: base -> its responses, `<base> gone` -> how many were gone,
                 `<base> accepted` if a message was
   gone          bitmap of those readers
+  untried       bitmap of readers who were taken over from another service (arrivals.py), until the
+                first alert that a push service accepts for them is over
 
 The script that records outcomes adds the rows and the responses (outcomes.py).
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import math
 import struct
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -22,9 +25,27 @@ from typing import cast
 from redis import Redis
 
 from service.model import clock
+from service.model.retention import GONE_KEPT
 from service.model.subscriptions import SubscriptionId
+from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key
 from service.store.partitions import Partitions
+from service.store.scripts import Call, run_each
+
+# Readers for whom an alert was accepted are not untried any more. KEYS: untried, scratch; then who
+# got the alert, by revision. The first write frees.
+_TRIED = """
+local kept = redis.call('PTTL', KEYS[1])
+if kept == -2 then return end
+redis.call('DEL', KEYS[2])
+for i = 3, #KEYS do
+  redis.call('BITOP', 'AND', KEYS[2], KEYS[1], KEYS[i])
+  redis.call('BITOP', 'XOR', KEYS[1], KEYS[1], KEYS[2])
+end
+redis.call('DEL', KEYS[2])
+if redis.call('BITCOUNT', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
+redis.call('PEXPIRE', KEYS[1], math.max(kept, 1))
+"""
 
 _SLOT = 10  # seconds of responses that are counted together
 _SLOTS = 6  # such slots make up the minute over which a push service is judged
@@ -71,6 +92,7 @@ class GoneRows:
     def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
         self._partitions = partitions
+        self._tried = redis.register_script(_TRIED)
 
     def responses(self, now: float) -> dict[int, tuple[int, int]]:
         """Return by base: the responses of the last minute, and how many of them were gone."""
@@ -97,6 +119,36 @@ class GoneRows:
             for field, value in row.items():
                 base, _, what = field.decode().partition(" ")
                 yield int(base), what, int(value)
+
+    def untried(self, now: float) -> dict[int, int]:
+        """Return by base: of the readers called gone in the last minute, how many were untried."""
+        since = (int(now) // _SLOT - _SLOTS + 1) * _SLOT  # as `responses` counts
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.zrangebyscore(due_key(partition), (since + GONE_KEPT) * 1000, "+inf")
+                pipe.get(bitmap_key(partition, "untried"))
+            answers = pipe.execute()
+        found: dict[int, int] = {}
+        for partition, rows, bits in zip(
+            self._partitions, answers[::2], answers[1::2], strict=True
+        ):
+            for row in rows if bits else ():
+                one = GoneRow.read(partition, row)
+                count = sum(_has(bits, number) for number in one.numbers)
+                found[one.base] = found.get(one.base, 0) + count
+        return found
+
+    def tried(self, id: int, revisions: Iterable[int]) -> None:
+        """Note who got a text of this notification, which is over: they are not untried any more.
+
+        Where nobody is untried this is one look in each partition.
+        """
+        calls: list[Call] = []
+        for partition in self._partitions:
+            keys = [bitmap_key(partition, "untried"), f"{{{partition}}}:scratch:{uuid.uuid4().hex}"]
+            keys += [part_key(partition, id, f"accepted:{revision}") for revision in revisions]
+            calls.append((keys, ()))
+        run_each(self._redis, self._tried, calls)
 
     def due(self, now: float, most: int) -> list[GoneRow]:
         """Return some rows whose records may be deleted by now."""
@@ -151,3 +203,7 @@ class GoneRows:
             pipe.zrem(due_key(one.partition), one.row)
             pipe.srem(_doubted_key(one.partition), one.row)
             pipe.execute()
+
+
+def _has(bits: bytes, number: int) -> bool:
+    return number // 8 < len(bits) and bool(bits[number // 8] & 0x80 >> number % 8)

@@ -20,7 +20,7 @@ from service.model.retention import DAY, JOINED_KEPT_DAYS
 from service.store.connection import WRITE_REFUSED
 from service.store.partitions import Partitions
 
-_KNOWN = "{g}:days"
+DAYS_KNOWN = "{g}:days"
 _NEVER = 1 << 40  # a day that does not come
 
 # Defines mark_day(days, number), which is called with each new number and writes once a day. Needs
@@ -55,18 +55,18 @@ class Joined:
 
     def remember(self) -> None:
         """Note from which day on this store knows when readers subscribed, if it did not yet."""
-        if self._redis.exists(_KNOWN):
+        if self._redis.exists(DAYS_KNOWN):
             return
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in self._partitions:
                 pipe.get(f"{{{partition}}}:made")
             has_readers = any(pipe.execute())
         with suppress(*WRITE_REFUSED):  # a later start notes it
-            self._redis.set(_KNOWN, today() + 1 if has_readers else 0, nx=True)
+            self._redis.set(DAYS_KNOWN, today() + 1 if has_readers else 0, nx=True)
 
     def known_since(self) -> int:
         """Return the first day of which this is known; 0: since the store began."""
-        found = cast("bytes | None", self._redis.get(_KNOWN))
+        found = cast("bytes | None", self._redis.get(DAYS_KNOWN))
         return _NEVER if found is None else int(found)
 
     def first_since(self, day: int) -> dict[int, int]:

@@ -78,7 +78,7 @@ redis.call('BITOP', 'OR', KEYS[1], KEYS[1], KEYS[2])
 redis.call('DEL', KEYS[2])
 """
 
-_ENDED = "{g}:ended"
+ENDED = "{g}:ended"
 
 
 class Added(Enum):
@@ -163,43 +163,25 @@ class Subscriptions:
             elif refresh:
                 raise HasLeft if self._has_left(digest) else NotSubscribed
 
-    def add_all(self, requests: Sequence[SubscriptionRequest]) -> list[Added]:
-        """Store those of these readers who are new; what is known stays as it is.
+    def add(self, requested: SubscriptionRequest) -> Added:
+        """Store a reader of another service who is new; what is known stays as it is.
 
-        A reader who is known may have chosen since, and one who has left stays away.
+        A reader who is known may have chosen since, and one who has left stays away. For many at
+        once see arrivals.py.
         """
-        digests = [digest_of(requested.endpoint.url) for requested in requests]
-        with self._redis.pipeline(transaction=False) as pipe:
-            for digest in digests:
-                partition = self.partitions.of(digest)
-                pipe.hget(self.partitions.index_key(partition, digest), digest[2:])
-                pipe.zscore(_left_key(partition), digest)
-            found = pipe.execute()
-        return [
-            self._add(requested, digest, entry is not None, left is not None)
-            for requested, digest, entry, left in zip(
-                requests, digests, found[::2], found[1::2], strict=True
-            )
-        ]
-
-    def _add(
-        self, requested: SubscriptionRequest, digest: bytes, indexed: bool, left: bool
-    ) -> Added:
+        digest = digest_of(requested.endpoint.url)
         partition = self.partitions.of(digest)
         self._replicas.check(f"{{{partition}}}")
-        entry = b""
         while True:
-            if indexed:
-                entry, known = self._find(digest, requested.endpoint)
-                if known is not None:
-                    return Added.KNOWN
-            if left and self._has_left(digest):
+            entry, known = self._find(digest, requested.endpoint)
+            if known is not None:
+                return Added.KNOWN
+            if self._has_left(digest):
                 return Added.LEFT
             created = self._create(requested, partition, digest, entry)
             if created is not None:
                 self._replicas.keep(records_key(created.id), str(created.id.number % BUCKET))
                 return Added.NEW
-            indexed = left = True  # it has changed meanwhile
 
     def change(self, id: SubscriptionId, requested: SubscriptionRequest) -> Subscription:
         """Change preferences, keys or endpoint of a subscription; NotSubscribed.
@@ -286,7 +268,7 @@ class Subscriptions:
         keys = [
             records_key(id),
             self.partitions.index_key(id.partition, digest),
-            _left_key(id.partition),
+            left_key(id.partition),
             *_prepared_keys(id),
             _young_key(id.partition),
             clicked_key(id.partition),
@@ -300,14 +282,14 @@ class Subscriptions:
         return keys, [*args, int(only_gone), " ".join(map(str, alerts))]
 
     def _has_left(self, digest: bytes) -> bool:
-        until = self._redis.zscore(_left_key(self.partitions.of(digest)), digest)
+        until = self._redis.zscore(left_key(self.partitions.of(digest)), digest)
         return until is not None and until > clock.time()
 
     def forget_left(self, now: float) -> None:
         """Drop the digests of readers who left more than `LEFT_KEPT` seconds ago."""
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in self.partitions:
-                pipe.zremrangebyscore(_left_key(partition), "-inf", now)
+                pipe.zremrangebyscore(left_key(partition), "-inf", now)
             pipe.execute()
 
     def _create(
@@ -326,8 +308,8 @@ class Subscriptions:
                     keys=[
                         records_key(SubscriptionId(partition, bucket * BUCKET)),
                         self.partitions.index_key(partition, digest),
-                        _left_key(partition),
-                        _made_key(partition),
+                        left_key(partition),
+                        made_key(partition),
                         _young_key(partition),
                         days_key(partition),
                         *set_keys,
@@ -372,7 +354,7 @@ class Subscriptions:
                 keys=[
                     records_key(id),
                     self.partitions.index_key(id.partition, digest),
-                    _left_key(id.partition),
+                    left_key(id.partition),
                     *_prepared_keys(id),
                     *set_keys,
                     *clear_keys,
@@ -393,11 +375,11 @@ class Subscriptions:
     def count_ended(self, why: str, count: int = 1) -> None:
         """Count subscriptions that ended. A Redis that is full does not count them."""
         with suppress(RedisError):
-            self._redis.hincrby(_ENDED, why, count)
+            self._redis.hincrby(ENDED, why, count)
 
     def ended(self) -> dict[str, int]:
         """Return how many subscriptions ended since this store began, by why."""
-        rows = cast("dict[bytes, bytes]", self._redis.hgetall(_ENDED))
+        rows = cast("dict[bytes, bytes]", self._redis.hgetall(ENDED))
         return {why.decode(): int(count) for why, count in rows.items()}
 
     def forget_topic(self, slug: str) -> None:
@@ -452,7 +434,7 @@ class Subscriptions:
         since = clock.time() - YOUNG_KEPT
         with self._redis.pipeline() as pipe:
             pipe.zrangebyscore(_young_key(partition), since, "+inf", start=0, num=1)
-            pipe.get(_made_key(partition))
+            pipe.get(made_key(partition))
             young, made = pipe.execute()
         return int(young[0] if young else made or 0)
 
@@ -586,11 +568,13 @@ class Subscriptions:
         return cast("bytes | None", self._redis.hget(records_key(id), field))
 
 
-def _left_key(partition: int) -> str:
+def left_key(partition: int) -> str:
+    """Return the sorted set of readers who left."""
     return f"{{{partition}}}:left"
 
 
-def _made_key(partition: int) -> str:
+def made_key(partition: int) -> str:
+    """Return the counter of the numbers that were given out."""
     return f"{{{partition}}}:made"
 
 

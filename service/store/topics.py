@@ -21,7 +21,7 @@ from redis.typing import EncodableT
 
 from service.model.notifications import Audience, Topic
 
-_TOPICS, _MERGED, _MERGING = "{g}:topics", "{g}:topics:merged", "{g}:topics:merging"
+_TOPICS, MERGED, _MERGING = "{g}:topics", "{g}:topics:merged", "{g}:topics:merging"
 # Each page that asks its reader loads all topics, and nobody reads through more of them.
 MOST_TOPICS = 100
 
@@ -114,7 +114,7 @@ class Topics:
     def all(self) -> dict[str, Topic]:
         """Return the topics by slug, in the newsroom's order."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for key in (_TOPICS, _MERGED, _MERGING):
+            for key in (_TOPICS, MERGED, _MERGING):
                 pipe.hgetall(key)
             rows, merged, merging = cast("list[dict[bytes, bytes]]", pipe.execute())
         found = sorted(map(_read, rows.values()), key=lambda row: row["order"])
@@ -198,7 +198,7 @@ class Topics:
         """Store a new topic; False if its slug is not free or there are `MOST_TOPICS`."""
         order = self._redis.incr("{g}:topics:made")
         args: list[EncodableT] = [topic.slug, _row(topic, order), MOST_TOPICS]
-        added = bool(self._add(keys=[_TOPICS, _MERGED], args=args))
+        added = bool(self._add(keys=[_TOPICS, MERGED], args=args))
         self._seen = _Seen()
         return added
 
@@ -212,7 +212,7 @@ class Topics:
 
     def remove(self, slug: str) -> bool:
         """Delete a topic; False if there was none. `Subscriptions.forget_topic` drops followers."""
-        removed = bool(self._remove(keys=[_TOPICS, _MERGED, _MERGING], args=[slug]))
+        removed = bool(self._remove(keys=[_TOPICS, MERGED, _MERGING], args=[slug]))
         self._seen = _Seen()
         return removed
 
@@ -221,7 +221,7 @@ class Topics:
 
         `Subscriptions.move_followers` moves the followers.
         """
-        merged = bool(self._merge(keys=[_TOPICS, _MERGED, _MERGING], args=[slug, into]))
+        merged = bool(self._merge(keys=[_TOPICS, MERGED, _MERGING], args=[slug, into]))
         self._seen = _Seen()
         return merged
 
