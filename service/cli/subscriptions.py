@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import click
 
@@ -52,6 +54,40 @@ def forget(which: str, yes: bool) -> None:
     except NotSubscribed:
         raise _not_there() from None
     click.echo(f"{one.id} is forgotten.")
+
+
+@subscriptions.command(epilog=examples("subscriptions left /mnt/elsewhere/left"))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def left(file: Path) -> None:
+    """Note in FILE who has left in the last 30 days, to keep it apart from the backup.
+
+    Run it every few minutes. A line is a digest that only SECRET_KEY can open. What FILE has
+    already stays for as long. After an older copy was restored, `forget-again` applies it.
+    """
+    runtime = open_runtime()
+    kept = file.read_text(errors="replace").split() if file.exists() else []
+    lines = runtime.subscriptions.erasures(kept)
+    new = file.with_name(f".{file.name}.new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as written:
+        written.write("".join(f"{line}\n" for line in lines))
+        written.flush()
+        os.fsync(written.fileno())
+    new.replace(file)
+    click.echo(f"{len(lines):,} readers who left are noted in {file}")
+
+
+@subscriptions.command(epilog=examples("subscriptions forget-again /mnt/elsewhere/left"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def forget_again(file: Path) -> None:
+    """Remove the readers in FILE once more, after an older copy was restored.
+
+    FILE is a list of `subscriptions left`. A reader who came back on a later day stays.
+    """
+    runtime = open_runtime()
+    removed, unknown = runtime.subscriptions.forget_again(file.read_text(errors="replace").split())
+    click.echo(f"{removed:,} readers are forgotten again.")
+    if unknown:
+        raise click.ClickException(f"{unknown:,} lines were not made with this SECRET_KEY")
 
 
 def _find(runtime: Runtime, which: str) -> Subscription:

@@ -142,6 +142,9 @@ def _check(header: Mapping[str, Any]) -> None:
     if not isinstance(form, int) or form > FORM:
         raise CannotMove("the export is of a later release than this one")
     numbers = (header.get(name) for name in ("last_alert", "days_known_since"))
+    keys = header.get("vapid_public_keys")
+    if not isinstance(keys, list) or not all(isinstance(one, str) for one in keys):
+        raise CannotMove("the first line is not as an export has it")
     if not isinstance(header.get("export"), str) or not all(isinstance(n, int) for n in numbers):
         raise CannotMove("the first line is not as an export has it")
     _partitions(header)

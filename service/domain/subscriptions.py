@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from redis.exceptions import RedisError
 
 from service.domain.reader_alerts import ReaderAlerts
 from service.domain.receipts import Receipts
+from service.model import clock
 from service.model.endpoints import Endpoint
+from service.model.retention import LEFT_KEPT
 from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.model.tokens import Tokens
 from service.store import Store
@@ -132,6 +134,33 @@ class Subscriptions:
         if not lost:
             with suppress(RedisError):  # a Redis that is full does not count them
                 self._receipts.count_left(one)
+
+    def erasures(self, kept: Iterable[str]) -> list[str]:
+        """Return who left lately as sealed lines, with those of an earlier list that still count.
+
+        Only with SECRET_KEY can they be read, and only as digests.
+        """
+        opened = [(line, self._tokens.open_erasure(line)) for line in kept]
+        since = clock.time() - LEFT_KEPT
+        found = {row: line for line, row in opened if row is not None and row[1] >= since}
+        for row in self._subscriptions.left():
+            found.setdefault(row, self._tokens.erasure(*row))
+        return [found[row] for row in sorted(found, key=lambda row: row[1])]
+
+    def forget_again(self, lines: Iterable[str]) -> tuple[int, int]:
+        """Remove readers who left, after an older copy was restored.
+
+        Returns how many were removed, and how many lines are none of ours.
+        """
+        removed = unknown = 0
+        for line in lines:
+            row = self._tokens.open_erasure(line)
+            if row is None:
+                unknown += 1
+            elif self._subscriptions.forget_again(*row):
+                self._subscriptions.count_ended("left")
+                removed += 1
+        return removed, unknown
 
     def is_gone(self, one: Subscription) -> bool:
         """Whether the push service reported this subscription as gone."""

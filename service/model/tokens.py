@@ -44,6 +44,10 @@ class Tokens:
             for key in receipt_keys
         ]
         self._seal = self._blocks[0].encryptor()
+        self._erasures = [
+            Cipher(algorithms.AES(_derive(key, b"stop-press erasure")[:16]), modes.ECB())  # noqa: S305
+            for key in keys
+        ]
         self.fingerprints = [_derive(key, b"stop-press fingerprint").hex()[:16] for key in keys]
 
     def reader(self, id: SubscriptionId, auth: bytes) -> str:
@@ -87,6 +91,23 @@ class Tokens:
             if hmac.compare_digest(text[:7], _MAC):
                 number = int.from_bytes(text[7:11], "big")
                 return number, SubscriptionId(*struct.unpack(">BI", text[11:]))
+        return None
+
+    def erasure(self, digest: bytes, at: int) -> str:
+        """Return that the reader with this digest of ten bytes left, as a list outside has it."""
+        block = digest + at.to_bytes(4, "big") + bytes(2)
+        return b64url(self._erasures[0].encryptor().update(block))
+
+    def open_erasure(self, text: str) -> tuple[bytes, int] | None:
+        """Return digest and time of a line of that list; None if it is none of ours."""
+        try:
+            sealed = from_b64url(text)
+        except ValueError:
+            return None
+        for block in self._erasures if len(sealed) == 16 else ():
+            opened = block.decryptor().update(sealed)
+            if opened[14:] == bytes(2):
+                return opened[:10], int.from_bytes(opened[10:14], "big")
         return None
 
 

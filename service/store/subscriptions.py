@@ -24,7 +24,7 @@ from redis import Redis, RedisError
 from service.model import clock
 from service.model.endpoints import Endpoint
 from service.model.preferences import Preferences
-from service.model.retention import LEFT_KEPT, YOUNG_KEPT
+from service.model.retention import DAY, LEFT_KEPT, YOUNG_KEPT
 from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
@@ -284,6 +284,33 @@ class Subscriptions:
     def _has_left(self, digest: bytes) -> bool:
         until = self._redis.zscore(left_key(self.partitions.of(digest)), digest)
         return until is not None and until > clock.time()
+
+    def left(self) -> Iterator[tuple[bytes, int]]:
+        """Yield the digests of readers who left lately, each with when that was."""
+        for partition in self.partitions:
+            found = self._redis.zrange(left_key(partition), 0, -1, withscores=True)
+            for digest, until in cast("list[tuple[bytes, float]]", found):
+                yield digest, int(until) - LEFT_KEPT
+
+    def forget_again(self, digest: bytes, at: int) -> bool:
+        """Note that a reader left at that time, and remove them if they are here since before.
+
+        One who came back on a later day stays; that they left is not noted then.
+        """
+        partition = self.partitions.of(digest)
+        entry = self._redis.hget(self.partitions.index_key(partition, digest), digest[2:])
+        id = SubscriptionId(partition, int(cast("bytes | None", entry) or 0))
+        packed = self._packed(id) if entry is not None else None
+        if packed is not None and Record.unpack(packed).created > at // DAY:
+            return False
+        if at + LEFT_KEPT > clock.time():
+            self._redis.zadd(left_key(partition), {digest: at + LEFT_KEPT}, nx=True)
+        if packed is None:
+            return False
+        with suppress(NotSubscribed):
+            self.remove(id)
+            return True
+        return False
 
     def forget_left(self, now: float) -> None:
         """Drop the digests of readers who left more than `LEFT_KEPT` seconds ago."""

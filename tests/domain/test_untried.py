@@ -1,0 +1,108 @@
+"""In the list of another service many browsers are gone, which is no fault of a push service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from service.domain.gone import TOO_MANY
+from service.model.notifications import Audience, Outcome
+from service.model.retention import GONE_KEPT
+from service.runtime import Runtime
+from service.store.arrivals import Arrival
+from service.store.bitmaps import bitmap_key
+from service.store.outcomes import Result
+from tests.store.test_subscriptions import requested
+from tests.support.client import Client
+from tests.support.installation import content
+
+pytestmark = pytest.mark.redis
+
+WORKER = "a worker"
+EVERYONE = Audience(everyone=True)
+
+
+def move_in(client: Client, readers: range) -> None:
+    key = client.runtime.keys.current
+    arrivals = [Arrival(requested(name)._replace(vapid_key=key)) for name in readers]
+    client.runtime.subscriptions.take_over(arrivals, untried=True)
+
+
+def send(runtime: Runtime, is_gone: Callable[[int], bool]) -> int:
+    """Send an alert to everyone; return how many are gone, by their places in a row."""
+    gone = at = 0
+    one = runtime.publishing.publish(content(), EVERYONE, by="a test")
+    runtime.planning.plan(runtime.publishing.get(one.id))
+    for partition in runtime.store.partitions:
+        while claim := runtime.store.batches.claim(one.id, partition, WORKER, 60_000):
+            kinds: dict[bool, list[int]] = {True: [], False: []}
+            for number in claim.pending:
+                kinds[is_gone(at)].append(number)
+                at += 1
+            results = {
+                Result(Outcome.GONE, "google", 1): kinds[True],
+                Result(Outcome.ACCEPTED, "google", 1, revision=0): kinds[False],
+            }
+            record = runtime.store.outcomes.record
+            record(one.id, claim.batch, WORKER, 60_000, {r: n for r, n in results.items() if n})
+            runtime.store.batches.release(one.id, claim.batch, WORKER, wait_ms=None)
+            gone += len(kinds[True])
+    runtime.planning.advance(one.id)
+    assert runtime.publishing.get(one.id).finished_at is not None
+    return gone
+
+
+def untried(client: Client) -> int:
+    store = client.runtime.store
+    return sum(store.redis.bitcount(bitmap_key(one, "untried")) for one in store.partitions)
+
+
+def look_after(client: Client, now: float) -> None:
+    for _ in range(20):  # it works for a quarter of a second each time
+        client.runtime.gone.look_after(now)
+
+
+def test_half_of_an_old_list_may_be_gone_and_nobody_is_asked(client: Client) -> None:
+    move_in(client, range(600))
+    assert untried(client) == 600
+    assert send(client.runtime, lambda at: at % 2 == 0) == 300
+    look_after(client, time.time())
+    assert client.runtime.gone.doubts() == []
+    look_after(client, time.time() + GONE_KEPT)
+    assert client.runtime.subscriptions.count() == 300, "they are deleted like any other"
+    assert untried(client) == 300, "what the others are is known by now"
+
+
+def test_readers_who_once_got_an_alert_here_are_as_any_other(client: Client) -> None:
+    move_in(client, range(600))
+    assert send(client.runtime, lambda _at: False) == 0
+    assert untried(client) == 0
+    assert send(client.runtime, lambda at: at % 2 == 0) == 300
+    look_after(client, time.time())
+    assert len(client.runtime.gone.doubts()) == 1
+    look_after(client, time.time() + GONE_KEPT)
+    assert client.runtime.subscriptions.count() == 600
+
+
+def test_push_service_that_calls_nearly_everybody_gone_is_doubted_all_the_same(
+    client: Client,
+) -> None:
+    move_in(client, range(TOO_MANY + 50))
+    send(client.runtime, lambda at: at % 20 != 0)
+    look_after(client, time.time())
+    assert len(client.runtime.gone.doubts()) == 1
+
+
+def test_other_readers_count_beside_an_old_list(client: Client) -> None:
+    key = client.runtime.keys.current
+    for name in range(1000, 1000 + TOO_MANY):
+        client.runtime.store.subscriptions.subscribe(requested(name)._replace(vapid_key=key))
+    move_in(client, range(100))
+    send(client.runtime, lambda _at: False)
+    move_in(client, range(100, 300))
+    readers = TOO_MANY + 100 + 200
+    assert send(client.runtime, lambda at: at < readers - 60) > TOO_MANY + 100
+    look_after(client, time.time())
+    assert len(client.runtime.gone.doubts()) == 1
