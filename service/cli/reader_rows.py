@@ -46,7 +46,6 @@ _SAYS_WHEN = ("unsubscribed_at", "deleted_at", "opted_out_at")
 _SAYS_STATUS = ("preferences.subscriptionstatus", "subscription_status", "status")
 _NOT_ANY_MORE = ("optout", "opt_out", "unsubscribed", "softoptout", "inactive", "expired")
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-_NOTHING = (None, "", "null", "NULL")
 
 
 def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +53,7 @@ def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     fields = _opened(fields)
     at = _places(tuple(fields))
     given = {name: _first(fields, at[name]) for name in _NAMES}
-    document = {
+    document: dict[str, Any] = {
         "subscription": {
             "endpoint": given["endpoint"] or "",
             "keys": {name: given[name] for name in ("p256dh", "auth")},
@@ -88,12 +87,13 @@ def is_unsubscribed(fields: Mapping[str, Any]) -> bool:
     at = _places(tuple(fields))
 
     def said(kind: str, words: Sequence[str]) -> bool:
-        return any(str(fields[name]).lower() in words for name in at[kind])
+        names = at[kind]
+        return bool(names) and any(str(fields[name]).lower() in words for name in names)
 
     # OneSignal: less than 0, or the 31st bit, means that the reader has unsubscribed.
     types = str(fields.get("notification_types") or "")
     gone = types.lstrip("-").isdigit() and (int(types) < 0 or int(types) & 1 << 31)
-    when = any(fields[name] not in (*_NOTHING, "0") for name in at["when"])
+    when = _first(fields, at["when"]) not in (None, "0")
     no = said("no", _TRUE) or said("yes", _FALSE) or said("status", _NOT_ANY_MORE)
     return bool(gone) or when or no
 
@@ -189,11 +189,11 @@ def _opened(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _first(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
     """Return the first of these fields that says something."""
-    return next((fields[name] for name in names if not _is_nothing(fields[name])), None)
-
-
-def _is_nothing(value: object) -> bool:
-    return value is None or (isinstance(value, str) and value in _NOTHING)
+    for name in names:
+        value = fields[name]
+        if value and value != "null" and value != "NULL":
+            return value
+    return None
 
 
 def _as_exported(fields: Mapping[str, Any]) -> dict[str, Any]:

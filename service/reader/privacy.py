@@ -28,6 +28,7 @@ from service.model.retention import (
     PAIRED_KEPT,
     RATE_KEPT,
     READERS_TEST_KEPT,
+    UNTRIED_KEPT,
     YOUNG_KEPT,
 )
 from service.model.spans import one_of_spans, span
@@ -83,6 +84,7 @@ def privacy() -> Response:
         "left": LEFT_KEPT,
         "paired": PAIRED_KEPT,
         "test": READERS_TEST_KEPT,
+        "untried": UNTRIED_KEPT,
         "young": YOUNG_KEPT,
         "receipts": config.receipts_kept_days * DAY,
     }

@@ -10,18 +10,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.local import pretend_readers
 from service.local.reader_files import NotReaders, Row, open_rows
+from service.model.keys import VapidKey, b64url
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import all_readers
 from tests.support.client import Client, browser, make_app
 from tests.support.command import stoppress
+from tests.support.installation import Installation
+from tests.support.push_service import PushService
 
 Import = Callable[..., dict[str, int]]
 
@@ -118,6 +123,81 @@ def test_files_come_in_many_forms(take: Import, runtime: Runtime, content: str |
     assert runtime.subscriptions.count() == 3
 
 
+def test_wonderpush_installations_move_in(take: Import, runtime: Runtime) -> None:
+    endpoint, p256dh, auth = reader(0)
+    keys = {"p256dh": p256dh, "auth": auth}
+    device = {"platform": "Web", "configuration": {"locale": "lv_LV", "timeZone": "Europe/Riga"}}
+    tokens = (
+        {"data": endpoint, "meta": keys},
+        {"data": json.dumps({**browser(1), "expirationTime": None})},
+        {"data": {**browser(2)}},
+    )
+    rows: list[dict[str, Any]] = [{"device": device, "pushToken": token} for token in tokens]
+    no = {"subscriptionStatus": "optOut"}
+    rows.append({"device": device, "pushToken": tokens[0], "preferences": no})
+    rows.append({"device": {"platform": "iOS"}, "pushToken": {"data": "a1b2c3"}})
+    content = "\n".join(json.dumps(one) for one in rows)
+    assert take(content) == {"new": 3, "unsubscribed": 1, "refused": 1}
+    for number in range(3):
+        one = runtime.subscriptions.at(runtime.endpoints.parse(reader(number)[0]))
+        assert (one.locale, one.zone, one.topics) == ("lv-LV", "Europe/Riga", {"world"})
+
+
+THEIRS = VapidKey.generate()
+
+
+def pem(form: PrivateFormat) -> bytes:
+    return THEIRS.signing_key.private_bytes(Encoding.PEM, form, NoEncryption())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        THEIRS.private,
+        f"VAPID_PRIVATE_KEY={THEIRS.text}\n".encode(),
+        pem(PrivateFormat.PKCS8),
+        pem(PrivateFormat.TraditionalOpenSSL),
+        THEIRS.signing_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        json.dumps({"publicKey": b64url(THEIRS.public), "privateKey": THEIRS.text}).encode(),
+    ],
+    ids=["raw", "setting", "PEM", "SEC 1", "DER", "web-push"],
+)
+def test_key_of_the_other_service_is_named_by_its_file_in_any_form(
+    environment: dict[str, str], runtime: Runtime, tmp_path: Path, given: bytes
+) -> None:
+    file, key = tmp_path / "readers.jsonl", tmp_path / "their.key"
+    file.write_text(json.dumps(browser(0)))
+    key.write_bytes(given)
+    ours = {**environment, "VAPID_PRIVATE_KEY": f"{environment['VAPID_PRIVATE_KEY']},{THEIRS.text}"}
+    for settings, code in ((environment, 2), (ours, 0)):
+        named = ("--vapid-key", str(key), "--topic", "world")
+        done = stoppress(settings, "import", str(file), *named)
+        assert done.exit_code == code, done.output
+    one = runtime.subscriptions.at(runtime.endpoints.parse(reader(0)[0]))
+    assert one.vapid_key == b64url(THEIRS.public)
+
+
+def test_alert_to_a_reader_who_moved_in_is_signed_with_the_key_of_the_other_service(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    ours = VapidKey.generate()
+    keys = {"VAPID_PRIVATE_KEY": f"{ours.text},{THEIRS.text}"}
+    with Installation(redis_url, push, tmp_path, **keys) as installation:
+        file = tmp_path / "readers.jsonl"
+        reader = push.subscribe(THEIRS.public)
+        file.write_text(json.dumps(reader.as_json()))
+        named = ("--topic", "world", "--vapid-key", b64url(THEIRS.public)[:20])
+        done = stoppress(installation.environment, "import", str(file), *named)
+        assert done.exit_code == 0, done.output
+        worker = installation.worker()
+        id = installation.publish()
+        installation.runtime.planning.advance(id)
+        installation.over(id)
+        installation.end(worker)
+        assert installation.outcomes(id) == {"accepted": 1}
+    assert [message.path for message in push.received] == [urlsplit(reader.endpoint).path]
+
+
 def test_broken_rows_are_refused_each_with_the_reason_and_the_rest_moves_in(
     take: Import, tmp_path: Path
 ) -> None:
@@ -201,7 +281,8 @@ def test_no_file_ends_the_reading_but_by_a_word(
 def exported(environment: dict[str, str]) -> list[dict[str, Any]]:
     done = stoppress(environment, "export", "-")
     assert done.exit_code == 0, done.output
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    lines = map(json.loads, done.stdout.splitlines())
+    return [line for line in lines if "kind" not in line]
 
 
 def test_an_export_has_all_of_a_reader_and_moves_in_elsewhere(
@@ -224,7 +305,7 @@ def test_an_export_has_all_of_a_reader_and_moves_in_elsewhere(
     for row in before:
         runtime.subscriptions.remove(runtime.subscriptions.get(row["id"]), lost=True)
     assert exported(environment) == []
-    assert take(file.read_text()) == {"new": 3}
+    assert take(file.read_text()) == {"new": 3}  # with new ids: the installation had readers
 
     def without_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         rows = [{name: row[name] for name in row if name != "id"} for row in rows]

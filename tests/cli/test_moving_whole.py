@@ -94,8 +94,7 @@ def elsewhere(environment: dict[str, str], newsroom: Runtime, **settings: str) -
 def same(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the lines of an export without what names this export."""
     new = ("export", "at", "kept_ms")
-    kept = [{name: one[name] for name in one if name not in new} for one in lines]
-    return kept
+    return [{name: one[name] for name in one if name not in new} for one in lines]
 
 
 @pytest.mark.parametrize("newsroom", [2000, SOAK], indirect=True)

@@ -34,7 +34,7 @@ navigator.serviceWorker.startMessages();
 
 
 # What our dialog says; none is open where this is empty.
-_SAID = """[...document.querySelectorAll("*")]
+SAID = """[...document.querySelectorAll("*")]
   .map((one) => one.shadowRoot?.querySelector("dialog")?.innerText ?? "").join("")"""
 
 
@@ -104,7 +104,7 @@ def subscribe(tab: Tab) -> dict[str, Any]:
         tab.click("button.yes")
         state: dict[str, Any] = tab.wait_until("StopPress.state().subscribed && StopPress.state()")
     except TimeoutError as late:
-        raise TimeoutError(f"the panel says: {tab.evaluate(_SAID)!r}") from late
+        raise TimeoutError(f"the panel says: {tab.evaluate(SAID)!r}") from late
     return state
 
 
