@@ -217,7 +217,8 @@ class Planning:
             state = State.EXPIRED if missed else State.SENT
         id = notification.id
         # First, because nobody comes back to a notification that is finished.
-        self._store.gone.tried(id, range(notification.revision + 1))
+        if not notification.to_one:
+            self._store.gone.tried(id, range(notification.revision + 1))
         self._store.outcomes.forget(id)
         self._store.notifications.finish(id, state, clock.time(), progress, history)
 

@@ -111,6 +111,15 @@ def measured(section: str, recipients: int = 600, *more: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("more", [(), ("--no-peers",)], ids=["beside PostgreSQL", "alone"])
+def test_an_import_and_an_export_are_measured(more: tuple[str, ...]) -> None:
+    values = measured("moving", 600, *more)
+    assert values["import, rows"] > 0
+    assert values["export, readers"] > 0
+    assert ("PostgreSQL, COPY" in values) == (not more)
+
+
 # Each section ------------------------------------------------------------------------------------
 
 
