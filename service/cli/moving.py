@@ -55,9 +55,13 @@ class _Import:
     keeps_ids: bool = False
     moving: Moving | None = None  # what is beside the readers is taken in; None: it is left out
     is_own: bool = False  # an export of ours, whose readers are no more gone than others
+    stopped: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     _waiting: list[Arrival] = field(default_factory=list)
+    # What rows name, looked up once: whether a VAPID key is ours, and the running stories.
+    _accepted: dict[str, bool] = field(default_factory=dict)
+    _stories: Set[str] | None = None
 
     def take(self, row: Row) -> str:
         """Store the reader of a row, with others; return why it is refused, or nothing."""
@@ -94,6 +98,7 @@ class _Import:
     def _take_line(self, line: Mapping[str, Any]) -> None:
         if self.moving is not None and line["kind"] != EXPORT:
             self.moving.take(line)
+            self._stories = None
             if line["kind"] == "topic":
                 self.known_topics = self.runtime.topics.named().keys()
 
@@ -101,10 +106,30 @@ class _Import:
         document = reader_rows.document_of(fields)
         topics = sorted(self.known_topics & {*document["topics"]})
         document["topics"] = topics if topics or self.is_own else sorted(self.topics)
-        asked = read_fields(NewSubscription, document, self.runtime).requested(self.vapid_key)
+        for name in ("muted_stories", "followed_stories"):
+            if name in document:
+                document[name] = sorted(self._running() & {*map(str, document[name])})
+        key = self._key(document.pop("vapid_public_key", None))
+        asked = read_fields(NewSubscription, document, self.runtime).requested(key)
         asked = asked._replace(must_confirm=fields.get("confirmed") is False)
         id = reader_rows.id_of(fields) if self.keeps_ids else None
         return Arrival(asked, id, *reader_rows.days_of(fields))
+
+    def _key(self, named: object) -> str:
+        """Return the VAPID key of a reader who may name one; `CannotMove`."""
+        if not named:
+            return self.vapid_key
+        public = str(named)
+        if public not in self._accepted:
+            self._accepted[public] = self.runtime.keys.accepts(public)
+        if not self._accepted[public]:
+            raise CannotMove("vapid_public_key: Is not a key of this installation.")
+        return public
+
+    def _running(self) -> Set[str]:
+        if self._stories is None:
+            self._stories = self.runtime.stories.slugs()
+        return self._stories
 
 
 @click.command(
@@ -161,12 +186,15 @@ def import_readers(
                 under_way.store()
             except KeyboardInterrupt:
                 click.echo("Stopped. The same command goes on where it was.", err=True)
+                under_way.stopped = True
     except NotReaders as error:
         raise click.ClickException(str(error)) from None
     finally:
-        if not refused.stat().st_size:
+        if refused.exists() and not refused.stat().st_size:
             refused.unlink()
     _report(under_way, refused, as_json)
+    if under_way.stopped:
+        sys.exit(130)
 
 
 def _all(first: Row | None, rest: Iterator[Row]) -> Iterator[Row]:

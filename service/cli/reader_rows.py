@@ -204,7 +204,7 @@ def _as_exported(fields: Mapping[str, Any]) -> dict[str, Any]:
     if "quiet_hours.from" in fields:
         found["quiet_hours"] = {end: fields[f"quiet_hours.{end}"] for end in ("from", "to")}
     for name in ("muted_stories", "followed_stories"):
-        if isinstance(fields.get(name), list):
+        if isinstance(fields.get(name), list) and fields[name]:
             found[name] = fields[name]
     return found
 

@@ -17,12 +17,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.cli import moving
+from service.domain.subscriptions import Subscriptions
 from service.local import pretend_readers
 from service.local.reader_files import NotReaders, Row, open_rows
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from service.store import all_readers
+from service.store.arrivals import Arrival
+from service.store.subscriptions import Added
 from tests.support.client import Client, browser, make_app
 from tests.support.command import stoppress
 from tests.support.installation import Installation
@@ -231,6 +235,34 @@ def test_a_choice_that_a_reader_has_made_here_stays(take: Import, runtime: Runti
     assert (one.topics, one.zone) == ({"sport"}, "Europe/Riga")
     assert take(json.dumps(browser(0))) == {"known": 1}
     assert runtime.subscriptions.get(str(one.id)).topics == {"sport"}
+
+
+def test_an_import_that_was_stopped_goes_on_and_stores_nobody_twice(
+    environment: dict[str, str],
+    runtime: Runtime,
+    take: Import,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = "\n".join(json.dumps(browser(number % 90)) for number in range(100))
+    (tmp_path / "some").write_text(content)
+    whole = Subscriptions.take_over
+
+    def stopped(self: Subscriptions, arrivals: Sequence[Arrival], **options: Any) -> list[Added]:
+        done = whole(self, arrivals[:30], **options)
+        if self.count() > 50:
+            raise KeyboardInterrupt
+        return done + whole(self, arrivals[30:], **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moving, "_AT_ONCE", 40)
+        patched.setattr(Subscriptions, "take_over", stopped)
+        done = stoppress(environment, "import", str(tmp_path / "some"), "--topic", "world")
+    assert done.exit_code == 130
+    assert "The same command goes on where it was" in done.stderr
+    assert runtime.subscriptions.count() == 70
+    assert take(content) == {"new": 20, "known": 80}
+    assert runtime.subscriptions.count() == 90
 
 
 def test_a_dry_run_stores_nothing(take: Import, runtime: Runtime) -> None:
