@@ -227,6 +227,7 @@ def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
         vapid_public_key=reader.vapid_key,
         called_gone_by_its_push_service=readers.is_gone(reader),
         new_push_service_accepted_nothing=readers.was_asked_in_vain(reader),
+        taken_over_and_no_alert_accepted_yet=readers.is_untried(reader),
         subscribed_minutes_ago=readers.is_young(reader),
         alerts_handed_over=_alerts(history.handed_over(reader.id)),
         alerts_held=_alerts(history.held(reader.id)),

@@ -183,6 +183,7 @@ class Export(Preferences):
     vapid_public_key: str
     called_gone_by_its_push_service: bool
     new_push_service_accepted_nothing: bool
+    taken_over_and_no_alert_accepted_yet: bool
     subscribed_minutes_ago: bool
     alerts_handed_over: list[AlertShown]
     alerts_held: list[AlertShown]

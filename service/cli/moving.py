@@ -59,8 +59,8 @@ class _Import:
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     _waiting: list[Arrival] = field(default_factory=list)
-    # What rows name, looked up once: whether a VAPID key is ours, and the running stories.
-    _accepted: dict[str, bool] = field(default_factory=dict)
+    # What rows name, looked up once: VAPID keys of ours, and the running stories.
+    _accepted: set[str] = field(default_factory=set)
     _stories: Set[str] | None = None
 
     def take(self, row: Row) -> str:
@@ -121,9 +121,9 @@ class _Import:
             return self.vapid_key
         public = str(named)
         if public not in self._accepted:
-            self._accepted[public] = self.runtime.keys.accepts(public)
-        if not self._accepted[public]:
-            raise CannotMove("vapid_public_key: Is not a key of this installation.")
+            if not self.runtime.keys.accepts(public):
+                raise CannotMove("vapid_public_key: Is not a key of this installation.")
+            self._accepted.add(public)
         return public
 
     def _running(self) -> Set[str]:

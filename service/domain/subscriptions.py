@@ -174,6 +174,10 @@ class Subscriptions:
         """Whether a push service that is not known yet accepted nothing for this reader lately."""
         return self._host_readers.was_asked_in_vain(one.id)
 
+    def is_untried(self, one: Subscription) -> bool:
+        """Whether this reader came from another service and no alert was accepted for them yet."""
+        return self._arrivals.is_untried(one.id)
+
     def count(self) -> int:
         """Return how many browsers are subscribed, gone and unconfirmed ones included."""
         return self._subscriptions.count()

@@ -98,6 +98,10 @@ class Arrivals:
         self._look_at_indexed(batch)
         return [batch.arrived[at] for at in range(len(arrivals))]
 
+    def is_untried(self, id: SubscriptionId) -> bool:
+        """Whether nothing was accepted yet for a reader who was taken over."""
+        return bool(self._redis.getbit(bitmap_key(id.partition, "untried"), id.number))
+
     def _row(self, at: int, arrival: Arrival) -> _Row:
         requested = arrival.requested
         record = record_of(self._names, requested)

@@ -292,15 +292,18 @@ def test_the_export_has_everything_that_is_stored_about_a_reader(client: Client)
         "called_gone_by_its_push_service": False,
         "new_push_service_accepted_nothing": False,
         "subscribed_minutes_ago": True,
+        "taken_over_and_no_alert_accepted_yet": False,
         "paired": None,
     }
     assert VAPID.text not in response.text
     mark_gone(client, reader)
     runtime.store.redis.setbit(bitmap_key(0, "in_vain"), 0, 1)
+    runtime.store.redis.setbit(bitmap_key(0, "untried"), 0, 1)
     runtime.store.redis.delete("{0}:young")
     later = reader.call("GET", "/export").json
     assert later["called_gone_by_its_push_service"]
     assert later["new_push_service_accepted_nothing"]
+    assert later["taken_over_and_no_alert_accepted_yet"]
     assert not later["subscribed_minutes_ago"]
 
 
@@ -328,6 +331,7 @@ LISTED = {
     "quiet_hours": "your quiet hours",
     "receipts": "whether you do not want to be counted",
     "subscribed_minutes_ago": "we remember that you are new",
+    "taken_over_and_no_alert_accepted_yet": "we took over your subscription from another service",
     "subscribed_on": "the day on which you subscribed",
     "timezone": "the time zone of your browser",
     "topics": "the topics",
