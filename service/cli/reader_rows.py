@@ -178,7 +178,7 @@ def _opened(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         text = fields.get(name)
         if isinstance(text, str) and text.startswith("{"):
             try:
-                given = json.loads(text)
+                given: dict[str, Any] = json.loads(text)
             except (ValueError, RecursionError):
                 return fields
             keys = given.pop("keys", None)

@@ -152,7 +152,12 @@ def _check(header: Mapping[str, Any]) -> None:
 
 def _partitions(header: Mapping[str, Any]) -> Partitions:
     numbers, version = header.get("partitions"), header.get("layout")
-    good = isinstance(numbers, list) and isinstance(version, int) and 0 < version <= VERSION
-    if not good or not all(isinstance(one, int) and 0 <= one < MOST for one in numbers or ()):
-        raise CannotMove("the export has partitions that this release does not know")
-    return Partitions(version, tuple(numbers or ()))
+    if (
+        isinstance(numbers, list)
+        and all(isinstance(one, int) and 0 <= one < MOST for one in numbers)
+        and 0 < len(set(numbers)) == len(numbers)
+        and isinstance(version, int)
+        and 0 < version <= VERSION
+    ):
+        return Partitions(version, tuple(numbers))
+    raise CannotMove("the export has partitions that this release does not know")

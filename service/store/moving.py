@@ -88,7 +88,8 @@ class MovingRows:
     def tables(self) -> Iterator[Line]:
         """Yield how readers ended, the running stories, and the topics that lead to others."""
         for name, key in _TABLES.items():
-            yield {"table": name, "fields": _texts(self._redis.hgetall(key))}
+            row = cast("dict[bytes, bytes]", self._redis.hgetall(key))
+            yield {"table": name, "fields": _texts(row)}
 
     def days(self, last: date) -> Iterator[Line]:
         """Yield the totals of each day up to this one, the latest first."""
