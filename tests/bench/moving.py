@@ -13,6 +13,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def moving(bench: Bench) -> Iterator[Figure]:
         for name in names:
             yield Figure(name, absent="PostgreSQL is not installed")
         return
-    with _postgresql(bench.folder) as socket:
+    with _postgresql() as socket:
         for name, lines in zip(names, (_inserts, _copy), strict=True):
             script = bench.folder / "rows.sql"
             with script.open("w") as written:
@@ -107,16 +108,14 @@ def _copy(file: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _postgresql(folder: Path) -> Iterator[Path]:
+def _postgresql() -> Iterator[Path]:
     """Run a PostgreSQL of its own; yield the folder of its socket. It does not run as root."""
-    home = folder / "postgresql"
-    home.mkdir(mode=0o755)
+    home = Path(tempfile.mkdtemp(prefix="stoppress-postgresql-"))
     runs_as: Sequence[str] = ()
     if os.geteuid() == 0:
         runs_as = ("runuser", "-u", "postgres", "--")
         user = pwd.getpwnam("postgres")
         os.chown(home, user.pw_uid, user.pw_gid)
-        folder.chmod(0o755)
     data, log = str(home / "data"), str(home / "log")
     control = [*runs_as, str(_SERVER / "pg_ctl"), "-D", data, "-s", "-w"]
     options = f"-k {home} -h ''"
