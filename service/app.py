@@ -133,7 +133,7 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
         csrf.exempt(part)  # the API uses no cookies, so no other page can misuse them
     csrf.exempt(feed_hubs.bp)
     rates = RateCounters(connect(config.redis_url, COUNTER))
-    rate_limits.Limits(rates.fits, runtime.tokens.address_key).init_app(app)
+    rate_limits.Limits(rates.count, runtime.tokens.address_key).init_app(app)
     monitoring.init_app(app)
     for bp in (blueprint.bp, docs_page.bp, feed_hubs.bp, scripts.bp, privacy.bp, demo.bp):
         app.register_blueprint(bp)

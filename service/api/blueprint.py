@@ -5,7 +5,16 @@ from __future__ import annotations
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
-from service.api import feeds, notifications, openapi, publish_hooks, readers, topics, webhooks
+from service.api import (
+    feeds,
+    newsroom,
+    notifications,
+    openapi,
+    publish_hooks,
+    readers,
+    topics,
+    webhooks,
+)
 from service.api.problems import Problem, respond
 from service.domain.feeds import MOST_FEEDS, FeedChanged, TooManyFeeds, UnknownFeed
 from service.domain.paired_browsers import CodeOver
@@ -18,7 +27,8 @@ from service.domain.webhooks import MOST_WEBHOOKS, TooManyWebhooks, UnknownWebho
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
 PARTS = (
-    *(readers.bp, notifications.bp, topics.bp, feeds.bp, webhooks.bp, publish_hooks.bp),
+    *(readers.bp, notifications.bp, topics.bp, newsroom.bp, feeds.bp, webhooks.bp),
+    publish_hooks.bp,
     openapi.bp,
 )
 bp = Blueprint("api", __name__, url_prefix="/api/v1")

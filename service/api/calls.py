@@ -6,12 +6,13 @@ Rate limiting, authentication, reading the body, writing the response and the AP
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-from flask import Response, request
+from flask import Response, current_app, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 
@@ -29,6 +30,13 @@ _KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+}
+
 _Gives = Mapping[int, type[BaseModel] | None]
 
 
@@ -41,6 +49,7 @@ class Call:
     by: Callers | None  # None: anybody
     problems: frozenset[int]  # the statuses of its errors, without 500 and 503
     parameters: tuple[Mapping[str, Any], ...]  # in the query and in headers, as OpenAPI has them
+    limited: bool  # whether callers have a rate
 
 
 def call(
@@ -52,6 +61,7 @@ def call(
     problems: tuple[int, ...] = (),
     parameters: tuple[Mapping[str, Any], ...] = (),
     idempotent: Callable[[], Any] | None = None,
+    conditional: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., ResponseReturnValue]]:
     """Describe a route, and do for its view what all routes have in common.
 
@@ -63,9 +73,12 @@ def call(
     `problems` are the errors that do not follow from the other arguments. An `idempotent` route
     takes the header `Idempotency-Key`: the function returns the earlier response to the same call,
     or None. It runs before the body is read, because a body that was accepted once is not checked
-    again: its time may have passed, or its topic may be gone.
+    again: its time may have passed, or its topic may be gone. A `conditional` route gives an
+    `ETag`, a digest of the body if the view names no other, and 304 to a caller that knows it.
     """
     all_rates = (*rates, *(by.rates if by else ()))
+    if conditional:
+        gives, parameters = {**gives, 304: None}, (*parameters, _IF_NONE_MATCH)
     described = Call(
         gives=gives,
         takes=takes,
@@ -76,6 +89,7 @@ def call(
         | frozenset((409, 410) if idempotent else ())
         | frozenset(by.problems if by else ()),
         parameters=(_KEY, *parameters) if idempotent else parameters,
+        limited=bool(all_rates),
     )
     usual = next(iter(gives))
 
@@ -92,7 +106,8 @@ def call(
                 return _response(before, usual)
             if takes is not None:
                 given.append(_body(takes))
-            return _response(view(*given, **path), usual)
+            returned = _response(view(*given, **path), usual)
+            return _unless_known(returned) if conditional else returned
 
         route.call = described  # type: ignore[attr-defined]
         return route
@@ -115,6 +130,21 @@ def _body(model: type[M]) -> M:
         detail = "Send the body as it is: without compression and the header `Content-Encoding`."
         raise Problem(415, detail, headers={"Accept-Encoding": "identity"})
     return parse(model, request.get_data(), runtime())
+
+
+def _unless_known(returned: ResponseReturnValue) -> Response:
+    """Return a response with its `ETag`, or 304 if the caller knows it (RFC 9110, 13.1.2)."""
+    response = current_app.make_response(returned)
+    if "ETag" not in response.headers:
+        response.set_etag(hashlib.sha256(response.get_data()).hexdigest()[:32])
+    # A caller may keep it, and has to ask each time whether it is still right.
+    response.headers["Cache-Control"] = "private, no-cache"
+    etag, _ = response.get_etag()
+    if etag is not None and request.if_none_match.contains_weak(etag):
+        return Response(
+            status=304, headers={name: response.headers[name] for name in ("ETag", "Cache-Control")}
+        )
+    return response
 
 
 def _response(returned: Any, status: int) -> ResponseReturnValue:

@@ -25,12 +25,14 @@ from service.model.two_texts import MAX_SAMPLE, MAX_WAIT, MIN_SAMPLE, SecondText
 _LONGEST_TITLE, _LONGEST_ACTION, _LONGEST_BODY = 200, 60, 1000  # characters
 
 
-def _title(most: int) -> Callable[[object], CheckedText]:
+def line(most: int, *, may_be_empty: bool = False) -> Callable[[object], CheckedText]:
+    """Return what reads a text of one line, and cleans it."""
+
     def read(given: object) -> CheckedText:
         if isinstance(given, CheckedText):
             return given
         checked = one_line(text(given))
-        if not is_visible(checked.text):
+        if not (is_visible(checked.text) or (may_be_empty and not checked.text)):
             raise ValueError("must have at least 1 character that readers can see")
         return _short(checked, most)
 
@@ -49,7 +51,8 @@ def _short(checked: CheckedText, most: int) -> CheckedText:
     return checked
 
 
-def _title_schema(most: int) -> WithJsonSchema:
+def line_schema(most: int) -> WithJsonSchema:
+    """Return the schema of a line that readers see."""
     return WithJsonSchema(
         {"type": "string", "minLength": 1, "maxLength": most, "pattern": VISIBLE_PATTERN}
     )
@@ -61,11 +64,9 @@ def no_text() -> CheckedText:
 
 
 # Texts that a reader sees; a caller learns from `warnings` what became of them.
-Title = Annotated[
-    CheckedText, PlainValidator(_title(_LONGEST_TITLE)), _title_schema(_LONGEST_TITLE)
-]
+Title = Annotated[CheckedText, PlainValidator(line(_LONGEST_TITLE)), line_schema(_LONGEST_TITLE)]
 ActionTitle = Annotated[
-    CheckedText, PlainValidator(_title(_LONGEST_ACTION)), _title_schema(_LONGEST_ACTION)
+    CheckedText, PlainValidator(line(_LONGEST_ACTION)), line_schema(_LONGEST_ACTION)
 ]
 Body = Annotated[
     CheckedText,

@@ -10,7 +10,6 @@ context.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar, cast
@@ -138,18 +137,6 @@ def installation(info: ValidationInfo) -> Runtime:
 # Texts ------------------------------------------------------------------------------------------
 
 
-def line(most: int) -> StringConstraints:
-    """Return the limits of a text of one line that must not be empty."""
-    return StringConstraints(strip_whitespace=True, min_length=1, max_length=most)
-
-
-def characters(text: str) -> str:
-    """Reject control characters: no screen shows them, and some programs act on them."""
-    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
-        raise ValueError("must not contain control characters")
-    return text
-
-
 def text(value: object) -> str:
     """Reject everything that is not text."""
     if not isinstance(value, str):
@@ -216,6 +203,7 @@ def pattern(regex: str, **more: Any) -> Any:
 
 
 # What the validators above check, for the API's description.
+HOOK = "^[0-9a-f]{16,32}$"
 SLUG = "^[a-z0-9][a-z0-9-]{0,39}$"
 _UNSEEN = (
     r"\u00ad\u180e\u200b\u202a-\u202e\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffc"

@@ -65,6 +65,7 @@ class CheckedAlert:
     draft: bool
     second_text: SecondText | None = None
     repeat: Repeat | None = None
+    once_per_link: bool = False
     warnings: tuple[tuple[str, str], ...] = ()  # field and sentence of each
 
     def describes(self, one: Notification) -> bool:
@@ -298,7 +299,8 @@ class NewNotification(_Alert):
 
     A `reference` is the caller's own id of what the alert is about. A further call with it changes
     the alert while that is planned, and gives 409 once it was sent; it takes the place of an
-    `Idempotency-Key`.
+    `Idempotency-Key`. With `once_per_link` the call gives 409 if an alert with the same link was
+    sent, or is planned, less than 24 hours before or after this one.
     """
 
     model_config = ConfigDict(
@@ -318,6 +320,7 @@ class NewNotification(_Alert):
     url: Link
     audience: AudienceRequest
     reference: Annotated[str, StringConstraints(max_length=255, pattern="^[!-~]+$")] | None = None
+    once_per_link: bool = False
 
     def accepted(self, runtime: Runtime) -> CheckedAlert:
         """Return the alert as the model has it; `Invalid` where it cannot be sent like that."""
@@ -337,8 +340,9 @@ class NewNotification(_Alert):
         second, further = self._second_text(content, runtime)
         repeat = self.repeat.checked(send_at, audience, second) if self.repeat else None
         warnings = (*self.warnings(), *large, *further)
+        once, draft = self.once_per_link, self.draft
         return CheckedAlert(
-            content, audience, spread, send_at, self.draft, second, repeat, warnings
+            content, audience, spread, send_at, draft, second, repeat, once, warnings
         )
 
     def _second_text(

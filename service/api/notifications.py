@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from flask import Blueprint, request, url_for
 
-from service.api import alerts_shown, references
+from service.api import alerts_shown, paging, references
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
-from service.api.fields import Invalid
 from service.api.json_bodies import one_spelling
 from service.api.notification_requests import (
     ChangedNotification,
@@ -18,7 +19,7 @@ from service.api.notification_requests import (
     TestTo,
     TextChosen,
 )
-from service.api.problems import FieldError, Problem
+from service.api.problems import Problem
 from service.api.responses import (
     NotificationList,
     NotificationShown,
@@ -27,24 +28,20 @@ from service.api.responses import (
 )
 from service.current import runtime
 from service.domain import requests
-from service.domain.requests import Idempotency
+from service.domain.requests import ChangedMeanwhile, Idempotency
 from service.model.alert_log import ToolName
+from service.model.notifications import Notification
+from service.model.times import iso
 
 _PAGE = 20  # alerts of a list, unless more are asked for
-_LONGEST_PAGE = 100
 _NO_ID = 1 << 53  # larger than the id of any alert
 
-_LIMIT = {
-    "name": "limit",
-    "in": "query",
+
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
     "required": False,
-    "schema": {"type": "integer", "minimum": 1, "maximum": _LONGEST_PAGE},
-}
-_CURSOR = {
-    "name": "cursor",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "integer", "minimum": 1, "maximum": _NO_ID},
+    "schema": {"type": "string"},
 }
 
 bp = Blueprint("notifications", __name__, url_prefix="/notifications")
@@ -144,28 +141,26 @@ def _accepted(accepted: requests.Published) -> _Accepted:
     by=tools("read", "send"),
     gives={200: NotificationList},
     problems=(422,),
-    parameters=(_LIMIT, _CURSOR),
+    parameters=paging.parameters(type="integer", minimum=1, maximum=_NO_ID),
+    conditional=True,
 )
 def latest() -> NotificationList:
     """List alerts, newest first."""
-    limit = _query_number("limit", _PAGE, most=_LONGEST_PAGE)
-    before = _query_number("cursor", _NO_ID, most=_NO_ID)
-    return alerts_shown.page(runtime(), limit, before)
+    before = paging.number("cursor", _NO_ID, most=_NO_ID)
+    return alerts_shown.page(runtime(), paging.limit(_PAGE), before)
 
 
 @bp.get("/<int:id>")
-@call(by=tools("read", "send"), gives={200: NotificationShown}, problems=(404,))
-def show(id: int) -> NotificationShown:
+@call(by=tools("read", "send"), gives={200: NotificationShown}, problems=(404,), conditional=True)
+def show(id: int) -> tuple[NotificationShown, dict[str, str]]:
     """Show an alert and how far it has come."""
-    return alerts_shown.alert(runtime().publishing.get(id), runtime())
+    one = runtime().publishing.get(id)
+    return alerts_shown.alert(one, runtime()), _etag(one)
 
 
-def _query_number(name: str, default: int, *, most: int) -> int:
-    """Return a whole number from the query; `Invalid` unless it is from 1 to `most`."""
-    text = request.args.get(name, str(default))
-    if not re.fullmatch(r"[1-9][0-9]{0,15}", text) or not 1 <= int(text) <= most:
-        raise Invalid([FieldError(name, f"Must be a whole number from 1 to {most}.")])
-    return int(text)
+def _etag(one: Notification) -> dict[str, str]:
+    """Return the header by which a planned alert can be changed as it is now."""
+    return {"ETag": f'"{one.version}"'} if one.planned else {}
 
 
 # Changing and stopping alerts -------------------------------------------------------------------
@@ -173,31 +168,68 @@ def _query_number(name: str, default: int, *, most: int) -> int:
 
 @bp.patch("/<int:id>")
 @call(
-    by=tools("send"), takes=ChangedNotification, gives={200: NotificationShown}, problems=(404, 409)
+    by=tools("send"),
+    takes=ChangedNotification,
+    gives={200: NotificationShown},
+    problems=(404, 409, 412),
+    parameters=(_IF_MATCH,),
 )
-def change(requested: ChangedNotification, id: int) -> NotificationShown:
+def change(requested: ChangedNotification, id: int) -> tuple[NotificationShown, dict[str, str]]:
     """Change a draft or a scheduled alert; a missing field stays as it is."""
     before = runtime().publishing.to_change(id)
-    checked = requested.accepted(before, runtime())
-    published = references.change(runtime(), before, checked, _tool())
-    shown = alerts_shown.alert(runtime().publishing.get(published.id), runtime())
+    with _as_seen(before):
+        checked = requested.accepted(before, runtime())
+        published = references.change(runtime(), before, checked, _tool())
+    after = runtime().publishing.get(published.id)
+    shown = alerts_shown.alert(after, runtime())
     shown.warnings = alerts_shown.warnings((*checked.warnings, *published.warnings))
-    return shown
+    return shown, _etag(after)
 
 
 @bp.delete("/<int:id>")
-@call(by=tools("send"), gives={204: None}, problems=(404, 409))
+@call(by=tools("send"), gives={204: None}, problems=(404, 409, 412), parameters=(_IF_MATCH,))
 def remove(id: int) -> None:
     """Delete a draft or a scheduled alert."""
-    runtime().publishing.remove(id, by=_tool())
+    with _as_seen(runtime().publishing.get(id)) as changes:
+        runtime().publishing.remove(id, by=_tool(), changes=changes)
 
 
 @bp.post("/<int:id>/send")
-@call(by=tools("send"), gives={202: StateShown}, problems=(404, 409))
+@call(by=tools("send"), gives={202: StateShown}, problems=(404, 409, 412), parameters=(_IF_MATCH,))
 def send(id: int) -> StateShown:
     """Send a draft or a scheduled alert now."""
-    published = runtime().publishing.send(id, by=_tool())
+    with _as_seen(runtime().publishing.get(id)) as changes:
+        published = runtime().publishing.send(id, by=_tool(), changes=changes)
     return _state(id, *published.warnings)
+
+
+@contextmanager
+def _as_seen(one: Notification) -> Iterator[int | None]:
+    """Let the caller's `If-Match` decide about what is done with a planned alert; `Problem` 412.
+
+    Yields how often the alert has been changed, or None for a caller to whom that does not matter.
+    """
+    if "If-Match" not in request.headers or not one.planned:  # what was sent is a conflict
+        yield None
+        return
+    # A proxy that compresses responses makes a weak tag of ours.
+    if not request.if_match.contains_weak(one.version):
+        raise _changed_since(one)
+    try:
+        yield one.changes
+    except ChangedMeanwhile:
+        raise _changed_since(runtime().publishing.to_change(one.id)) from None
+
+
+def _changed_since(one: Notification) -> Problem:
+    etag, entries = f'"{one.version}"', runtime().alert_log.of(one.id)
+    last = entries[-1] if entries else None
+    who = f"{last.by or 'The clock'} changed it last, at {iso(last.at)}. " if last else ""
+    detail = (
+        f"This alert is not as you read it, and nothing was done. {who}Read it again, and repeat"
+        " the call with its ETag."
+    )
+    return Problem(412, detail, headers={"ETag": etag}, alert=one.id, etag=etag)
 
 
 @bp.post("/<int:id>/choose")

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.api.auth import EACH_TOOL
 from service.api.calls import Call, call, call_of
-from service.api.fields import SLUG
+from service.api.fields import HOOK, SLUG
 from service.api.problems import ProblemShown
 from service.api.responses import Description, Metrics
 from service.model.subscriptions import ID_PATTERN
@@ -23,7 +23,7 @@ _VARIABLE = re.compile(r"<(?:(\w+):)?(\w+)>")  # of a path: converter and name
 _IN_PATH = {
     ("int", "id"): {"type": "integer", "minimum": 0},
     ("", "id"): {"type": "string", "pattern": ID_PATTERN},
-    ("", "hook"): {"type": "string", "pattern": "^[0-9a-f]{16,32}$"},
+    ("", "hook"): {"type": "string", "pattern": HOOK},
     ("", "slug"): {"type": "string", "pattern": SLUG},
     ("", "feed"): {"type": "string", "pattern": "^[0-9a-f]{12}$"},
 }
@@ -32,18 +32,26 @@ _MEANINGS = {
     201: "Created",
     202: "Accepted",
     204: "Done",
+    304: "It is as the caller knows it (`If-None-Match`)",
     400: "The body is not JSON, or has a field twice; or a header is wrong",
     401: "No token, or an unknown one",
     403: "The token lacks the scope",
     404: "There is no such thing",
     409: "It conflicts with what is stored; nothing was changed",
     410: "This reader has unsubscribed; or the plan of this `Idempotency-Key` was withdrawn",
+    412: "The alert is not as `If-Match` says; `etag` is that of now",
     413: "The body is too large",
     415: "The body is not of JSON's type, or is compressed",
     422: "A field cannot be accepted; `errors` says which",
     429: "Too many requests; `Retry-After` says how long to wait",
     500: "Something went wrong here",
     503: "The store is away or full",
+}
+_HEADERS = {
+    "RateLimit": "What is left of the caller's rates (draft-ietf-httpapi-ratelimit-headers)",
+    "RateLimit-Policy": "The caller's rates",
+    "ETag": "Names this state of what is shown, for `If-None-Match` and `If-Match`",
+    "Retry-After": "Seconds to wait",
 }
 
 
@@ -79,6 +87,10 @@ def document(app: Flask) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],
+            "headers": {
+                name: {"description": meaning, "schema": {"type": "string"}}
+                for name, meaning in _HEADERS.items()
+            },
             "securitySchemes": {
                 "reader": {
                     "type": "http",
@@ -107,7 +119,11 @@ def _operation(one: Call, variables: list[tuple[str, str]]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "parameters": [*in_path, *one.parameters],
         "responses": {
-            str(status): {"description": _MEANINGS[status], **_content(model)}
+            str(status): {
+                "description": _MEANINGS[status],
+                **_headers(one, status),
+                **_content(model),
+            }
             for status, model in sorted(given.items())
         },
     }
@@ -116,6 +132,17 @@ def _operation(one: Call, variables: list[tuple[str, str]]) -> dict[str, Any]:
     if one.by is not None:
         described["security"] = [{one.by.scheme: [*one.by.scopes]}]
     return described
+
+
+def _headers(one: Call, status: int) -> dict[str, Any]:
+    names = ["RateLimit", "RateLimit-Policy"] if one.limited else []
+    takes_etag = any(given["name"] in ("If-Match", "If-None-Match") for given in one.parameters)
+    if takes_etag and status in (200, 304, 412):
+        names.append("ETag")
+    if status in (429, 503):
+        names.append("Retry-After")
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {"headers": headers} if headers else {}
 
 
 def _content(model: type[BaseModel] | None) -> dict[str, Any]:

@@ -50,7 +50,8 @@ class ProblemShown(BaseModel):
 
     `type` is `about:blank`, or one of `urn:stop-press:unknown-push-service` and
     `urn:stop-press:ended-subscription`, for which a page has words of its own. `alert` is the alert
-    that a conflict is about.
+    that a conflict is about. `etag` is that of the alert as it is now, where `If-Match` named
+    another (412).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -61,6 +62,7 @@ class ProblemShown(BaseModel):
     detail: str
     errors: list[FieldErrorShown] = Field(default=[])
     alert: str = Field(default="")
+    etag: str = Field(default="")
 
 
 class Problem(HTTPException):
@@ -75,11 +77,13 @@ class Problem(HTTPException):
         headers: Mapping[str, str] | None = None,
         kind: str = "",
         alert: int | None = None,
+        etag: str = "",
     ) -> None:
         super().__init__(description=detail)
         self.code = status
         self.kind = kind
         self.alert = alert
+        self.etag = etag
         self.errors = list(errors[:_MOST_ERRORS])
         self.headers = headers or {}
 
@@ -120,6 +124,8 @@ def respond(error: HTTPException) -> SansIOResponse | HTTPException:
             document.errors = [FieldErrorShown.model_validate(row) for row in error.errors]
         if isinstance(error, Problem) and error.alert is not None:
             document.alert = str(error.alert)
+        if isinstance(error, Problem) and error.etag:
+            document.etag = error.etag
         response.data = document.model_dump_json(exclude_unset=True)
         response.content_type = CONTENT_TYPE
     return response

@@ -28,6 +28,7 @@ def publish(
         draft=checked.draft,
         idempotency=idempotency,
         warnings=checked.warnings,
+        once_per_link=checked.once_per_link,
     )
 
 

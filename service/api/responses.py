@@ -439,9 +439,16 @@ class Reach(ResponseModel):
 
 
 class TopicList(ResponseModel):
-    """The topics of the newsroom, in its order."""
+    """The topics of the newsroom, in its order; `next_cursor` leads to further ones."""
 
     topics: list[TopicOfNewsroom]
+    next_cursor: str | None = Field(default=None)
+
+
+class TopicSaved(TopicOfNewsroom):
+    """A topic as it is now; `warnings` say where a text is not as it was sent."""
+
+    warnings: list[WarningShown]
 
 
 class LatestShown(ResponseModel):
@@ -462,9 +469,13 @@ class StoryShown(ResponseModel):
 
 
 class StoryList(ResponseModel):
-    """The running stories; the story with the latest alert is first."""
+    """The running stories; the story with the latest alert is first.
+
+    `next_cursor` leads to further ones.
+    """
 
     stories: list[StoryShown]
+    next_cursor: str | None = Field(default=None)
 
 
 # For monitors, and the description --------------------------------------------------------------

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from flask import Blueprint, url_for
-from pydantic import AfterValidator, StringConstraints
+from pydantic import Field, PlainValidator, WithJsonSchema
 
-from service.api import responses
+from service.api import alerts_shown, paging, responses
 from service.api.auth import tools
 from service.api.calls import call
-from service.api.fields import RequestModel, Slug, characters, line, pattern, read_fields
+from service.api.content import line, line_schema, no_text
+from service.api.fields import SLUG, RequestModel, Slug, read_fields
 from service.api.notification_requests import AudienceCounted, check_audience
 from service.api.problems import Problem
-from service.api.responses import TopicOfNewsroom
+from service.api.responses import TopicOfNewsroom, TopicSaved
 from service.current import runtime
 from service.domain.stories import RunningStory
 from service.domain.topics import MergedTopic
 from service.model.notifications import Topic
+from service.model.texts import CheckedText
 from service.model.times import iso
 
 bp = Blueprint("topics", __name__)
 
-_PLAIN = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"  # what `characters` lets pass
+_LONGEST_NAME, _LONGEST_DESCRIPTION = 60, 200  # characters
 
-_Name = Annotated[str, line(60), AfterValidator(characters), pattern(rf"^{_PLAIN}\S{_PLAIN}$")]
+_Name = Annotated[CheckedText, PlainValidator(line(_LONGEST_NAME)), line_schema(_LONGEST_NAME)]
 _Description = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, max_length=200),
-    AfterValidator(characters),
-    pattern(f"^{_PLAIN}$"),
+    CheckedText,
+    PlainValidator(line(_LONGEST_DESCRIPTION, may_be_empty=True)),
+    WithJsonSchema({"type": "string", "maxLength": _LONGEST_DESCRIPTION}),
 ]
+_STORIES = r"^[0-9]{1,15}-[0-9]{1,15}$"  # a cursor: when its latest alert began (ms), and its id
 
 
 @bp.post("/audience")
@@ -45,6 +48,10 @@ def audience(requested: AudienceCounted) -> responses.Reach:
 # Topics -----------------------------------------------------------------------------------------
 
 
+def _warnings(**texts: CheckedText | None) -> Iterable[tuple[str, str]]:
+    return ((name, words) for name, one in texts.items() if one for words in one.warnings)
+
+
 class NewTopic(RequestModel):
     """A topic that readers can follow from now on; `default` means that it is ticked beforehand.
 
@@ -53,13 +60,18 @@ class NewTopic(RequestModel):
 
     slug: Slug
     name: _Name
-    description: _Description = ""
+    description: _Description = Field(default_factory=no_text)
     default: bool = False
     hidden: bool = False
 
     def topic(self) -> Topic:
         """Return it as the model has it."""
-        return Topic(self.slug, self.name, self.description, self.default, self.hidden)
+        name, description = self.name.text, self.description.text
+        return Topic(self.slug, name, description, self.default, self.hidden)
+
+    def warnings(self) -> Iterable[tuple[str, str]]:
+        """Return field and sentence of each thing that its writer should know."""
+        return _warnings(name=self.name, description=self.description)
 
 
 class ChangedTopic(RequestModel):
@@ -74,11 +86,15 @@ class ChangedTopic(RequestModel):
         """Return the topic as it will be."""
         return Topic(
             before.slug,
-            before.name if self.name is None else self.name,
-            before.description if self.description is None else self.description,
+            before.name if self.name is None else self.name.text,
+            before.description if self.description is None else self.description.text,
             before.default if self.default is None else self.default,
             before.hidden if self.hidden is None else self.hidden,
         )
+
+    def warnings(self) -> Iterable[tuple[str, str]]:
+        """Return field and sentence of each thing that its writer should know."""
+        return _warnings(name=self.name, description=self.description)
 
 
 def read_topic(given: dict[str, object]) -> Topic:
@@ -87,22 +103,35 @@ def read_topic(given: dict[str, object]) -> Topic:
 
 
 @bp.get("/topics")
-@call(by=tools("read", "send", "topics"), gives={200: responses.TopicList})
+@call(
+    by=tools("read", "send", "topics"),
+    gives={200: responses.TopicList},
+    problems=(422,),
+    parameters=paging.parameters(type="string", pattern=SLUG),
+    conditional=True,
+)
 def topics() -> responses.TopicList:
     """List the topics in the newsroom's order, the hidden ones too."""
-    return responses.TopicList(topics=[_shown(topic) for topic in runtime().topics.all().values()])
+    found = [*runtime().topics.all().values()]
+    page, next_cursor = paging.named(found, lambda topic: topic.slug, SLUG)
+    return responses.TopicList(topics=[_shown(one) for one in page], next_cursor=next_cursor)
 
 
 @bp.get("/topics/<slug>")
-@call(by=tools("read", "send", "topics"), gives={200: TopicOfNewsroom}, problems=(404,))
+@call(
+    by=tools("read", "send", "topics"),
+    gives={200: TopicOfNewsroom},
+    problems=(404,),
+    conditional=True,
+)
 def topic(slug: str) -> TopicOfNewsroom:
     """Show one topic."""
     return _shown(runtime().topics.get(slug))
 
 
 @bp.post("/topics")
-@call(by=tools("topics"), takes=NewTopic, gives={201: TopicOfNewsroom}, problems=(409,))
-def add_topic(requested: NewTopic) -> tuple[TopicOfNewsroom, dict[str, str]]:
+@call(by=tools("topics"), takes=NewTopic, gives={201: TopicSaved}, problems=(409,))
+def add_topic(requested: NewTopic) -> tuple[TopicSaved, dict[str, str]]:
     """Add a topic that readers can follow; 409 for the slug of one that was merged into another."""
     new = requested.topic()
     try:
@@ -111,16 +140,18 @@ def add_topic(requested: NewTopic) -> tuple[TopicOfNewsroom, dict[str, str]]:
         raise Problem(409, str(merged)) from None
     if not added:
         raise Problem(409, "There is a topic with this slug already. PATCH changes it.")
-    return _shown(new), {"Location": url_for("api.topics.topic", slug=new.slug)}
+    return _saved(new, requested.warnings()), {
+        "Location": url_for("api.topics.topic", slug=new.slug)
+    }
 
 
 @bp.patch("/topics/<slug>")
-@call(by=tools("topics"), takes=ChangedTopic, gives={200: TopicOfNewsroom}, problems=(404,))
-def change_topic(requested: ChangedTopic, slug: str) -> TopicOfNewsroom:
+@call(by=tools("topics"), takes=ChangedTopic, gives={200: TopicSaved}, problems=(404,))
+def change_topic(requested: ChangedTopic, slug: str) -> TopicSaved:
     """Change a topic's name or description, whether it is ticked beforehand, or offered at all."""
     changed = requested.topic(runtime().topics.get(slug))
     runtime().topics.change(changed)
-    return _shown(changed)
+    return _saved(changed, requested.warnings())
 
 
 @bp.delete("/topics/<slug>")
@@ -134,14 +165,31 @@ def _shown(topic: Topic) -> TopicOfNewsroom:
     return TopicOfNewsroom.model_validate(topic)
 
 
+def _saved(topic: Topic, warnings: Iterable[tuple[str, str]]) -> TopicSaved:
+    shown = _shown(topic).model_dump()
+    return TopicSaved(**shown, warnings=alerts_shown.warnings(tuple(warnings)))
+
+
 # Running stories --------------------------------------------------------------------------------
 
 
 @bp.get("/stories")
-@call(by=tools("read", "send"), gives={200: responses.StoryList})
+@call(
+    by=tools("read", "send"),
+    gives={200: responses.StoryList},
+    problems=(422,),
+    parameters=paging.parameters(type="string", pattern=_STORIES),
+    conditional=True,
+)
 def stories() -> responses.StoryList:
     """List the running stories; the story with the latest alert is first."""
-    return responses.StoryList(stories=[story_shown(one) for one in runtime().stories.running()])
+    limit, after = paging.limit(), paging.cursor(_STORIES)
+    found = runtime().stories.running()
+    if after:
+        at, _, id = after.partition("-")
+        found = [one for one in found if one.place < (int(at), int(id))]
+    page, next_cursor = paging.cut(found, limit, lambda one: "-".join(map(str, one.place)))
+    return responses.StoryList(stories=[story_shown(one) for one in page], next_cursor=next_cursor)
 
 
 @bp.delete("/stories/<slug>")

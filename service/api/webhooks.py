@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 from flask import Blueprint, url_for
 from pydantic import Field, StringConstraints
 
+from service.api import paging
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
-from service.api.fields import Invalid, RequestModel, ResponseModel, pattern
+from service.api.fields import HOOK, Invalid, RequestModel, ResponseModel, pattern
 from service.api.problems import FieldError
 from service.current import runtime
 from service.domain.webhooks import Shown, WrongWebhook, ended_words, result_words
@@ -83,9 +84,10 @@ class WebhookShown(ResponseModel):
 
 
 class WebhookList(ResponseModel):
-    """All webhooks, the oldest first."""
+    """The webhooks, the oldest first; `next_cursor` leads to further ones."""
 
     webhooks: list[WebhookShown]
+    next_cursor: str | None = Field(default=None)
 
 
 class Secret(ResponseModel):
@@ -99,10 +101,17 @@ _BY = tools("webhooks")
 
 
 @bp.get("")
-@call(by=_BY, gives={200: WebhookList})
+@call(
+    by=_BY,
+    gives={200: WebhookList},
+    problems=(422,),
+    parameters=paging.parameters(type="string", pattern=HOOK),
+)
 def webhooks() -> WebhookList:
     """List the webhooks."""
-    return WebhookList(webhooks=[shown(one) for one in runtime().webhooks.all()])
+    found = [shown(one) for one in runtime().webhooks.all()]
+    page, next_cursor = paging.named(found, lambda one: one.id, HOOK)
+    return WebhookList(webhooks=[*page], next_cursor=next_cursor)
 
 
 @bp.get("/<hook>")

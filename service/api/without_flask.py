@@ -19,12 +19,15 @@ from service.api.hosts import Hosts
 from service.api.problems import Problem
 from service.api.rate_limits import Limits
 from service.api.reader_requests import NewSubscription, OutsideFlask
+from service.model.rates import Counted
 from service.runtime import Runtime
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PATH = "/api/v1/subscriptions"
+_POLICY = rate_limits.policy(readers.SUBSCRIBING)
+_RATE = _POLICY.partition(";")[0]  # its name
 _NEW, _KNOWN = "201 CREATED", "200 OK"
 
 
@@ -47,13 +50,13 @@ class SubscribingWithoutFlask:
             body = environ["wsgi.input"].read(length)
             if len(body) < length:
                 raise OutsideFlask
-            status, response = self._subscribe(body, environ)
+            status, response, counted = self._subscribe(body, environ)
         except (OutsideFlask, Problem):
             environ["wsgi.input"] = io.BytesIO(body)
         except Exception as error:
             environ[readers.RAISED] = error
         else:
-            start_response(status, _headers(response, environ.get("HTTP_ORIGIN", "")))
+            start_response(status, _headers(response, counted, environ.get("HTTP_ORIGIN", "")))
             return [response]
         return self._flask(environ, start_response)
 
@@ -77,12 +80,14 @@ class SubscribingWithoutFlask:
     def _may_call(self, origin: str) -> bool:
         return not origin or origin in self._runtime.config.site_origins
 
-    def _subscribe(self, body: bytes, environ: WSGIEnvironment) -> tuple[str, bytes]:
-        """Return status and body of the response; `OutsideFlask` if only Flask can give one."""
+    def _subscribe(self, body: bytes, environ: WSGIEnvironment) -> tuple[str, bytes, Counted]:
+        """Return the response's status and body, and what is left of the caller's rate.
+
+        `OutsideFlask` if only Flask can give a response.
+        """
         address = environ.get("REMOTE_ADDR", "")
-        if not self._fits(address):
-            raise OutsideFlask
-        environ[rate_limits.COUNTED] = readers.SUBSCRIBING
+        counted = self._count(address)
+        environ[rate_limits.COUNTED] = readers.SUBSCRIBING, counted
         requested = parse(NewSubscription, body, self._runtime)
         asked = requested.requested(self._runtime.keys.current)
         subscriptions = self._runtime.subscriptions
@@ -92,21 +97,26 @@ class SubscribingWithoutFlask:
             asked, refresh=requested.refresh, caller=lambda: self._limits.code(address)
         )
         text = readers.credentials(self._runtime, one).model_dump_json()
-        return _NEW if new else _KNOWN, text.encode()
+        return _NEW if new else _KNOWN, text.encode(), counted
 
-    def _fits(self, address: str) -> bool:
+    def _count(self, address: str) -> Counted:
         try:
-            return self._limits.fits_from(address, readers.SUBSCRIBING)
+            counted = self._limits.count_from(address, readers.SUBSCRIBING)
         except RedisError:
-            return False
+            raise OutsideFlask from None
+        if not counted.fits:
+            raise OutsideFlask
+        return counted
 
 
-def _headers(body: bytes, origin: str) -> list[tuple[str, str]]:
+def _headers(body: bytes, counted: Counted, origin: str) -> list[tuple[str, str]]:
     """Return the headers of a response to a page of this origin, or to no page."""
     headers = [
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
         ("Vary", "Origin"),
         ("Cache-Control", "no-store"),
+        ("RateLimit-Policy", _POLICY),
+        ("RateLimit", f"{_RATE};r={counted.left};t={counted.resets_in}"),
     ]
     return [*headers, ("Access-Control-Allow-Origin", origin)] if origin else headers

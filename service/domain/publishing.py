@@ -16,6 +16,7 @@ from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.repeating import Repeating
 from service.domain.requests import (
+    ChangedMeanwhile,
     Conflict,
     Idempotency,
     KeyReused,
@@ -24,9 +25,11 @@ from service.domain.requests import (
     UnknownNotification,
     record,
 )
+from service.domain.same_link import SameLink
 from service.domain.stops import WAITS
 from service.domain.waves import HeldSummary, held_summary
 from service.model import alert_log, clock, occurrences
+from service.model.alert_log import LogEntry
 from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
@@ -42,6 +45,7 @@ from service.model.notifications import (
 from service.model.repeats import Repeat
 from service.model.two_texts import SecondText
 from service.store import Store
+from service.store.notifications import IdempotencyRecord, LinkTaken
 from service.store.planned import Plan
 from service.store.reader_alerts import Place
 
@@ -56,6 +60,7 @@ __all__ = [
 
 _NOTHING_NEW = "No alert was sent since the last one, so that this one has nothing to say."
 _NO_REPEAT = "This alert does not repeat."
+_CHANGED = "Another editor has changed this alert meanwhile. Look at it again."
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
 MOST_PLANNED = 200  # drafts and scheduled notifications in a list
 _CORRECTED_SINCE = (
@@ -85,6 +90,7 @@ class Publishing:
         self._planning = planning
         self._jobs = jobs
         self._gate = gate
+        self.same_link = SameLink(store)
         self.conditions = AudienceConditions(store, keeps_clicks=keeps_clicks)
         self._repeating = Repeating(store, self.publish, fits)
 
@@ -103,6 +109,7 @@ class Publishing:
         warnings: tuple[tuple[str, str], ...] = (),
         place: Place | None = None,
         follows: Notification | None = None,
+        once_per_link: bool = False,
     ) -> Published:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
@@ -110,7 +117,8 @@ class Publishing:
         for. `KeyReused` for an idempotency key that came before with another body, `PlanWithdrawn`
         for one whose alert was planned and withdrawn. `warnings` belong to the response. An alert
         to one reader takes a `place`; `NoRoom`. `EverythingStopped` for an editor's test. With
-        `repeat` it is an occurrence, which the clock makes if it `follows` one.
+        `repeat` it is an occurrence, which the clock makes if it `follows` one. `once_per_link`:
+        `Conflict` if another alert has this link within a day.
         """
         if (before := self.earlier_response(idempotency)) is not None:
             return before
@@ -137,11 +145,33 @@ class Publishing:
         kept = record(published, idempotency)
         noted = not (notification.wave or audience.subscription)
         entry = alert_log.begun(notification, "" if follows else by) if noted else None
-        earlier = self._store.notifications.publish(notification, kept, place, entry)
+        if once_per_link:
+            earlier = self._publish_once(notification, kept, entry)
+        else:
+            earlier = self._store.notifications.publish(notification, kept, place, entry)
         if earlier is not None and idempotency is not None:
             return self._same_response(earlier, idempotency)
         self._wake(notification)
         return published
+
+    def _publish_once(
+        self, one: Notification, kept: IdempotencyRecord | None, entry: LogEntry | None
+    ) -> dict[str, Any] | None:
+        """Store an alert unless another has its link; of two such calls at once, one does.
+
+        The store writes an alert only if the claim to its link is still that which was looked at.
+        """
+        while True:
+            try:
+                claim = self.same_link.claim(one)
+            except Conflict:
+                # It may be this very request, sent twice at once.
+                before = kept and self._store.notifications.remembered(kept.digest)
+                if before:
+                    return before
+                raise
+            with suppress(LinkTaken):
+                return self._store.notifications.publish(one, kept, None, entry, claim)
 
     def earlier_response(self, idempotency: Idempotency | None) -> Published | None:
         """Return the response to the same request before, if there was one.
@@ -217,8 +247,8 @@ class Publishing:
     ) -> Published:
         """Replace a planned notification; send it if it is now neither a draft nor scheduled.
 
-        `Conflict` if it was sent, or changed by another editor, since `before` was read. With
-        `repeat` the series goes on, also if this occurrence is sent now.
+        `Conflict` if it was sent since `before` was read, `ChangedMeanwhile` if it was changed.
+        With `repeat` the series goes on, also if this occurrence is sent now.
         """
         if before.corrects is not None:
             self.to_change(before.id)
@@ -250,8 +280,7 @@ class Publishing:
         entry = alert_log.changed(before, after, by)
         if not self._store.notifications.change(before, after, now_in_ms(), entry):
             self.to_change(before.id)
-            detail = "Another editor has changed this alert meanwhile. Look at it again."
-            raise Conflict(before.id, detail)
+            raise ChangedMeanwhile(before.id, _CHANGED)
         self._wake(after)
         return published
 
@@ -301,12 +330,16 @@ class Publishing:
             self._wake(after)
         return done
 
-    def send(self, id: int, *, by: str) -> Published:
+    def send(self, id: int, *, by: str, changes: int | None = None) -> Published:
         """Send a planned notification now.
 
-        `Conflict` if it was sent already, or if its audience is no longer known.
+        `changes` is how often it had been changed when the caller saw it; None: however it is.
+        `Conflict` if it was sent already, or if its audience is no longer known;
+        `ChangedMeanwhile`.
         """
         one = self.to_change(id)
+        if changes not in (None, one.changes):
+            raise ChangedMeanwhile(id, _CHANGED)
         self.conditions.check(one, None)
         spread, other = one.spread_minutes, one.second_text
         content, audience, repeat = one.content, one.audience, one.repeats
@@ -340,13 +373,21 @@ class Publishing:
             detail = f"It is too late to take this alert back: it is {found.state.value}."
             raise Conflict(id, detail)
 
-    def remove(self, id: int, *, by: str, only_draft: bool = False) -> None:
-        """Delete a draft or, unless `only_draft`, a scheduled one; `Conflict` if it was sent."""
+    def remove(
+        self, id: int, *, by: str, only_draft: bool = False, changes: int | None = None
+    ) -> None:
+        """Delete a draft or, unless `only_draft`, a scheduled one; `Conflict` if it was sent.
+
+        `changes` as in `send`.
+        """
         entry = alert_log.entry(self.get(id), "deleted", by)
-        if not self._store.notifications.remove(id, entry, only_draft=only_draft):
-            found = self._store.notifications.get(id)
+        stored = self._store.notifications
+        if not stored.remove(id, entry, only_draft=only_draft, changes=changes):
+            found = stored.get(id)
             if found is None:
                 return  # deleted; if by this call, its reply was lost
+            if found.planned and changes not in (None, found.changes):
+                raise ChangedMeanwhile(id, _CHANGED)
             if found.state is State.SCHEDULED:
                 raise Conflict(id, "This alert was scheduled meanwhile. Nothing was deleted.")
             detail = f"This alert is {found.state.value}; only an unsent one can be deleted."

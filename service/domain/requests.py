@@ -67,6 +67,10 @@ class Conflict(Exception):
         self.id = id
 
 
+class ChangedMeanwhile(Conflict):
+    """A planned alert is not as the caller saw it: somebody has changed it since."""
+
+
 class KeyReused(Conflict):
     """An idempotency key that was used before with another body."""
 

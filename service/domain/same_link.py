@@ -1,34 +1,84 @@
-"""Whether an alert with the same link was sent already."""
+"""Whether an alert with the same link was sent already, or is planned."""
 
 from __future__ import annotations
 
-from service.domain.publishing import Publishing
+import hashlib
+
+from service.domain.requests import Conflict
+from service.model import clock
 from service.model.notifications import Notification, Outcome, State
+from service.model.retention import LINK_KEPT
+from service.model.times import iso
+from service.store import Store
+from service.store.notifications import LinkClaim
 
-_MOST_SENT_BEFORE = 100  # alerts that are looked through
+_MOST_SENT_BEFORE = 100  # alerts that are looked through for an editor
 
 
-def with_link(publishing: Publishing, url: str, *, but: int | None = None) -> Notification | None:
-    """Return the latest alert that was or will be sent with this link, if there is one.
+class SameLink:
+    """Finds alerts with the same link.
 
-    Drafts do not count unless they wait for a second person, nor alerts that ended before they
-    reached anybody, nor the alert `but`. A link with another fragment, or without the slash at its
-    end, leads to the same page.
+    A link with another fragment, or without the slash at its end, leads to the same page. Alerts
+    that ended before they reached anybody do not count.
     """
-    page = _page(url)
-    plan = publishing.plan()
-    planned = publishing.all([*plan.of("waits"), *plan.scheduled])
-    for one in (*planned, *publishing.started(_MOST_SENT_BEFORE)):
-        is_same = one.id != but and one.corrects is None and _page(one.text.url) == page
-        if is_same and not _ended_unseen(publishing, one):
-            return one
-    return None
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def latest(self, url: str, *, but: int | None = None) -> Notification | None:
+        """Return the latest alert that was or will be sent with this link, if there is one.
+
+        Drafts do not count unless they wait for a second person, nor does the alert `but`.
+        """
+        sent_before = self._store.notifications.started(_MOST_SENT_BEFORE)
+        for one in (*self._planned(), *sent_before):
+            if one.id != but and self._leads_to(one, url):
+                return one
+        return None
+
+    def claim(self, new: Notification) -> LinkClaim:
+        """Return what lets the store publish one alert a day with this link; `Conflict`.
+
+        Beside what `latest` finds, that alert counts which had the claim before, also a draft.
+        """
+        url, now = new.content.url, clock.time()
+        digest = hashlib.sha256(_page(url).encode()).hexdigest()[:32]
+        holder = self._store.notifications.holder_of_link(digest)
+        held = self._store.notifications.all([holder] if holder else [])
+        begun = self._store.notifications.begun(now - LINK_KEPT, now + 1)
+        for one in (*held, *self._planned(), *begun):
+            if abs(_time(one) - _time(new)) < LINK_KEPT and self._leads_to(one, url):
+                raise Conflict(one.id, _taken(one))
+        return LinkClaim(digest, holder, LINK_KEPT)
+
+    def _planned(self) -> list[Notification]:
+        plan = self._store.planned.read()
+        return self._store.notifications.all([*plan.of("waits"), *plan.scheduled])
+
+    def _leads_to(self, one: Notification, url: str) -> bool:
+        is_same = one.corrects is None and _page(one.text.url) == _page(url)
+        return is_same and not self._ended_unseen(one)
+
+    def _ended_unseen(self, one: Notification) -> bool:
+        if one.state not in (State.CANCELLED, State.EXPIRED):
+            return False
+        report = self._store.notifications.report(one.id)
+        return not (report or self._store.outcomes.progress(one.id)).of(Outcome.ACCEPTED)
 
 
-def _ended_unseen(publishing: Publishing, one: Notification) -> bool:
-    if one.state not in (State.CANCELLED, State.EXPIRED):
-        return False
-    return not publishing.progress(one.id).of(Outcome.ACCEPTED)
+def _time(one: Notification) -> float:
+    """Return when an alert was sent, will be, or was written, if that is not known."""
+    planned = one.send_at.at if one.send_at is not None and one.planned else one.created_at
+    return one.started_at or planned
+
+
+def _taken(one: Notification) -> str:
+    what = (
+        f"is a {one.state.value}" if one.state is State.DRAFT else f"was sent at {iso(_time(one))}"
+    )
+    if one.state is State.SCHEDULED:
+        what = f"is planned for {iso(_time(one))}"
+    return f"Alert {one.id} has the same link, and {what}. Nothing was published (`once_per_link`)."
 
 
 def _page(url: str) -> str:

@@ -15,6 +15,12 @@ class RunningStory(NamedTuple):
     latest: Notification  # its latest alert
     followers: int  # browsers
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its place among the open stories, the highest first: when its latest alert began."""
+        began = self.latest.started_at or self.latest.created_at
+        return round(began * 1000), self.latest.id
+
 
 class Stories:
     """The running stories of one installation."""

@@ -9,6 +9,8 @@ from service.model.notifications import Content, Notification, State
 
 # What is shown with its old and its new text; of anything else only that it was changed.
 _TEXTS = ("title", "body", "url")
+# An entry's id, as Redis gives it and takes it back.
+ENTRY_ID = "[1-9][0-9]{0,14}-[0-9]{1,15}"
 # The number in entries about all alerts.
 ALL = 0
 # How a new alert begins, and what a change makes of a planned one.
@@ -76,7 +78,7 @@ def sent_back(one: Notification, word: str, by: str) -> LogEntry:
 
 def about_all(action: str, by: str) -> LogEntry:
     """Return an entry for what is done with all alerts at once."""
-    return LogEntry(ALL, "All alerts", action, by)
+    return LogEntry(ALL, "All alerts", action, by, isinstance(by, ToolName))
 
 
 def begun(one: Notification, by: str) -> LogEntry:

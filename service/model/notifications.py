@@ -293,6 +293,14 @@ class Notification:
     digest: str = field(default="", compare=False)
 
     @property
+    def version(self) -> str:
+        """What tells a planned alert from itself after any change: the API's ETag.
+
+        The count of changes alone does not, where Redis has forgotten its last second.
+        """
+        return f"{self.changes}-{self.digest[:8]}-{self.state.value}"
+
+    @property
     def story(self) -> str:
         """Slug of its running story, whose alerts replace one another; may be empty."""
         return self.audience.story

@@ -163,6 +163,10 @@ IDEMPOTENCY_KEPT = DAY
 # was sent.
 REFERENCE_KEPT = 400 * DAY
 
+# Which alert a tool published with `once_per_link`, under a digest of its link.
+# Why: no second one with this link within a day, also if two calls come at once.
+LINK_KEPT = DAY
+
 # -- about no person: numbers of readers ----------------------------------------------------------
 
 # The last number that a subscription got before each day, in each partition. It is in days.

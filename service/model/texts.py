@@ -55,20 +55,29 @@ class CheckedText(NamedTuple):
 
 def one_line(given: str) -> CheckedText:
     """Return a text of one line."""
-    kept = _IN_A_LINE.sub(" ", _DROPPED.sub(_flag, given)).strip()
+    kept = composed(_IN_A_LINE.sub(" ", _DROPPED.sub(_flag, given)).strip())
     return CheckedText(kept, (*_unseen(given, f"\t{_LINE_ENDS}"), *_markup(kept)))
 
 
 def several_lines(given: str) -> CheckedText:
     """Return a text that may have line ends, each written as one character."""
     given = given.replace("\r\n", "\n")
-    kept = re.sub(f"[{_LINE_ENDS}]", "\n", _DROPPED.sub(_flag, given.replace("\t", " "))).strip()
+    seen = _DROPPED.sub(_flag, given.replace("\t", " "))
+    kept = composed(re.sub(f"[{_LINE_ENDS}]", "\n", seen).strip())
     return CheckedText(kept, (*_unseen(given, f"\t{_LINE_ENDS[1:]}"), *_markup(kept)))
 
 
 def has_invisible(text: str) -> bool:
     """Whether a text has characters that no reader sees, such as a zero width space."""
-    return one_line(text).text != text
+    return one_line(text).text != composed(text)
+
+
+def composed(text: str) -> str:
+    """Return a text with each letter and its accents in one piece, where Unicode has one (NFC).
+
+    It looks the same and is shorter. macOS and some editors write the pieces.
+    """
+    return unicodedata.normalize("NFC", text)
 
 
 def is_visible(text: str) -> bool:

@@ -9,6 +9,7 @@ started           sorted set: all that were ever sent, scored with when that beg
                   the id in the fraction
 waves             the same for waves, which deliver held alerts and which no editor wrote
 scheduled         sorted set: scheduled ones and drafts, scored with when to send (ms; draft: inf)
+links:<d>         the id of the alert that was published with a link once a day; ends by itself
 idempotency:<d>   the response to the same idempotency key again; ends by itself
 """
 
@@ -94,12 +95,14 @@ local function enter()
 end
 """
 
-# KEYS: those of `enter`, idempotency record, log; for an alert to one reader, that for which there
-# must be room: where the active ones go, and who called for them (reader_alerts.py). ARGV: those of
-# `enter`, document, whether it is to one browser, response or '', seconds for which that is kept,
-# entry of the log or ''; name of the place, code of the caller, the most at one place, the most in
-# all, share, seconds for which callers are kept. Returns nothing, the earlier response to the same
-# idempotency key, or 0 if there is no room. The first write allocates.
+# KEYS: those of `enter`, idempotency record, log, claim to a link; for an alert to one reader, that
+# for which there must be room: where the active ones go, and who called for them
+# (reader_alerts.py). ARGV: those of `enter`, document, whether it is to one browser, response or
+# '', seconds for which that is kept, entry of the log or '', seconds for which the link is claimed
+# (0: it is not), alert that has the claim by now or 0; name of the place, code of the caller, the
+# most at one place, the most in all, share, seconds for which callers are kept. Returns nothing,
+# the earlier response to the same idempotency key, 0 if there is no room, or 1 if another alert has
+# the claim. The first write allocates.
 _PUBLISH = (
     _ENTER
     + NOTE
@@ -109,26 +112,29 @@ local all, here, mine, over
 local before = redis.call('GET', KEYS[6])
 if before then return before end
 if redis.call('HEXISTS', KEYS[1], 'doc') == 1 then return end -- a repeated call
-if KEYS[8] then
-  all, here, mine, over = count_active(KEYS[2], KEYS[8], KEYS[9], ARGV[10], ARGV[11])
-  if not has_room(all, here, mine, ARGV[12], ARGV[13], ARGV[14]) then return 0 end
+local claims = ARGV[10] ~= '0'
+if claims and (redis.call('GET', KEYS[8]) or '0') ~= ARGV[11] then return 1 end
+if KEYS[9] then
+  all, here, mine, over = count_active(KEYS[2], KEYS[9], KEYS[10], ARGV[12], ARGV[13])
+  if not has_room(all, here, mine, ARGV[14], ARGV[15], ARGV[16]) then return 0 end
 end
 
 if ARGV[7] ~= '' then redis.call('SET', KEYS[6], ARGV[7], 'EX', ARGV[8]) end
 redis.call('HSET', KEYS[1], 'doc', ARGV[5])
+if claims then redis.call('SET', KEYS[8], ARGV[1], 'EX', ARGV[10]) end
 enter()
 if ARGV[6] == '1' then
   redis.call('HSET', KEYS[1], 'by_reader', 1)
   redis.call('ZREM', KEYS[3], ARGV[1])
 end
-if KEYS[8] then
+if KEYS[9] then
   for _, id in ipairs(over) do
-    redis.call('HDEL', KEYS[8], id)
     redis.call('HDEL', KEYS[9], id)
+    redis.call('HDEL', KEYS[10], id)
   end
-  redis.call('HSET', KEYS[8], ARGV[1], ARGV[10])
-  redis.call('HSET', KEYS[9], ARGV[1], ARGV[11])
-  redis.call('EXPIRE', KEYS[9], ARGV[15])
+  redis.call('HSET', KEYS[9], ARGV[1], ARGV[12])
+  redis.call('HSET', KEYS[10], ARGV[1], ARGV[13])
+  redis.call('EXPIRE', KEYS[10], ARGV[17])
 end
 note(KEYS[7], KEYS[1], ARGV[9])
 """
@@ -182,13 +188,15 @@ return 1
 """
 )
 
-# KEYS: notification, scheduled, log. ARGV: id, entry of the log, '1' if it has to be a draft.
-# Returns 0 if it is not planned any more, or no draft. The first write frees.
+# KEYS: notification, scheduled, log. ARGV: id, entry of the log, '1' if it has to be a draft,
+# changes so far or ''. Returns 0 if it is not planned any more, no draft, or was changed meanwhile.
+# The first write frees.
 _REMOVE = (
     NOTE
     + """
-local state = redis.call('HGET', KEYS[1], 'state')
+local state, changes = unpack(redis.call('HMGET', KEYS[1], 'state', 'changes'))
 if state ~= 'draft' and (state ~= 'scheduled' or ARGV[3] == '1') then return 0 end
+if ARGV[4] ~= '' and (changes or '0') ~= ARGV[4] then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
 note(KEYS[3], KEYS[1], ARGV[2])
 redis.call('DEL', KEYS[1])
@@ -255,6 +263,19 @@ class IdempotencyRecord:
         return idempotency_key(self.digest)
 
 
+@dataclass(frozen=True, slots=True)
+class LinkClaim:
+    """That an alert is to be the only one with its link for some time."""
+
+    digest: str = ""  # of the link
+    holder: int = 0  # the alert that has the claim so far
+    seconds: int = 0  # for which it is kept; 0: no claim
+
+
+class LinkTaken(Exception):
+    """Another alert has got the claim to the link meanwhile."""
+
+
 def alert_key(id: int) -> str:
     """Return the key of a notification."""
     return f"{{g}}:n:{id}"
@@ -298,12 +319,15 @@ class Notifications:
         idempotency: IdempotencyRecord | None = None,
         place: Place | None = None,
         entry: LogEntry | None = None,
+        claim: LinkClaim | None = None,
     ) -> dict[str, Any] | None:
         """Store a notification in the lists of its state; returns None.
 
         If there is an idempotency record already, returns its response and stores nothing. An
-        alert to one reader takes a place, or raises `NoRoom`.
+        alert to one reader takes a place, or raises `NoRoom`. `LinkTaken` if the claim to its link
+        is another alert's than that which it names.
         """
+        link = claim or LinkClaim()
         keys = self._enter_keys(notification.id, _WAVES if notification.wave else STARTED)
         args = _enter_args(notification, notification.created_at)
         args += [_doc(notification), int(notification.to_one)]
@@ -311,7 +335,8 @@ class Notifications:
         args.append(json.dumps(idempotency.response) if idempotency else "")
         args.append(idempotency.seconds if idempotency else 0)
         keys.append(LOG)
-        args.append(packed(entry))
+        keys.append(f"{{g}}:links:{link.digest}")
+        args += [packed(entry), link.seconds, link.holder]
         if place is not None:
             keys += place.keys
             args += place.args
@@ -319,8 +344,8 @@ class Notifications:
         if editors:
             self._replicas.check("{g}")
         before = cast("bytes | int | None", self._publish(keys=keys, args=args))
-        if before == 0:
-            raise NoRoom
+        if before in (0, 1):
+            raise LinkTaken if before else NoRoom
         if isinstance(before, bytes):
             return cast(dict[str, Any], json.loads(before))
         if editors:
@@ -355,9 +380,14 @@ class Notifications:
             self._replicas.keep(alert_key(after.id), "doc")
         return approved
 
-    def remove(self, id: int, entry: LogEntry, *, only_draft: bool = False) -> bool:
-        """Delete a planned notification; False if it is not planned any more, or no draft."""
-        args: list[Any] = [id, packed(entry), int(only_draft)]
+    def remove(
+        self, id: int, entry: LogEntry, *, only_draft: bool = False, changes: int | None = None
+    ) -> bool:
+        """Delete a planned notification; False if it is not planned any more, or no draft.
+
+        `changes` is how often it may have been changed; None: however often.
+        """
+        args: list[Any] = [id, packed(entry), int(only_draft), "" if changes is None else changes]
         return bool(self._remove(keys=[alert_key(id), SCHEDULED, LOG], args=args))
 
     def due(self) -> list[int]:
@@ -439,6 +469,10 @@ class Notifications:
         """Return the response of an idempotency record, if there is one."""
         before = cast("bytes | None", self._redis.get(idempotency_key(digest)))
         return None if before is None else cast(dict[str, Any], json.loads(before))
+
+    def holder_of_link(self, digest: str) -> int:
+        """Return the alert that was last published with a claim to this link, or 0."""
+        return int(cast("bytes | None", self._redis.get(f"{{g}}:links:{digest}")) or 0)
 
     def get(self, id: int) -> Notification | None:
         """Return a notification as it stands."""

@@ -235,7 +235,7 @@ def test_a_topic_is_added_changed_and_deleted(client: Client, token: str) -> Non
     body = {"slug": "late-news", "name": " Late news ", "description": "", "default": True}
     made = client.call("POST", f"{API}/topics", body, token=token)
     assert made.status_code == 201
-    assert made.json == {**body, "name": "Late news", "hidden": False}
+    assert made.json == {**body, "name": "Late news", "hidden": False, "warnings": []}
     assert client.call("POST", f"{API}/topics", body, token=token).status_code == 409
     path = made.headers["Location"]
     change = {"description": "After midnight", "default": False, "name": None}
@@ -376,6 +376,12 @@ EDITORS_CALLS = [
     ("DELETE", f"{API}/webhooks/{WEBHOOK.id}", None, {"webhooks"}),
     ("GET", f"{API}/stories", None, {"send", "read"}),
     ("DELETE", f"{API}/stories/quake", None, {"send"}),
+    ("GET", f"{API}/notifications/1/figures", None, {"read"}),
+    ("GET", f"{API}/totals", None, {"read"}),
+    ("GET", f"{API}/log", None, {"read"}),
+    ("GET", f"{API}/stop", None, {"send", "read"}),
+    ("POST", f"{API}/stop", None, {"send"}),
+    ("DELETE", f"{API}/stop", None, {"send"}),
     ("GET", "/metrics", None, {"read"}),
 ]
 

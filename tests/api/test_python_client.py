@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 import socket
@@ -63,6 +64,52 @@ def test_alerts_are_published_watched_changed_and_stopped(client: Client, press:
     assert len(planned) == 1
     assert press.send(*planned)["status"] == "sending"
     assert next(one["title"] for one in press.alerts()) == "Two"
+
+
+def test_a_draft_that_somebody_changed_is_not_sent_unseen(module: ModuleType, press: Any) -> None:
+    id = press.publish("Kick-off", "https://paper.example/", everyone=True, draft=True)["id"]
+    seen = press.alert(id)["etag"]
+    now = press.change(id, if_match=seen, title="Kick-off at eight")["etag"]
+    for call in (press.change, press.delete, press.send):
+        with pytest.raises(module.Refused, match="changed it last") as refused:
+            call(id, if_match=seen)
+        assert (refused.value.status, refused.value.etag, refused.value.alert) == (412, now, id)
+    assert press.send(id, if_match=now)["status"] == "sending"
+
+
+def test_a_link_is_published_once(module: ModuleType, press: Any) -> None:
+    one = {"url": "https://paper.example/ferry", "everyone": True, "once_per_link": True}
+    id = press.publish("Ferry aground", **one)["id"]
+    with pytest.raises(module.Refused) as refused:
+        press.publish("Ferry still aground", **one)
+    assert (refused.value.status, refused.value.alert) == (409, id)
+
+
+def test_lists_are_read_to_their_end(press: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(press, "_call", functools.partial(_with_limit, press._call))
+    for n in range(5):
+        press.publish(f"{n}", "https://paper.example/", everyone=True, story=f"story-{n}")
+    assert [one["title"] for one in press.alerts()] == [*"43210"]
+    assert [one["slug"] for one in press.stories()] == [f"story-{n}" for n in (4, 3, 2, 1, 0)]
+    assert [one["action"] for one in press.log()] == ["sent"] * 5
+    press.close_story("story-4")
+    assert len(press.stories()) == 4
+
+
+def _with_limit(call: Any, method: str, path: str, *given: Any, **more: Any) -> Any:
+    return call(method, path.replace("limit=100", "limit=2"), *given, **more)
+
+
+def test_what_the_newsroom_has_sent_and_whether_all_is_stopped(client: Client, press: Any) -> None:
+    Reader(client)
+    id = press.publish("Ferry aground", "https://paper.example/", everyone=True)["id"]
+    assert press.figures(id)["handed_over"] == 0
+    assert [day["alerts"] for day in press.totals(days=2)["days"]] == [0, 0], "it reached nobody"
+    assert not press.stopped()["stopped"]
+    assert press.stop_everything()["by"] == "a test"
+    assert press.stopped()["stopped"]
+    press.release()
+    assert not press.stopped()["stopped"]
 
 
 def test_topics_are_added_changed_and_removed(client: Client, press: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,9 @@ def call(app: Flask, data: bytes, origin: str | None, **given: Any) -> tuple[Any
     environ |= {"REMOTE_ADDR": "203.0.113.7", **({"HTTP_ORIGIN": origin} if origin else {})}
     response, status, headers = run_wsgi_app(app, environ | given, buffered=True)
     body = b"".join(response)
+    # Until a rate begins anew there may be a second less in a second run.
+    timed = [(name, re.sub(r";t=\d+", "", value)) for name, value in headers]
+    headers = [(name, "" if name == "Retry-After" else value) for name, value in timed]
     return status, sorted(headers), json.loads(body) if body.startswith(b"{") else body
 
 

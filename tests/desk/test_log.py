@@ -61,7 +61,8 @@ def test_what_makes_no_sense_in_the_address_finds_something_or_nothing(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     plan(runtime)
-    for query in ("before=x", "before=%00-1", "since=yesterday", "action=%C3%A9", "before=9-9-9"):
+    befores = (f"before={id}" for id in ("x", "%00-1", "9-9-9", "0-0", f"{'9' * 20}-1"))
+    for query in (*befores, "since=yesterday", "action=%C3%A9"):
         assert editor.get(f"/desk/log?{query}").status_code == 200, query
         assert editor.get(f"/desk/log.csv?{query}").status_code == 200, query
 

@@ -17,7 +17,6 @@ from service.domain import publishing as publishing_module
 from service.domain.alert_search import Search
 from service.domain.gate import TwoPersonRule
 from service.domain.publishing import Conflict
-from service.domain.same_link import with_link
 from service.model import clock
 from service.model.alert_log import ToolName
 from service.model.clocks import QUARTER
@@ -122,7 +121,7 @@ def test_what_an_editor_decides_about_is_listed_before_many_drafts(
     assert "14 more are not shown. See all drafts and scheduled alerts." in page
     assert runtime.alert_search.found(Search(state=State.DRAFT))[2] == drafts[-1]
     assert [one.id for one in runtime.approvals.corrections(root)] == [correction]
-    found = with_link(publishing, SAME)
+    found = publishing.same_link.latest(SAME)
     assert found and found.id == soon
 
 

@@ -46,7 +46,7 @@ def test_a_topic_is_added_with_a_short_name_made_from_its_name(
 WRONG: list[tuple[dict[str, str], str]] = [
     ({"name": ""}, "name"),
     ({"name": "x" * 61}, "name"),
-    ({"name": "x\u2028y", "slug": "x"}, "name"),
+    ({"name": "\u200b", "slug": "x"}, "name"),
     ({"name": "Наука"}, "slug"),
     ({"name": "Science", "slug": "Not A Slug"}, "slug"),
     ({"name": "World"}, "slug"),

@@ -51,7 +51,13 @@ class Newsroom:
         return answer.json
 
     def stories(self) -> list[Any]:
-        return list(self.client.call("GET", STORIES, token=self.token).json["stories"])
+        found, cursor = [], ""
+        while cursor is not None:
+            path = f"{STORIES}?cursor={cursor}" if cursor else STORIES
+            page = self.client.call("GET", path, token=self.token).json
+            found += page["stories"]
+            cursor = page["next_cursor"]
+        return found
 
     def close(self, slug: str) -> int:
         return self.client.call("DELETE", f"{STORIES}/{slug}", token=self.token).status_code

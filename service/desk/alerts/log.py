@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from itertools import islice
@@ -15,7 +16,7 @@ from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.tables import table
 from service.desk.words import FILTERS, LOGGED, logged_changes
 from service.domain.alert_log import Search
-from service.model.alert_log import LogEntry
+from service.model.alert_log import ENTRY_ID, LogEntry
 from service.model.retention import DAY
 
 _PAGE = 100  # entries
@@ -60,9 +61,7 @@ def _row(one: LogEntry) -> Sequence[object]:
 def _before() -> str:
     """Return the entry after which the page begins, if the address names one."""
     before = request.args.get("before", "")
-    time, _, number = before.partition("-")
-    is_id = before.isascii() and time.isdigit() and number.isdigit() and len(before) <= 40
-    return before if is_id else ""
+    return before if re.fullmatch(ENTRY_ID, before) else ""
 
 
 def _given() -> dict[str, str]:

@@ -20,7 +20,6 @@ from service.desk.words import describe
 from service.domain.forecast import Forecast
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
-from service.domain.same_link import with_link
 from service.domain.waves import HeldSummary
 from service.model import clock
 from service.model.notifications import Audience, Notification
@@ -113,7 +112,9 @@ def _to_approve(one: Notification, delivery: Forecast | None) -> dict[str, Any]:
         return {}
     return {
         "forecast": delivery if delivery and delivery.recipients else None,
-        "same_link": with_link(runtime().publishing, one.content.url, but=one.corrects or one.id),
+        "same_link": runtime().publishing.same_link.latest(
+            one.content.url, but=one.corrects or one.id
+        ),
         "own": signed_in().email in one.authors,
     }
 

@@ -22,7 +22,6 @@ from service.desk.session import shown_once, signed_in
 from service.desk.writing.folds import fold_words, size_words
 from service.desk.writing.forms import DAYS, Form, lifetimes, samples, spreads, waits
 from service.domain.paired_browsers import PairedRow
-from service.domain.same_link import with_link
 from service.domain.stories import RunningStory
 from service.model import clock
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
@@ -172,8 +171,8 @@ def _confirm_page(
         reach=(browsers := runtime().publishing.reach(checked.audience)),
         asks=runtime().approvals.needed(checked.content, browsers),
         sizes=sample_sizes(checked.second_text, browsers),
-        same_link=with_link(
-            runtime().publishing, checked.content.url, but=before.id if before else None
+        same_link=runtime().publishing.same_link.latest(
+            checked.content.url, but=before.id if before else None
         ),
         forecast=runtime().forecaster.forecast(
             checked.content, checked.audience, checked.send_at, now

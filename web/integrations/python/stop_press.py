@@ -35,6 +35,7 @@ class Refused(Exception):
         self.status = status
         self.errors: list[Json] = problem.get("errors", [])  # field and detail of each
         self.alert: str | None = problem.get("alert")  # the alert that is in the way (409)
+        self.etag: str | None = problem.get("etag")  # of the alert as it is now (412)
 
 
 class NoAnswer(Exception):
@@ -77,7 +78,8 @@ class StopPress:
         Say who gets it by `topics`, by `everyone=True`, or by an `audience` as the API takes it.
         A `reference` is your own id of the story: a second call with it changes what is planned.
         `key` is an `Idempotency-Key`; without both, each call publishes anew. Further fields are
-        those of the API, such as `body`, `kind="breaking"`, `send_at` or `draft=True`.
+        those of the API, such as `body`, `kind="breaking"`, `send_at`, `draft=True` or
+        `once_per_link=True`, with which a second alert to the same link is `Refused` for a day.
         """
         if audience is None:
             audience = {"everyone": True} if everyone else {"topics": [*topics]}
@@ -87,27 +89,28 @@ class StopPress:
         return self._call("POST", "/notifications", alert, key=key or uuid.uuid4().hex)
 
     def alert(self, id: str) -> Json:
-        """Return an alert and how far it has come."""
+        """Return an alert and how far it has come; its `etag` is for `if_match` below."""
         return self._call("GET", f"/notifications/{id}")
 
     def alerts(self) -> Iterator[Json]:
         """Yield all alerts, the newest first, page by page."""
-        page: Json = {"next_cursor": ""}
-        while (cursor := page["next_cursor"]) is not None:
-            page = self._call("GET", f"/notifications?limit=100{cursor and f'&cursor={cursor}'}")
-            yield from page["notifications"]
+        return self._pages("/notifications", "notifications")
 
-    def change(self, id: str, **fields: Any) -> Json:
-        """Change a draft or a scheduled alert; what is not given stays."""
-        return self._call("PATCH", f"/notifications/{id}", fields)
+    def change(self, id: str, *, if_match: str | None = None, **fields: Any) -> Json:
+        """Change a draft or a scheduled alert; what is not given stays.
 
-    def delete(self, id: str) -> None:
+        With the `etag` that you saw as `if_match`, here and in `delete` and `send`, the call is
+        `Refused` (412) if somebody has changed the alert since.
+        """
+        return self._call("PATCH", f"/notifications/{id}", fields, if_match=if_match)
+
+    def delete(self, id: str, *, if_match: str | None = None) -> None:
         """Delete a draft or a scheduled alert."""
-        self._call("DELETE", f"/notifications/{id}")
+        self._call("DELETE", f"/notifications/{id}", if_match=if_match)
 
-    def send(self, id: str) -> Json:
+    def send(self, id: str, *, if_match: str | None = None) -> Json:
         """Send a draft or a scheduled alert now."""
-        return self._call("POST", f"/notifications/{id}/send")
+        return self._call("POST", f"/notifications/{id}/send", if_match=if_match)
 
     def pause(self, id: str) -> Json:
         """Pause an alert that is being sent."""
@@ -131,12 +134,15 @@ class StopPress:
         """Return how many browsers an audience has now, such as `topics=["world"]`."""
         return int(self._call("POST", "/audience", audience)["recipients"])
 
+    def figures(self, id: str) -> Json:
+        """Return what readers did with an alert."""
+        return self._call("GET", f"/notifications/{id}/figures")
+
     # -- topics ------------------------------------------------------------------------------------
 
     def topics(self) -> list[Json]:
         """Return the topics in the newsroom's order."""
-        found: list[Json] = self._call("GET", "/topics")["topics"]
-        return found
+        return [*self._pages("/topics", "topics")]
 
     def add_topic(self, slug: str, name: str, **fields: Any) -> Json:
         """Add a topic that readers can follow."""
@@ -150,16 +156,60 @@ class StopPress:
         """Delete a topic, and forget who follows it."""
         self._call("DELETE", f"/topics/{quote(slug, safe='')}")
 
+    # -- stories, and the newsroom as a whole ------------------------------------------------------
+
+    def stories(self) -> list[Json]:
+        """Return the running stories, the one with the latest alert first."""
+        return [*self._pages("/stories", "stories")]
+
+    def close_story(self, slug: str) -> None:
+        """Close a running story."""
+        self._call("DELETE", f"/stories/{quote(slug, safe='')}")
+
+    def totals(self, days: int = 28) -> Json:
+        """Count readers and alerts of the last days."""
+        return self._call("GET", f"/totals?days={days}")
+
+    def log(self) -> Iterator[Json]:
+        """Yield what was done with alerts, the latest first, page by page."""
+        return self._pages("/log", "entries")
+
+    def stopped(self) -> Json:
+        """Say whether everything is stopped, since when, and by whom."""
+        return self._call("GET", "/stop")
+
+    def stop_everything(self) -> Json:
+        """Stop every alert within a second."""
+        return self._call("POST", "/stop")
+
+    def release(self) -> None:
+        """Send again, if this tool has stopped everything."""
+        self._call("DELETE", "/stop")
+
     # ----------------------------------------------------------------------------------------------
 
+    def _pages(self, path: str, rows: str) -> Iterator[Json]:
+        page: Json = {"next_cursor": ""}
+        while (cursor := page["next_cursor"]) is not None:
+            page = self._call("GET", f"{path}?limit=100{cursor and f'&cursor={cursor}'}")
+            yield from page[rows]
+
     def _call(
-        self, method: str, path: str, body: Json | None = None, *, key: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        key: str | None = None,
+        if_match: str | None = None,
     ) -> Json:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if key is not None:
             headers["Idempotency-Key"] = key
+        if if_match is not None:
+            headers["If-Match"] = if_match
         data = None if body is None else json.dumps(body).encode()
         # The scheme of the address is the caller's own choice.
         request = Request(f"{self._api}{path}", data, headers, method=method)  # noqa: S310
@@ -167,8 +217,9 @@ class StopPress:
             wait = float(2 ** (attempt - 1))
             try:
                 with urlopen(request, timeout=self._timeout) as response:  # noqa: S310
-                    text = response.read()
-                    return json.loads(text) if text else {}
+                    text, etag = response.read(), response.headers["ETag"]
+                    answer: Json = json.loads(text) if text else {}
+                    return {**answer, "etag": etag} if etag else answer
             except HTTPError as error:
                 refused = Refused(error.code, _problem(error))
                 if error.code not in _LATER or attempt == self._attempts:

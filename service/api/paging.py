@@ -1,0 +1,72 @@
+"""Lists in pages: `limit` and `cursor` in the query, and `next_cursor` in the response."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from flask import request
+
+from service.api.fields import Invalid
+from service.api.problems import FieldError
+
+T = TypeVar("T")
+
+MOST = 100  # entries of a page
+
+_UNKNOWN = "Must be the `next_cursor` of a page of this list. Leave it out to begin with the first."
+
+
+def parameters(**cursor: Any) -> tuple[Mapping[str, Any], ...]:
+    """Return the query's parameters as OpenAPI has them; `cursor` is the schema of that one."""
+    limit = {"type": "integer", "minimum": 1, "maximum": MOST}
+    return tuple(
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in (("limit", limit), ("cursor", cursor))
+    )
+
+
+def limit(usual: int = MOST) -> int:
+    """Return how many entries a page is to have; `Invalid`."""
+    return number("limit", usual, most=MOST)
+
+
+def number(name: str, default: int, *, most: int) -> int:
+    """Return a whole number from the query; `Invalid` unless it is from 1 to `most`."""
+    text = request.args.get(name, str(default))
+    if not re.fullmatch(r"[1-9][0-9]{0,15}", text) or not 1 <= int(text) <= most:
+        raise Invalid([FieldError(name, f"Must be a whole number from 1 to {most}.")])
+    return int(text)
+
+
+def cursor(pattern: str) -> str:
+    """Return after which entry the page begins; empty: with the first one. `Invalid`."""
+    text = request.args.get("cursor")
+    if text is None:
+        return ""
+    if not re.fullmatch(pattern.removesuffix("$"), text):
+        raise unknown_cursor()
+    return text
+
+
+def unknown_cursor() -> Invalid:
+    """Return the response to a cursor that leads nowhere."""
+    return Invalid([FieldError("cursor", _UNKNOWN)])
+
+
+def named(
+    found: Sequence[T], name: Callable[[T], str], pattern: str
+) -> tuple[Sequence[T], str | None]:
+    """Return the page of a whole list whose cursors are the names of its entries; `Invalid`."""
+    most, after = limit(), cursor(pattern)
+    names = [name(one) for one in found]
+    if after and after not in names:
+        raise unknown_cursor()
+    return cut(found[names.index(after) + 1 :] if after else found, most, name)
+
+
+def cut(found: Sequence[T], limit: int, name: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
+    """Return a page, and the cursor of the next one; `found` may have more than the page."""
+    page = found[:limit]
+    return page, name(page[-1]) if len(found) > limit else None

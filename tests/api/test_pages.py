@@ -1,0 +1,95 @@
+"""Lists come in pages, all in the same way; and texts are cleaned, and the answer says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.client import API, NOTIFICATIONS, Client
+from tests.support.inputs import NEWS
+
+
+def names(client: Client, token: str, path: str, rows: str, name: str, limit: int) -> list[Any]:
+    """Return the pages of a list, each as the names of its rows."""
+    found, cursor = [], ""
+    while cursor is not None:
+        query = f"?limit={limit}" + (f"&cursor={cursor}" if cursor else "")
+        page = client.call("GET", f"{API}/{path}{query}", token=token).json
+        found.append([row[name] for row in page[rows]])
+        cursor = page["next_cursor"]
+    return found
+
+
+def test_every_list_of_tools_has_pages(client: Client, token: str) -> None:
+    described = client.call("GET", f"{API}/openapi.json").json
+    for path, methods in described["paths"].items():
+        shape = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        reference = shape.get("application/json", {}).get("schema", {}).get("$ref", "")
+        fields = described["components"]["schemas"].get(reference.rpartition("/")[2], {})
+        parameters = [row["name"] for row in methods.get("get", {}).get("parameters", ())]
+        is_list = reference.endswith("List")
+        assert is_list == ("next_cursor" in fields.get("properties", {})), path
+        assert is_list == ({"limit", "cursor"} <= {*parameters}), path
+
+
+def test_topics_and_stories_come_in_pages(client: Client, token: str) -> None:
+    client.call("POST", f"{API}/topics", {"slug": "local", "name": "Local"}, token=token)
+    assert names(client, token, "topics", "topics", "slug", 2) == [["world", "sport"], ["local"]]
+    for story in ("quake", "flood", "storm"):
+        client.call("POST", NOTIFICATIONS, {**NEWS, "story": story}, token=token)
+    assert names(client, token, "stories", "stories", "slug", 1) == [
+        ["storm"],
+        ["flood"],
+        ["quake"],
+    ]
+    first = client.call("GET", f"{API}/stories?limit=1", token=token).json
+    # The next page begins where the first one ended, whatever has become of its stories.
+    client.call("POST", NOTIFICATIONS, {**NEWS, "story": "quake"}, token=token)
+    client.call("DELETE", f"{API}/stories/storm", token=token)
+    next_page = f"{API}/stories?cursor={first['next_cursor']}"
+    assert [one["slug"] for one in client.call("GET", next_page, token=token).json["stories"]] == [
+        "flood"
+    ]
+
+
+@pytest.mark.parametrize("path", ["topics", "stories", "notifications"])
+@pytest.mark.parametrize(
+    "query", ["cursor=", "cursor=%00", "cursor=-1", "cursor=cooking", "limit=x"]
+)
+def test_a_cursor_that_leads_nowhere_is_refused(
+    client: Client, token: str, path: str, query: str
+) -> None:
+    refused = client.call("GET", f"{API}/{path}?{query}", token=token)
+    assert refused.status_code == 422
+    assert refused.json["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_names_of_topics_are_cleaned_and_the_answer_says_so(client: Client, token: str) -> None:
+    body = {"slug": "cafe", "name": " Cafe\u0301\u200b ", "description": "One\nline &amp; more"}
+    made = client.call("POST", f"{API}/topics", body, token=token)
+    assert (made.json["name"], made.json["description"]) == ("Café", "One line &amp; more")
+    unseen = "Characters that no reader sees were left out, or became a space: {}."
+    as_it_is = "Readers will see “&amp;” as it is, because alerts are plain text."
+    assert made.json["warnings"] == [
+        {"field": "name", "detail": unseen.format("U+200B")},
+        {"field": "description", "detail": unseen.format("U+000A")},
+        {"field": "description", "detail": as_it_is},
+    ]
+    changed = client.call("PATCH", f"{API}/topics/cafe", {"name": "Bar\x07"}, token=token)
+    assert changed.json["name"] == "Bar"
+    assert changed.json["warnings"] == [{"field": "name", "detail": unseen.format("U+0007")}]
+    for name in ("\u200b", " "):
+        path = f"{API}/topics/cafe"
+        assert client.call("PATCH", path, {"name": name}, token=token).status_code == 422
+
+
+def test_accents_of_an_alert_come_in_one_piece_and_links_stay(client: Client, token: str) -> None:
+    link = "https://paper.example/cafe\u0301"
+    body = {**NEWS, "title": "Cafe\u0301", "body": "Zu\u0308rich", "url": link}
+    body |= {"actions": [{"title": "E\u0301lysée", "url": link}]}
+    response = client.call("POST", NOTIFICATIONS, body, token=token)
+    assert response.json["warnings"] == [], "a reader sees no difference"
+    shown = client.call("GET", response.headers["Location"], token=token).json
+    assert (shown["title"], shown["body"], shown["url"]) == ("Café", "Zürich", link)
+    assert shown["actions"][0]["title"] == "Élysée"
