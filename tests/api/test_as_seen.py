@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.api import notifications
+from service.api import references
 from service.domain.requests import ChangedMeanwhile
 from service.model.notifications import State
 from tests.support.client import API, NOTIFICATIONS, Client
@@ -69,7 +69,7 @@ def test_a_tool_that_does_not_mind_changes_an_alert_as_it_is(
 def test_a_change_between_the_look_and_the_write_is_found_too(
     client: Client, token: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = notifications._change
+    real = references.change
 
     def after_another(*given: Any) -> Any:
         monkeypatch.undo()
@@ -77,7 +77,7 @@ def test_a_change_between_the_look_and_the_write_is_found_too(
         return real(*given)
 
     for headers, status in (({"If-Match": etag_of(client, path, token)}, 412), ({}, 409)):
-        monkeypatch.setattr(notifications, "_change", after_another)
+        monkeypatch.setattr(references, "change", after_another)
         refused = client.call("PATCH", path, {"title": "Else"}, token=token, headers=headers)
         assert refused.status_code == status
         id = int(path.rpartition("/")[2])
