@@ -23,7 +23,7 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "cms.md").read_text()
 def example(language: str) -> str:
     """Return the example that publishes an alert."""
     found = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.S)
-    (one,) = (text for text in found if '/api/v1/notifications"' in text or "\\\n" in text)
+    (one,) = (text for text in found if "Idempotency-Key" in text)
     return one
 
 
