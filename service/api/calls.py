@@ -72,9 +72,8 @@ def call(
 
     `problems` are the errors that do not follow from the other arguments. An `idempotent` route
     takes the header `Idempotency-Key`: the function returns the earlier response to the same call,
-    or None. It runs before the body is read, because a body that was accepted once is not checked
-    again: its time may have passed, or its topic may be gone. A `conditional` route gives an
-    `ETag`, a digest of the body if the view names no other, and 304 to a caller that knows it.
+    or None. It runs before the body is read: the time of one that was accepted may have passed. A
+    `conditional` route gives an `ETag`, by default a digest of the body, and 304 if that is known.
     """
     all_rates = (*rates, *(by.rates if by else ()))
     if conditional:
