@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
@@ -17,7 +18,6 @@ from service.api.fields import (
     ResponseModel,
     Slug,
     Topics,
-    characters,
     pattern,
 )
 from service.api.problems import FieldError, Problem
@@ -32,10 +32,16 @@ from service.runtime import Runtime
 
 bp = Blueprint("feeds", __name__)
 
-_PLAIN = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"  # what `characters` lets pass
+_PLAIN = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"  # what `_characters` lets pass
 _TEMPLATE = r"^(?:[^{}\u0000-\u001f\u007f-\u009f\u2028\u2029]|\{(?:title|text|category|feed)\})*$"
 _MOST_CATEGORIES = 100
 _END_OF_TIME = 253_402_300_800  # seconds: the year 10000, which no date of Python reaches
+
+
+def _characters(text: str) -> str:
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        raise ValueError("must not contain control characters")
+    return text
 
 
 def _template(text: str) -> str:
@@ -51,13 +57,13 @@ def _language(text: str) -> str:
 _Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=60),
-    AfterValidator(characters),
+    AfterValidator(_characters),
     pattern(f"^{_PLAIN}$"),
 ]
 _Address = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=2000),
-    AfterValidator(characters),
+    AfterValidator(_characters),
     pattern(f"^{_PLAIN}$"),
 ]
 _Category = Annotated[str, StringConstraints(min_length=1, max_length=100)]

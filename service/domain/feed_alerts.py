@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from service.domain.publishing import PlanWithdrawn, Publishing
 from service.domain.requests import Idempotency
-from service.domain.same_link import with_link
 from service.domain.stops import Stops
 from service.model.addresses import is_loopback
 from service.model.alert_log import ToolName
@@ -155,7 +154,7 @@ class FeedAlerts:
 
         It may be that of an editor or of another feed.
         """
-        found = with_link(self._publishing, link)
+        found = self._publishing.same_link.latest(link)
         if found is None:
             return False
         return found.planned or now - (found.started_at or found.created_at) < DAY
