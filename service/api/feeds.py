@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from flask import Blueprint, url_for
 from pydantic import AfterValidator, Field, StringConstraints
 
+from service.api import paging
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.fields import (
@@ -34,6 +36,7 @@ bp = Blueprint("feeds", __name__)
 
 _PLAIN = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"  # what `_characters` lets pass
 _TEMPLATE = r"^(?:[^{}\u0000-\u001f\u007f-\u009f\u2028\u2029]|\{(?:title|text|category|feed)\})*$"
+_ID = r"^[0-9a-f]{12}$"
 _MOST_CATEGORIES = 100
 _END_OF_TIME = 253_402_300_800  # seconds: the year 10000, which no date of Python reaches
 
@@ -211,6 +214,7 @@ class FeedList(ResponseModel):
 
     feeds: list[FeedShown]
     problem: str
+    next_cursor: str | None
 
 
 class FeedLogLine(ResponseModel):
@@ -255,10 +259,17 @@ class RehearsedFeed(ResponseModel):
 
 
 @bp.get("/feeds")
-@call(by=tools("read", "send"), gives={200: FeedList})
+@call(
+    by=tools("read", "send"),
+    gives={200: FeedList},
+    problems=(422,),
+    parameters=paging.parameters(type="string", pattern=_ID),
+)
 def feeds() -> FeedList:
     """List the feeds that the newsroom watches."""
-    return feed_list(runtime().feeds.all(), has_readers=runtime().feeds.has_readers())
+    found, next_cursor = paging.named(runtime().feeds.all(), lambda one: one.id, _ID)
+    has_readers = runtime().feeds.has_readers()
+    return feed_list(found, has_readers=has_readers, next_cursor=next_cursor)
 
 
 @bp.get("/feeds/<feed>")
@@ -326,10 +337,13 @@ def rehearse_feed(feed: str) -> RehearsedFeed:
     return found
 
 
-def feed_list(found: list[Feed], *, has_readers: bool) -> FeedList:
+def feed_list(
+    found: Sequence[Feed], *, has_readers: bool, next_cursor: str | None = None
+) -> FeedList:
     """Show feeds."""
     problem = NOBODY if found and not has_readers else ""
-    return FeedList(feeds=[feed_shown(one) for one in found], problem=problem)
+    shown = [feed_shown(one) for one in found]
+    return FeedList(feeds=shown, problem=problem, next_cursor=next_cursor)
 
 
 def feed_shown(one: Feed) -> FeedShown:

@@ -44,7 +44,8 @@ for i = 3, #KEYS do
 end
 redis.call('DEL', KEYS[2])
 if redis.call('BITCOUNT', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
-redis.call('PEXPIRE', KEYS[1], math.max(kept, 1))
+if kept < 1 then kept = 1 end
+redis.call('PEXPIRE', KEYS[1], kept)
 """
 
 _SLOT = 10  # seconds of responses that are counted together
