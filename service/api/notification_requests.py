@@ -50,6 +50,7 @@ from service.model.two_texts import SecondText
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 
+NOTHING_CHANGES = "Nothing would change. Send a new title, body or url."
 _LONGEST_ID = 2**32 - 1  # what a receipt has room for (model/tokens.py)
 _LONGEST_AHEAD = 366 * 86_400  # seconds
 
@@ -558,8 +559,7 @@ class Correction(RequestModel):
         changes = {name: text for name, text in self.texts().items() if text is not None}
         one_text = root.second_text is None or root.revision > 0
         if one_text and all(getattr(before, name) == text for name, text in changes.items()):
-            detail = "Nothing would change. Send a new title, body or url."
-            raise Invalid([FieldError("title", detail)])
+            raise Invalid([FieldError("title", NOTHING_CHANGES)])
         content = replace(before, **changes)  # type: ignore[arg-type]
         given = {"title": self.title, "body": self.body}
         odd = [(name, words) for name, one in given.items() if one for words in one.warnings]

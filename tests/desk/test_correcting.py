@@ -105,7 +105,7 @@ def test_a_double_click_corrects_once_and_a_new_text_needs_a_new_form(
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"title": "Ferry aground"}, "Nothing would change"),
+        ({"title": "Ferry aground"}, "Nothing has changed yet: write a new title, text or link."),
         ({"title": "  "}, "Write a title."),
         ({"title": "x" * 201}, "at most 200 characters"),
         ({"title": "\u200b"}, "that readers can see"),

@@ -138,7 +138,7 @@ def test_clicks_are_shown_and_never_a_zero_that_nobody_reported(
     def count(id: int, event: str, reader: str, kept: int) -> None:
         counts.count([ReceiptRow(id, event, reader)], kept)
 
-    assert clicks_shown(editor, id) == "not reported"
+    assert clicks_shown(editor, id) == "nothing yet"
     count(id, "shown", "a", 1000)
     assert clicks_shown(editor, id) == "0"
     for reader in "abc":

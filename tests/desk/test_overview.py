@@ -158,7 +158,7 @@ def test_a_day_that_is_not_counted_yet_is_shown_from_its_alerts(
 
 
 def test_the_question_is_counted_by_part_of_the_site(editor: FlaskClient, runtime: Runtime) -> None:
-    assert "No page showed the question unasked-for" in words(editor.get("/desk/overview").text)
+    assert "No page has asked readers by itself in" in words(editor.get("/desk/overview").text)
     for step, path, times in (
         ("shown", "/sport/a", 8), ("yes", "/sport/b", 3), ("granted", "/sport/b", 3),
         ("subscribed", "/sport/", 2), ("confirmed", "/sport/", 1),

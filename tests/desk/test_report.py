@@ -13,6 +13,7 @@ from service.domain import receipts
 from service.domain.receipts import step
 from service.model.notifications import Audience, Content, Outcome
 from service.runtime import Runtime
+from service.store.notifications import alert_key
 from service.store.receipt_counts import ReceiptRow, Tally
 from tests.support.desk_pages import Page, publish, rows_of, send_all, words
 
@@ -228,8 +229,11 @@ def test_a_running_alert_a_test_and_one_that_nobody_got_have_no_such_part(
 def test_receipts_that_are_not_kept_any_more_are_not_called_zero(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
-    text = words(editor.get(f"/desk/alerts/{sent(runtime, google=30)}").text)
-    assert "No browser has reported anything, or it is not kept any more" in text
+    page = f"/desk/alerts/{(id := sent(runtime, google=30))}"
+    assert "Nothing is reported yet." in words(editor.get(page).text)
+    runtime.store.redis.hset(alert_key(id), "started_at", time.time() - 31 * DAY)
+    gone = "No browser has reported anything, or it is not kept any more"
+    assert gone in words(editor.get(page).text)
 
 
 class TestWithConversions:

@@ -317,7 +317,7 @@ def test_a_retraction_without_a_title_or_with_the_same_text_stops_nothing(
     Page(answer.text)
     same = retract(editor, half_sent, title="Ferry aground", body="One\nTwo")
     assert same.status_code == 422
-    assert "Nothing would change" in same.text
+    assert "Nothing has changed yet" in same.text
     one = runtime.publishing.get(half_sent)
     assert (one.state, one.corrections) == (State.SENDING, ())
 

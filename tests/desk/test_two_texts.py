@@ -219,7 +219,7 @@ def test_a_wrong_text_is_corrected_to_the_other_one(
     runtime.planning.plan(runtime.publishing.get(correction))
     assert runtime.publishing.progress(correction).recipients == reached > 0
     again = correct(editor, trial, title=title)
-    assert (again.status_code, "Nothing would change" in again.text) == (422, True)
+    assert (again.status_code, "Nothing has changed yet" in again.text) == (422, True)
 
 
 def test_apples_browsers_are_left_out_and_named(

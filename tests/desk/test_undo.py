@@ -65,7 +65,10 @@ def test_an_alert_that_is_taken_back_is_a_draft_with_all_its_texts(
     one = only(runtime)
     assert (one.state, one.send_at) == (State.DRAFT, None)
     assert (one.content, one.audience) == (before.content, before.audience)
-    assert "Draft. It is not sent until" in words(editor.get(sent.location).text)
+    page = words(editor.get(sent.location).text)
+    assert "Draft. It is not sent until" in page
+    said = "Taken back. Nobody has seen it."
+    assert [said in page, said in editor.get(sent.location).text] == [True, False]
     assert [(e.action, e.by) for e in runtime.alert_log.of(one.id)] == [
         ("sent", EMAIL),
         ("taken back", EMAIL),
@@ -93,6 +96,9 @@ def test_it_leaves_by_itself_when_nobody_takes_it_back(
     runtime.publishing.send_due()
     assert only(runtime).state is State.SENDING
     page = words(editor.get(sent.location).text)
+    assert (
+        "Too late: it is being sent. Something’s wrong" in page
+    )  # shown at the key of "Take it back"
     assert "later, when it could no longer be taken back" in page
     assert runtime.publishing.next_due() is None
 

@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass
 from flask import request
 
 from service.api.fields import Invalid
+from service.api.notification_requests import NOTHING_CHANGES
 from service.desk.fields import complaints_of, texts_of
 from service.model.notifications import Content
+
+_UNCHANGED = "Nothing has changed yet: write a new title, text or link."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +47,6 @@ class CorrectionForm:
 
     def complaints(self, invalid: Invalid) -> dict[str, str]:
         """Return what is wrong, by field."""
-        return complaints_of(invalid, {"title": self.title, "url": self.url})
+        errors = complaints_of(invalid, {"title": self.title, "url": self.url})
+        unchanged = errors.get("title") == NOTHING_CHANGES
+        return errors | ({"title": _UNCHANGED} if unchanged else {})

@@ -15,7 +15,7 @@ from service.desk.alerts.two_texts import trial_of
 from service.desk.alerts.watching import watched
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
-from service.desk.session import signed_in
+from service.desk.session import show_once, shown_once, signed_in
 from service.desk.words import describe
 from service.domain.forecast import Forecast
 from service.domain.publishing import Conflict
@@ -24,6 +24,8 @@ from service.domain.waves import HeldSummary
 from service.model import clock
 from service.model.notifications import Audience, Notification
 from service.model.roles import Role
+
+_TAKEN_BACK = "an alert taken back"
 
 
 def report_of(notification: Notification, *, receipts: bool = True) -> Report:
@@ -67,7 +69,8 @@ def _alert(id: int, notice: str = "") -> str:
         log = runtime().alert_log.of(id)
         shown = _planned(one)
         shown |= _to_approve(one, shown.get("delivery"))
-        return render_template("desk/planned.html", notice=notice, log=log, **shown)
+        said = shown_once(_TAKEN_BACK)
+        return render_template("desk/planned.html", notice=notice, said=said, log=log, **shown)
     report = report_of(one)
     return render_template(
         "desk/alert.html",
@@ -163,6 +166,7 @@ def resume(id: int) -> ResponseReturnValue:
 def undo(id: int) -> ResponseReturnValue:
     """Make a draft again of an alert that an editor has just sent."""
     runtime().publishing.take_back(id, by=signed_in().email)
+    show_once(_TAKEN_BACK, "Taken back. Nobody has seen it.")
     return redirect(url_for("desk.alert", id=id), 303)
 
 

@@ -10,6 +10,7 @@ from service.domain.push_services import SlowService
 from service.domain.receipts import Estimate
 from service.domain.waves import HeldSummary
 from service.model.notifications import QUIET, Notification, Outcome, Progress, State
+from service.model.retention import DAY
 
 _LATE = 5.0  # seconds after which an alert should have started
 
@@ -79,6 +80,10 @@ class Report:
     def began(self) -> float:
         """When sending started, or else when it was written."""
         return self.notification.started_at or self.notification.created_at
+
+    def receipts_kept(self, days: int) -> bool:
+        """Whether receipts, which are kept for so many days, may still come or are still kept."""
+        return self.now - self.began <= days * DAY
 
     @property
     def correctable(self) -> bool:

@@ -15,6 +15,8 @@ from service.model.payload import LARGE
 from service.model.repeats import each_day
 from service.model.spans import span
 
+_TELLING = 2000  # bytes of a message from which on its size is worth a sentence
+
 
 def fold_words(form: Form) -> dict[str, str]:
     """Return, for each folded part, what it is set to."""
@@ -29,7 +31,7 @@ def fold_words(form: Form) -> dict[str, str]:
 
 
 def size_words(form: Form) -> str:
-    """Say how large the message is, encrypted (RFC 8188), and who cannot take it as it is."""
+    """Say how large a large message is, encrypted (RFC 8188), and who cannot take it as it is."""
     content = form.content()
     texts = [content, replace(content, title=form.title_b, body=form.body_b)]
     size = max(document_size(one, form.story_slug, runtime()) for one in texts)
@@ -38,7 +40,10 @@ def size_words(form: Form) -> str:
         return f"{words}: too long to be pushed, by {number(size - MAX_PLAINTEXT)}."
     if size > LARGE:
         return f"{words}: Firefox on Android gets it without picture and buttons, and shorter."
-    return f"{words}."
+    if size + ENCRYPTION >= _TELLING:
+        limit = number(LARGE + ENCRYPTION)
+        return f"{words}. Above {limit}, Firefox on Android gets it without picture and buttons."
+    return ""
 
 
 def _story(form: Form) -> str:

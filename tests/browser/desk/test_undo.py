@@ -59,6 +59,9 @@ def test_send_now_sends_at_once(installation: Installation, desk: Page) -> None:
 def test_an_open_page_shows_when_it_has_left(installation: Installation, desk: Page) -> None:
     send_to_everyone(desk)
     expect(desk.locator(".state")).to_contain_text("Sent in", timeout=30_000)
+    desk.wait_for_load_state()  # scripts run
+    desk.keyboard.press("u")
+    expect(desk.get_by_text("Too late: it has been sent.")).to_be_visible()
 
 
 @pytest.mark.parametrize("seconds", [2], indirect=True)

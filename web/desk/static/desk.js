@@ -66,7 +66,10 @@ document.addEventListener("keydown", (event) => {
   const writes = target.closest?.("input, select, textarea, summary, [contenteditable]");
   if (writes || ctrlKey || metaKey || altKey || repeat || switched()) return;
   if (document.querySelector("dialog[open]")) return;
-  if (key === "u") document.querySelector("[aria-keyshortcuts=u]")?.click();
+  if (key === "u") {
+    document.querySelector("[aria-keyshortcuts=u]")?.click();
+    document.querySelector("#too-late")?.removeAttribute("hidden");
+  }
   if (!(key in PAGES)) return;
   location.assign(location.pathname.replace(/\/desk(\/.*)?$/, `/desk/${PAGES[key]}`));
 });
