@@ -54,6 +54,10 @@ class EditorError(ValueError):
     """An address, a password or a change that is not accepted; the message says why."""
 
 
+class PasswordRefused(EditorError):
+    """A new password is not accepted."""
+
+
 class AlreadyEditor(EditorError):
     """The address is that of an editor."""
 
@@ -427,11 +431,11 @@ class Editors:
 
     def _check_new(self, password: str, email: str) -> None:
         if len(password) < SHORTEST_PASSWORD:
-            raise EditorError(f"Use at least {SHORTEST_PASSWORD} characters; three words do well.")
+            raise PasswordRefused(f"Use at least {SHORTEST_PASSWORD} characters.")
         if len(password) > LONGEST_PASSWORD:
-            raise EditorError(f"Use at most {LONGEST_PASSWORD} characters.")
+            raise PasswordRefused(f"Use at most {LONGEST_PASSWORD} characters.")
         if _is_easy(password, [email, self._public_url]):
-            raise EditorError("That password is too easy to guess; three words do well.")
+            raise PasswordRefused("That password is too easy to guess.")
 
 
 def _editor(email: str, password_hash: str, person: Person) -> Editor:

@@ -84,6 +84,10 @@ def test_a_refused_address_or_password_is_explained_and_the_link_still_works(
     answer = post(stranger, link, email=email, password=password)
     assert answer.status_code == 422
     assert complaint in answer.text
+    field = re.search(r"<input[^>]* autofocus>", answer.text)
+    assert field
+    wrong = "email" if "e-mail" in complaint else "password"
+    assert f'id="{wrong}"' in field[0]
     assert runtime.editors.all() == []
     assert post(stranger, link, email=EMAIL, password=PASSWORD).status_code == 303
 

@@ -91,7 +91,7 @@ def test_the_form_of_a_new_alert_offers_templates_until_something_is_written(
 ) -> None:
     assert "from-template" not in open_form(editor)
     kept = save(editor, "Weather")
-    assert "Template Weather Open" in words(open_form(editor))
+    assert "Template none chosen Weather Begin with it" in words(open_form(editor))
     assert "from-template" not in editor.get(kept.location).text
     id = plan(runtime)
     assert "from-template" not in open_form(editor, f"/desk/alerts/{id}/edit")

@@ -17,7 +17,7 @@ from service.desk.session import (
     start_halfway,
     start_session,
 )
-from service.domain.editors import SHORTEST_PASSWORD, EditorError, Halfway, TooManyGuesses
+from service.domain.editors import SHORTEST_PASSWORD, EditorError, Halfway, PasswordRefused, TooManyGuesses
 from service.model.retention import MINUTE
 from service.model.spans import span
 
@@ -69,7 +69,7 @@ def welcome(token: str) -> ResponseReturnValue:
     Opening the link does not use it up, because mail programs preview links.
     """
     link = runtime().editors.find_link(token)
-    error, status = None, 200
+    error, status, of_password = None, 200, False
     if link is not None and request.method == "POST":
         given = (request.form.get("email", ""), request.form.get("password", ""))
         try:
@@ -77,7 +77,7 @@ def welcome(token: str) -> ResponseReturnValue:
             code = request.form.get("code", "")
             session = runtime().editors.use_link(link, *given, *caller, code)
         except EditorError as problem:
-            error, status = str(problem), 422
+            error, status, of_password = str(problem), 422, isinstance(problem, PasswordRefused)
         else:
             if session is not None:
                 start_session(session)
@@ -97,6 +97,7 @@ def welcome(token: str) -> ResponseReturnValue:
         link=link,
         email=request.form.get("email", ""),
         error=error,
+        of_password=of_password,
         shortest=SHORTEST_PASSWORD,
     )
     return page, status

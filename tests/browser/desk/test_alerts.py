@@ -318,6 +318,7 @@ def test_a_local_time_alert_of_a_story_is_written_by_keyboard_alone(
     tab_to(desk, "button[aria-keyshortcuts]")
     keys.press("Enter")
     expect(desk.locator("#send_at-error")).to_have_text("Choose a day and a time.")
+    expect(desk.locator("#at")).to_be_focused()
     expect(desk.locator("#new_story")).to_have_value("Ferry aground")
     expect(desk.locator("[name=local]")).to_be_checked()
     tomorrow = (datetime.now() + timedelta(days=1)).replace(hour=7, minute=30)

@@ -162,7 +162,7 @@ def test_a_template_is_saved_and_opened_in_a_browser(
     expect(desk.get_by_role("heading", level=2).first).to_have_text("Vēlēšanas")
     desk.get_by_role("link", name="New alert", exact=True).click()
     desk.get_by_label("Template", exact=True).select_option("Vēlēšanas")
-    desk.get_by_role("button", name="Open").click()
+    desk.get_by_role("button", name="Begin with it").click()
     expect(title).to_have_value("Polls are closed")
     expect(desk.locator("#saved")).to_have_text("")
     # Enter in a field goes on; it does not save a template.

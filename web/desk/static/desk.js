@@ -108,7 +108,10 @@ for (const name of ["title", "body", "title_b", "body_b", "icon", "image", "butt
 
 // The first field that is wrong, or the first one in a group that is.
 const wrong = document.querySelector("[aria-invalid=true]");
-if (wrong) (wrong.matches("fieldset") ? wrong.querySelector("input") : wrong).focus();
+if (wrong) {
+  const field = wrong.querySelector("[aria-invalid=true]") ?? wrong.querySelector("input");
+  (wrong.matches("fieldset") ? field : wrong).focus();
+}
 
 // Choosing a topic also chooses “Followers of these topics”.
 document.querySelector(".topics")?.addEventListener("input", () => {
