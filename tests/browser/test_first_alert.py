@@ -76,7 +76,7 @@ def test_after_yes_a_test_alert_arrives_and_the_panel_says_so(
     tab.click("button.bell")
     tab.click("button.yes")
     assert desktop.wait_for_test_alert().title == "This is a test"
-    tab.wait_until(f"({ARRIVAL} ?? '').includes('It has arrived')")
+    tab.wait_until(f"({ARRIVAL} ?? '').includes('The alert has arrived')")
     # Asked later, the same way proves itself again.
     tab.click("button.unseen")
     tab.wait_until(
@@ -100,7 +100,7 @@ def test_after_yes_a_welcome_is_not_doubled_by_a_test(
         tab.click("button.bell")
         tab.click("button.yes")
         assert desktop.wait_for_notification().title == "Welcome"
-        tab.wait_until(f"({ARRIVAL} ?? '').includes('It has arrived')")
+        tab.wait_until(f"({ARRIVAL} ?? '').includes('The alert has arrived')")
         active = installation.runtime.store.notifications.active()
         assert len(active) <= 1, "the welcome alone"
 
@@ -124,7 +124,7 @@ def test_a_welcome_that_comes_before_the_panel_speaks_of_it_is_noticed(
     page.route("**/texts/en/help.json", answer)
     page.locator("#news button.bell" if main else "button.bell").click()
     panel(page).locator("button.yes").click()
-    expect(arrival(page)).to_contain_text("It has arrived")
+    expect(arrival(page)).to_contain_text("The alert has arrived")
 
 
 def arrival(page: Page) -> Locator:
@@ -186,7 +186,7 @@ def test_a_shown_test_leaves_only_the_device_to_look_at(visit: Visit) -> None:
     panel(page).locator("button.why").click()
     expect(arrival(page)).to_contain_text("An alert is on its way.")
     page.evaluate(SHOWN)
-    expect(arrival(page)).to_contain_text("It has arrived")
+    expect(arrival(page)).to_contain_text("The alert has arrived")
     expect(arrival(page).get_by_role("listitem")).to_have_count(1)
     expect(arrival(page)).to_contain_text("Windows:")
     panel(page).get_by_role("button", name="Send another test").click()

@@ -183,6 +183,9 @@ def test_while_it_is_paused_it_leaves_by_no_wave_either_and_the_page_says_so(
     runtime.mending.go_on(root, by="a test")
     runtime.planning.advance(root)
     assert runtime.publishing.get(root).state is State.SENT
+    text = words(page_of(editor, root))
+    assert re.search(r"\d+ browsers have it\. It is still held for \d+ browsers, which get", text)
+    assert text.index("handed over Send") < text.index("held until"), "what most browsers have"
     correct(editor, root)
     (correction,) = runtime.publishing.get(root).corrections
     press(editor, root)

@@ -105,7 +105,7 @@ def test_large_samples_are_written_like_other_numbers(
         ({"kind": "breaking"}, "Breaking news goes to everyone at once"),
         ({"spread": "10"}, "Two texts cannot be tried while the alert is spread"),
         ({"ttl": "900"}, "would run out of time before one of its texts is chosen"),
-        ({"title_b": ""}, "Write title B, or empty its text too."),
+        ({"title_b": ""}, "Write title B, or leave both fields of text B empty."),
         ({"title_b": STORY["title"], "body_b": STORY["body"]}, "Is the same as the first text"),
     ],
     ids=str,
@@ -160,7 +160,7 @@ def test_the_page_shows_how_both_do_and_what_that_is_worth(
     assert 10 < a.accepted < 40
     assert f"A Ferry aground {a.accepted} 0 0 %" in words(page)
     assert f"B Ferry runs aground {b.accepted} 0 0 %" in words(page)
-    assert "better text in 15 minutes. As it stands that is text A." in words(page)
+    assert "better text in 15 minutes. There are no clicks yet, so as it stands that is text A." in words(page)
     assert "by chance" not in page
     assert not is_promised(runtime.publishing.get(trial)), "most readers wait by intent"
     click(runtime, trial, "A", 2)
@@ -178,7 +178,10 @@ def test_an_editor_sends_a_text_by_hand_and_the_log_names_who(
     editor: FlaskClient, runtime: Runtime, trial: int
 ) -> None:
     address = f"/desk/alerts/{trial}"
-    assert "Send text A to all others" in editor.get(address).text
+    before = words(editor.get(address).text)
+    assert "Send text A to all others" in before
+    assert "get “ Ferry runs aground ”, and the test ends. This cannot be undone." in before
+    assert "After 15 minutes all others get the one with more clicks" in before
     for _ in range(2):  # a double click
         answer = post(editor, f"{address}/choose", page=address, text="B")
         assert (answer.status_code, answer.location) == (303, address)
@@ -192,6 +195,7 @@ def test_an_editor_sends_a_text_by_hand_and_the_log_names_who(
     assert f"{EMAIL} chose the text for all others: text B" in words(page)
     assert '<h1 dir="auto">Ferry runs aground</h1>' in page
     assert "Before it was corrected" not in page
+    assert "all others get the one with more clicks" not in page
     assert f'id="row-{trial}"' in editor.get("/desk/search?q=runs").text, "also by the second text"
     send(runtime, trial)
     runtime.planning.advance(trial)

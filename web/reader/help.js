@@ -74,7 +74,7 @@ function steps(t, shown) {
 async function watch(panel, t, place, listening, coming, hint) {
   // A live region, which announces only changes after it exists.
   const output = element("output");
-  place.replaceChildren(output);
+  place.replaceChildren(element("p", {}, output));
   if (!coming) await panel.reader.own("POST", "/test");
   output.textContent = t.sent;
   const arrived = await inTime(listening);

@@ -82,6 +82,8 @@ def _extras(form: Form) -> str:
 def _second_text(form: Form) -> str:
     if not form.has_second_text:
         return "one text"
+    if not form.title_b:
+        return "title B is missing"
     return f"“{form.title_b}” on {form.sample} %, for {form.decide_after} minutes"
 
 

@@ -61,7 +61,7 @@ _NO_SLUG = "Use Latin letters or digits in the name of the story, such as “Fer
 _NOT_BREAKING = "Breaking news goes to everyone at once, with one text. Choose “News”."
 _NOT_SPREAD = "Two texts cannot be tried while the alert is spread. Choose “Do not spread”."
 _NOT_LOCAL = "Two texts cannot be tried in each reader’s own time zone."
-_NO_TITLE_B = "Write title B, or empty its text too."
+_NO_TITLE_B = "Write title B, or leave both fields of text B empty."
 _DECIDED_TOO_LATE = (
     "The alert would run out of time before one of its texts is chosen. Choose it earlier."
 )
