@@ -82,6 +82,9 @@ def seed(number: int | None, origins: tuple[str, ...], remove: bool) -> None:
     click.echo(f"{number:,} pretend readers stored in {took:.1f} s{each}")
     if unknown := [origin for origin in origins if not runtime.endpoints.allows(origin)]:
         click.echo(f"To send to them, add to PUSH_SERVICES: {' '.join(unknown)}")
+        click.echo(
+            "Nothing listens there by itself; to see alerts go out, use `stoppress rehearse`."
+        )
 
 
 def _remove_pretend_readers(runtime: Runtime) -> None:

@@ -134,6 +134,17 @@ def test_the_page_says_first_that_notifications_are_blocked(
     expect(page.locator("[data-why=system]")).to_be_hidden()
 
 
+def test_the_page_says_why_the_service_refuses_this_browser(
+    installation: Installation, chromium_page: OpenPage
+) -> None:
+    page = chromium_page(1280, 800)
+    page.goto(installation.web())
+    page.evaluate("""fetch("/api/v1/subscriptions", { method: "POST", body: "{}",
+                                   headers: { "Content-Type": "application/json" } })""")
+    why = "The service refused the subscription. subscription: Is required."
+    expect(page.locator("#refused")).to_have_text(why)
+
+
 def test_the_page_says_first_that_the_address_is_not_secure(
     installation: Installation, chromium_page: OpenPage
 ) -> None:

@@ -129,6 +129,19 @@ async function send(event) {
   }
 }
 
+// Readers are told only that alerts do not work here. Whoever sets the installation up sees the reason
+// of the service, too.
+const refused = page.querySelector("#refused");
+const { fetch: call } = window;
+window.fetch = async (...request) => {
+  const response = await call(...request);
+  if (!response.url.endsWith("/api/v1/subscriptions")) return response;
+  const { detail, errors = [] } = response.ok ? {} : await response.clone().json().catch(() => ({}));
+  const reasons = errors.map((one) => `${one.field}: ${one.detail}`).join(" ") || detail;
+  refused.textContent = reasons ? `The service refused the subscription. ${reasons}` : "";
+  return response;
+};
+
 page.querySelector("[data-host]").textContent = location.hostname;
 tailor("browser", browser);
 tailor("system", system);
