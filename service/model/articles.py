@@ -27,6 +27,7 @@ class Article:
     address: str = ""  # its canonical address
     asks_to_sign_in: bool = False  # it has a form for a password, and is no article
     for_subscribers: bool = False  # the newspaper says that it is not free
+    only_http_picture: bool = False  # it names pictures, and none has an https address
 
 
 class Fault(str, Enum):

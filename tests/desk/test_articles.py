@@ -95,6 +95,7 @@ def test_the_page_behind_a_link_is_read_for_the_form(
         },
         "section": "World",
         "for_subscribers": False,
+        "only_http_picture": False,
         "problems": [],
     }
 

@@ -196,7 +196,9 @@ def test_entities_in_json_ld_are_decoded_too() -> None:
     ],
 )
 def test_a_pictures_address_is_whole_and_https(written: str, is_read: str) -> None:
-    assert read(meta(og_image=written)).picture == is_read
+    found = read(meta(og_image=written))
+    assert found.picture == is_read
+    assert found.only_http_picture is written.startswith("http:")
 
 
 def test_a_picture_that_cannot_be_used_gives_way_to_the_next() -> None:

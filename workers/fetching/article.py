@@ -35,6 +35,9 @@ def read_article(document: bytes, address: str, content_type: str = "") -> Artic
     page = _read(decoded(document, content_type))
     base = web_address(page.base, address) or address
     names, item = page.names, page.item
+    pictures = _pictures(page, base)
+    # Browsers load no other picture into an alert.
+    picture = next((one for one in pictures if one.startswith("https:")), "")
     canonical = _first_address((page.canonical, *names.get("og:url", ())), base)
     return Article(
         title=shortened(_title(page), LONGEST_TITLE),
@@ -46,7 +49,8 @@ def read_article(document: bytes, address: str, content_type: str = "") -> Artic
             ),
             LONGEST_TEXT,
         ),
-        picture=_picture(page, base),
+        picture=picture,
+        only_http_picture=bool(pictures) and not picture,
         section=shortened(
             _first_text(names.get("article:section"), [item.section]), LONGEST_SECTION
         ),
@@ -172,15 +176,14 @@ def _title(page: _Page) -> str:
     return found
 
 
-def _picture(page: _Page, base: str) -> str:
+def _pictures(page: _Page, base: str) -> list[str]:
     names = page.names
     candidates: list[str] = []
     for name in ("og:image:secure_url", "og:image", "og:image:url", "twitter:image"):
         candidates += names.get(name, ())
     candidates += (*names.get("twitter:image:src", ()), *page.item.pictures)
     found = (web_address(one.replace("&amp;", "&"), base) for one in candidates if one.strip())
-    # Browsers load no other picture into an alert.
-    return next((one for one in found if one.startswith("https:")), "")
+    return [one for one in found if one]
 
 
 def _language(page: _Page) -> str:

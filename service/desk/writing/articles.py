@@ -57,6 +57,7 @@ def article(id: str) -> ResponseReturnValue:
             "image": page.picture,
             "lang": page.language,
         },
+        only_http_picture=page.only_http_picture,
         section=page.section,
         for_subscribers=page.for_subscribers,
         problems=list(found.problems(request.args.get("title", ""))),

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.browser
 
 ARTICLE = b"""<!doctype html><html lang="en-GB"><title>Ferry aground</title>
 <meta property="og:description" content="Nobody is hurt &amp;amp; all are ashore.">
+<meta property="og:image" content="http://img.example/1.jpg">
 <meta property="article:section" content="World">"""
 OTHER = b"<title>One hour between them</title>"
 
@@ -58,7 +59,7 @@ def test_an_alert_is_filled_in_from_the_article_whose_link_is_pasted(
     form.evaluate(paste, f"{paper.origin}/ferry")
     status = form.locator("#article")
     expect(status).to_contain_text(f"Filled in from {paper.address}: title, text, language.")
-    expect(status).to_contain_text("Section: World.")
+    expect(status).to_contain_text("No picture: its address is not https. Section: World.")
     expect(form.get_by_label("Title", exact=True)).to_have_value("Ferry aground")
     expect(form.get_by_label("Text (optional)")).to_have_value("Nobody is hurt & all are ashore.")
     expect(form.locator(".windows [data-shows=title]")).to_have_text("Ferry aground")

@@ -91,7 +91,7 @@ async function result(address) {
   return { problems: ["The page behind the link could not be read in time."] };
 }
 
-function describe({ fields = {}, section = "", for_subscribers: paid, problems = [] }) {
+function describe({ fields = {}, section = "", for_subscribers: paid, only_http_picture: http, problems = [] }) {
   const names = fill(fields);
   const lines = [];
   if (names.length) {
@@ -99,6 +99,7 @@ function describe({ fields = {}, section = "", for_subscribers: paid, problems =
   } else if (Object.values(fields).some(Boolean)) {
     lines.push(`Read ${new URL(asked).host}; your own words stay.`);
   }
+  if (http) lines.push("No picture: its address is not https.");
   if (section) lines.push(`Section: ${section}.`);
   if (paid) lines.push("The page is for subscribers.");
   say(lines.join(" "), problems);
