@@ -160,7 +160,10 @@ def test_the_page_shows_how_both_do_and_what_that_is_worth(
     assert 10 < a.accepted < 40
     assert f"A Ferry aground {a.accepted} 0 0 %" in words(page)
     assert f"B Ferry runs aground {b.accepted} 0 0 %" in words(page)
-    assert "better text in 15 minutes. There are no clicks yet, so as it stands that is text A." in words(page)
+    assert (
+        "better text in 15 minutes. There are no clicks yet, so as it stands that is text A."
+        in words(page)
+    )
     assert "by chance" not in page
     assert not is_promised(runtime.publishing.get(trial)), "most readers wait by intent"
     click(runtime, trial, "A", 2)

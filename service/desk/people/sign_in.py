@@ -17,7 +17,13 @@ from service.desk.session import (
     start_halfway,
     start_session,
 )
-from service.domain.editors import SHORTEST_PASSWORD, EditorError, Halfway, PasswordRefused, TooManyGuesses
+from service.domain.editors import (
+    SHORTEST_PASSWORD,
+    EditorError,
+    Halfway,
+    PasswordRefused,
+    TooManyGuesses,
+)
 from service.model.retention import MINUTE
 from service.model.spans import span
 
