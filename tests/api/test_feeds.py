@@ -53,7 +53,11 @@ def test_a_tool_adds_a_feed_changes_it_follows_it_and_removes_it(
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "topics")
     assert client.call("DELETE", path, token=token).status_code == 204
     assert client.call("GET", path, token=token).status_code == 404
-    assert client.call("GET", FEEDS, token=token).json == {"feeds": [], "problem": "", "next_cursor": None}
+    assert client.call("GET", FEEDS, token=token).json == {
+        "feeds": [],
+        "problem": "",
+        "next_cursor": None,
+    }
 
 
 def test_without_a_fetch_process_the_list_says_so(client: Client, token: str) -> None:
