@@ -31,7 +31,7 @@ from service.model.notifications import (
 from service.model.occurrences import wall_of
 from service.model.repeats import each_day
 from service.model.spans import span
-from service.model.times import last_clock
+from service.model.times import last_clock, next_for_all
 from service.model.two_texts import Tried
 
 _ENGLISH = Locale("en")
@@ -205,15 +205,15 @@ def language_name(tag: str) -> str:
         return tag
 
 
-def forecast_words(forecast: Forecast) -> str:
+def forecast_words(forecast: Forecast, when: str = "right away") -> str:
     """Say when readers would get an alert: exactly for a few, `about 30 %` for many."""
     sampled = forecast.sampled
     never = forecast.paused + forecast.full
     right_away = sampled - forecast.held - never - forecast.late
     if right_away == sampled:
-        return f"{'' if forecast.exact else 'nearly '}all right away"
+        return f"{'' if forecast.exact else 'nearly '}all {when}"
     parts = [
-        (right_away, "right away"),
+        (right_away, when),
         (forecast.held, "when their quiet hours end"),
         (never, "not at all, because the reader paused alerts or reached the daily limit"),
         (forecast.late, "not at all, because that time has passed in their time zone"),
@@ -224,11 +224,25 @@ def forecast_words(forecast: Forecast) -> str:
     return f"{text} (estimated from {number(sampled)} browsers, chosen at random)"
 
 
-def reach_words(forecast: Forecast) -> str:
+def late_words(forecast: Forecast, wall: str, now: float) -> str:
+    """Say who gets nothing because a local time has passed there; empty if that is nobody."""
+    if not forecast.some_late:
+        return ""
+    chosen, better = datetime.fromisoformat(wall), datetime.fromisoformat(next_for_all(wall, now))
+    exact_one = forecast.exact and forecast.late == 1
+    browsers = "browser" if exact_one else "browsers" if forecast.exact else "of the browsers"
+    return (
+        f"{capital(_share(forecast.late, forecast))} {browsers} will not get it, because"
+        f" {chosen:%H:%M} has passed in {'its' if exact_one else 'their'} time zone. Choose"
+        f" {format_date(better, 'd MMMM', locale=_ENGLISH)}, and nobody is missed."
+    )
+
+
+def reach_words(forecast: Forecast, when: str = "right away") -> str:
     """Say the same in few words; nothing if all get it right away."""
     held_back = forecast.held + forecast.paused + forecast.full + forecast.late
     parts = [
-        (forecast.sampled - held_back, "right away"),
+        (forecast.sampled - held_back, when),
         (forecast.held, "when quiet hours end"),
         (forecast.full, "not at all (daily limit)"),
         (forecast.paused, "not at all (paused)"),
@@ -450,6 +464,7 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "each_day": each_day,
     "repeated": repeat_words,
     "until_last_clock": _until_last_clock,
+    "last_clock": last_clock,
     "ahead": _ahead,
     "seconds_ahead": _seconds_ahead,
     "span": span,
@@ -463,6 +478,7 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "logged_changes": logged_changes,
     "forecast": forecast_words,
     "reach": reach_words,
+    "late": late_words,
     "estimate": estimate_words,
     "about": _about,
 }

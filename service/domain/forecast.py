@@ -14,6 +14,7 @@ from service.model.clocks import moment
 from service.model.delivery_rules import DeliveryRules
 from service.model.notifications import (
     LIMIT,
+    MOST_LATE,
     PAUSED,
     QUIET,
     Audience,
@@ -41,6 +42,9 @@ class Forecast:
     paused: int
     full: int  # they have had as many alerts today as they want
     late: int  # the alert's local time passed too long ago by their clock
+    # Whether any reader may be late, also one whom the sample leaves out: whether the time passed
+    # too long ago in a zone that readers of the installation have.
+    some_late: bool = False
 
     @property
     def exact(self) -> bool:
@@ -87,6 +91,22 @@ class Forecaster:
         for place, wanted in limits.items():
             counts = zip(had[place], wanted.values(), strict=True)
             found[LIMIT] += sum(n >= most for n, most in counts)
-        return Forecast(
-            recipients, len(drawn), found[QUIET], found[PAUSED], found[LIMIT], found["late"]
+        some_late = found["late"] > 0 or (
+            len(drawn) < recipients and self._is_late_somewhere(send_at, began)
         )
+        return Forecast(
+            recipients,
+            len(drawn),
+            found[QUIET],
+            found[PAUSED],
+            found[LIMIT],
+            found["late"],
+            some_late,
+        )
+
+    def _is_late_somewhere(self, send_at: SendAt | None, began: float) -> bool:
+        """Whether a local time passed too long ago in a zone that a reader has had."""
+        if send_at is None or not send_at.wall or send_at.however_late:
+            return False
+        zones = {"", *self._store.names.zones.all()}
+        return any(moment(zone, send_at.wall) < began - MOST_LATE for zone in zones)

@@ -21,7 +21,6 @@ class Hints:
     """What is odd about a title."""
 
     characters: int = 0  # its length, if that is too much for a phone
-    fit: int = PHONE  # characters that a phone shows
     capitals: bool = False
     like: Notification | None = None  # one of the latest alerts with nearly the same words
     is_same: bool = False  # whether it has exactly these words

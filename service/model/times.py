@@ -73,6 +73,13 @@ def read_wall(text: str) -> SendAt:
     return SendAt(first, wall=wall.isoformat())
 
 
+def next_for_all(wall: str, now: float) -> str:
+    """Return this time on the first day on which no clock on Earth has passed it."""
+    while read_wall(wall).at < now:
+        wall = (datetime.fromisoformat(wall) + timedelta(days=1)).isoformat()
+    return wall
+
+
 def last_clock(wall: str) -> float:
     """Return when the last clock on Earth shows this time, in seconds since 1970 UTC."""
     return read_wall(wall).at + ROUND_THE_WORLD

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from service.domain import forecast
 from service.model.notifications import SendAt, State
 from service.runtime import Runtime
+from tests.store.test_subscriptions import requested
 from tests.support.desk_pages import Page, back, hidden_fields, open_form, review, words
 from tests.support.planned import confirmed, edit, go_on, only, opened
 
@@ -44,7 +46,7 @@ def test_a_local_time_is_confirmed_and_scheduled_once(
 ) -> None:
     page = review(editor, **local())
     text = words(page.text)
-    assert f"Notify {readers} browsers (World) at {SHOWN}, local time?" in text
+    assert f"Notify {readers} browsers (World) at {SHOWN}, each reader’s own time?" in text
     assert f"{SHOWN} in each reader’s own time zone: in the first one in" in text
     assert "in the last one 1 day 2 hours later" in text
     assert "Riga" not in text
@@ -66,6 +68,38 @@ def test_a_local_time_that_some_clocks_have_passed_says_when_the_last_one_shows_
 ) -> None:
     text = words(review(editor, **local(wall(7200))).text)
     assert re.search(r"in the last one (13 hours 5\d minutes|14 hours) later", text)
+
+
+def test_readers_whose_time_has_passed_are_counted_before_sending(
+    editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.store.subscriptions.subscribe(
+        requested(1, topics=frozenset({"world"}), zone="Pacific/Auckland")
+    )
+    soon = wall(7200)
+    better = datetime.fromisoformat(soon) + timedelta(days=1)
+    said = (
+        f"will not get it, because {soon[11:]} has passed in {{}} time zone."
+        f" Choose {better:%-d %B}, and nobody is missed."
+    )
+    few = f"1 browser {said.format('its')}"
+    page = review(editor, **local(soon))
+    assert f"Please check {few}" in words(page.text)
+    assert f"Notify {readers + 1} browsers" in words(page.text)
+    chosen = {"topic": "world", "when": "at", "at": soon, "local": "yes"}
+    bar = words(editor.get("/desk/reach", query_string=chosen).text).strip()
+    assert bar == f"{readers + 1} browsers in this audience. {few}"
+    editor.post("/desk/alerts", data=hidden_fields(page.text))
+    assert few in words(editor.get(f"/desk/alerts/{only(runtime).id}").text)
+    monkeypatch.setattr(forecast, "SAMPLE", 5)  # which leaves most readers out
+    some = words(review(editor, **local(soon)).text)
+    assert re.search(f"(Less than 1|About 20) % of the browsers {said.format('their')}", some)
+    for at in (wall(2 * DAY), "0001-01-01T00:00", "9999-12-31T23:59", wall(-3 * DAY)):
+        bar = editor.get("/desk/reach", query_string={**chosen, "at": at})
+        assert bar.status_code == 200
+        assert "will not get it" not in bar.text
+    tomorrow = editor.get("/desk/reach", query_string={"topic": "sport", **chosen, "local": ""})
+    assert tomorrow.text.strip().endswith(("would get it then", "that time", "hours end"))
 
 
 def test_without_the_box_the_time_is_the_editors(

@@ -81,7 +81,13 @@ def test_a_form_of_another_stop_releases_nothing(
 def test_an_alert_that_is_sent_meanwhile_waits_and_can_be_taken_back(
     editor: FlaskClient, runtime: Runtime, readers: int, held: str
 ) -> None:
-    page = editor.post("/desk/alerts", data=hidden_fields(review(editor).text)).location
+    asked = review(editor)
+    text = words(asked.text)
+    assert "browsers (World) once everything is released?" in text
+    assert "Keep it until everything is released" in text
+    assert "Everything is stopped: it waits until that is released." in text
+    assert "right away" not in text
+    page = editor.post("/desk/alerts", data=hidden_fields(asked.text)).location
     (one,) = runtime.publishing.latest(5)
     assert one.state is State.SCHEDULED
     shown = editor.get(page).text

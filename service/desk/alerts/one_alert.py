@@ -16,7 +16,7 @@ from service.desk.alerts.watching import watched
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import show_once, shown_once, signed_in
-from service.desk.words import describe
+from service.desk.words import describe, late_words
 from service.domain.forecast import Forecast
 from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
@@ -98,7 +98,8 @@ def _planned(one: Notification) -> dict[str, Any]:
         reach = publishing.reached(root)
         return {"report": report, "root": root, "reach": reach, "leaves_out": True}
     at = one.send_at if report.scheduled or one.waits_for_approval else None
-    delivery = runtime().forecaster.forecast(one.content, one.audience, at, clock.time())
+    now = clock.time()
+    delivery = runtime().forecaster.forecast(one.content, one.audience, at, now)
     return {
         "report": report,
         "root": None,
@@ -106,6 +107,7 @@ def _planned(one: Notification) -> dict[str, Any]:
         "delivery": delivery,
         "leaves_out": one.audience.leaves_out,
         "later": at is not None and not one.waits_for_undo,
+        "late": late_words(delivery, one.wall, now),
     }
 
 

@@ -19,19 +19,22 @@ from service.desk.alerts.two_texts import sample_sizes
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import shown_once, signed_in
+from service.desk.words import late_words
 from service.desk.writing.folds import fold_words, size_words
 from service.desk.writing.forms import DAYS, Form, lifetimes, samples, spreads, waits
 from service.domain.paired_browsers import PairedRow
 from service.domain.stories import RunningStory
-from service.model import clock
+from service.model import clock, times
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
 from service.model.repeats import WEEKDAYS
+from service.model.retention import DAY
 
 SENT_TO_ME = "sent to me"  # what the confirmation says once, after a test
 _NOBODY_NEEDED = (
     "Nothing was sent. Fewer browsers would get it now, so that no second person is needed: press"
     " the button again."
 )
+_FARTHEST = 400 * DAY  # an alert is scheduled for a year ahead at most
 _RECENT = 100  # alerts among which an audience may choose those that readers did not get
 _NOBODY = "No browser would get it, because none is subscribed to this yet."
 _TWO_STORIES = "Choose a running story or start a new one, not both."
@@ -43,13 +46,26 @@ def reach() -> ResponseReturnValue:
     """Return the part of the form that says how many browsers would get the alert, and when."""
     form = Form.read(request.args)
     audience, count, refused, delivery = audience_of(form), None, _not_counted(form), None
+    send_at, late = None, ""
     if refused is None:
         kind = "breaking" if form.kind == "breaking" else "news"
         content, now = replace(form.content(), kind=kind), clock.time()
-        delivery = runtime().forecaster.forecast(content, audience, None, now)
+        send_at = _leaves_later(form, now)
+        delivery = runtime().forecaster.forecast(content, audience, send_at, now)
         count = delivery.recipients
-    shown = {"reach": count, "refused": refused, "delivery": delivery}
+        late = late_words(delivery, send_at.wall, now) if send_at else ""
+    shown = {"reach": count, "refused": refused, "delivery": delivery, "late": late}
+    shown["later"] = form.when == "at"
     return render_template("desk/reach.html", leaves_out=audience.leaves_out, **shown)
+
+
+def _leaves_later(form: Form, now: float) -> SendAt | None:
+    """Return the time that a form chooses, if an alert can be sent then."""
+    chosen = form.chosen_time if form.when == "at" else None
+    if chosen is None:
+        return None
+    last = times.last_clock(chosen.wall) if chosen.wall else chosen.at
+    return chosen if now < last < now + _FARTHEST else None
 
 
 def compose_page(
@@ -103,6 +119,7 @@ def compose_page(
         ttl=DEFAULT_TTL,
         stories=runtime().stories.running(),
         reach=runtime().publishing.reach(audience) if refused is None else None,
+        later=form.when == "at",
         leaves_out=audience.leaves_out,
         refused=refused,
         saved_audiences=runtime().saved_audiences.all(),
@@ -158,6 +175,9 @@ def _confirm_page(
     story = _running(checked.audience.story)
     # A story that is not running has no followers to mention.
     known = checked.audience if story else replace(checked.audience, story="")
+    forecast = runtime().forecaster.forecast(
+        checked.content, checked.audience, checked.send_at, now
+    )
     return render_template(
         "desk/confirm.html",
         form=form,
@@ -174,9 +194,8 @@ def _confirm_page(
         same_link=runtime().publishing.same_link.latest(
             checked.content.url, but=before.id if before else None
         ),
-        forecast=runtime().forecaster.forecast(
-            checked.content, checked.audience, checked.send_at, now
-        ),
+        forecast=forecast,
+        late=late_words(forecast, checked.send_at.wall, now) if checked.send_at else "",
         hints=runtime().headlines.hints(checked.content.title, but=before.id if before else None),
         now=now,
         own_browsers=_own_browsers(),

@@ -355,13 +355,18 @@ class Form(RepeatFields):
         return known and self.at == _wall(send_at, self.zone)
 
     @property
-    def _moment(self) -> float | None:
-        """The time in seconds since 1970 UTC; None if the field is not a time."""
+    def chosen_time(self) -> SendAt | None:
+        """The time in the field “At”; None if it is not a time."""
         try:
-            read = times.read_wall if self.local else times.read
-            return read(self._send_at).at
+            return (times.read_wall if self.local else times.read)(self._send_at)
         except ValueError:
             return None
+
+    @property
+    def _moment(self) -> float | None:
+        """The same in seconds since 1970 UTC."""
+        chosen = self.chosen_time
+        return chosen.at if chosen else None
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Return the fields as hidden inputs of the confirmation page."""

@@ -154,6 +154,6 @@ def test_the_confirmation_says_what_is_wrong_with_the_link(
     form.get_by_label("Everyone").check()
     form.get_by_role("button", name="Review").click()
     expect(form.get_by_role("heading", level=1)).to_contain_text("Notify")
-    expect(form.locator(".link-check .error")).to_contain_text("404")
+    expect(form.locator(".link-check li")).to_contain_text("404")
     assert faults(form) == []
     expect(form.get_by_role("button", name="Notify")).to_be_enabled()
