@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.domain import forecast
-from service.model.notifications import SendAt, State
+from service.model.notifications import Content, Outcome, SendAt, State
 from service.runtime import Runtime
 from tests.store.test_subscriptions import requested
-from tests.support.desk_pages import Page, back, hidden_fields, open_form, review, words
-from tests.support.planned import confirmed, edit, go_on, only, opened
+from tests.support.desk_pages import Page, back, hidden_fields, open_form, review, send_all, words
+from tests.support.planned import WORLD, confirmed, edit, go_on, only, opened
 
 
 def wall(ahead: float) -> str:
@@ -60,7 +61,7 @@ def test_a_local_time_is_confirmed_and_scheduled_once(
     shown = words(editor.get(first.location).text)
     assert f"Scheduled for {SHOWN} in each reader’s own time zone." in shown
     listed = words(editor.get("/desk/").text)
-    assert f"{SHOWN}, each reader’s local time the first readers in" in listed
+    assert f"{SHOWN}, each reader’s own time the first readers in" in listed
 
 
 def test_a_local_time_that_some_clocks_have_passed_says_when_the_last_one_shows_it(
@@ -100,6 +101,34 @@ def test_readers_whose_time_has_passed_are_counted_before_sending(
         assert "will not get it" not in bar.text
     tomorrow = editor.get("/desk/reach", query_string={"topic": "sport", **chosen, "local": ""})
     assert tomorrow.text.strip().endswith(("would get it then", "that time", "hours end"))
+
+
+def test_an_alert_whose_time_has_come_for_few_readers_says_that_it_waits(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    soon = wall(5 * 3600)
+    shown = f"{datetime.fromisoformat(soon):%H:%M on %-d %b %Y}"
+    send_at = SendAt(time.time() - 30, wall=f"{soon}:00")
+    one = runtime.publishing.publish(
+        Content("Morning", "https://paper.example/"), WORLD, by="a test", send_at=send_at
+    )
+    runtime.publishing.send_due()
+    send_all(runtime, one.id, {(Outcome.ACCEPTED, "other"): 3})
+    page = words(editor.get(f"/desk/alerts/{one.id}").text)
+    last = datetime.fromisoformat(soon) + timedelta(hours=12)  # UTC-12
+    assert f"Waits for {shown} in each reader’s own time" in page
+    assert f"Handed over so far: 3 of {readers} browsers" in page
+    assert f"the last readers at {last:%-d %b %Y, %H:%M} UTC" in page
+    assert "Sending" not in page
+    assert "per second" not in page
+    assert "the last browser" not in page
+    listed = words(editor.get("/desk/").text)
+    assert f"{shown}, each reader’s own time" in listed
+    assert f"Waits for the readers’ clocks, handed over 3 of {readers} browsers" in listed
+    send_all(runtime, one.id, {(Outcome.ACCEPTED, "other"): readers - 13})
+    page = words(editor.get(f"/desk/alerts/{one.id}").text)
+    assert "Sending" in page, "most of the readers have it"
+    assert "per second" not in page
 
 
 def test_without_the_box_the_time_is_the_editors(

@@ -11,6 +11,7 @@ from service.domain.receipts import Estimate
 from service.domain.waves import HeldSummary
 from service.model.notifications import QUIET, Notification, Outcome, Progress, State
 from service.model.retention import DAY
+from service.model.times import last_clock
 
 _LATE = 5.0  # seconds after which an alert should have started
 
@@ -117,6 +118,8 @@ class Report:
             return "waits for a second person" if waits else "sent back"
         if self.notification.sampling and self.notification.state is State.SENDING:
             return "trying two texts"
+        if self.awaits_clocks:
+            return "waits for the readers’ clocks"
         return "stopping" if self.stopping else STATES[self.notification.state]
 
     @property
@@ -161,6 +164,18 @@ class Report:
         """Whether it would be sent now if everything were not stopped."""
         due = self.scheduled and self.due_in <= 0
         return self.stopped and (due or self.notification.state is State.SENDING)
+
+    @property
+    def last_clock(self) -> float:
+        """When the last clock on Earth shows the alert's local time; 0 for other alerts."""
+        return last_clock(self.notification.wall) if self.notification.wall else 0.0
+
+    @property
+    def awaits_clocks(self) -> bool:
+        """Whether it is being sent at a local time that has not come yet for most readers."""
+        if self.notification.state is not State.SENDING or self.waits or not self.live:
+            return False
+        return self.now < self.last_clock and 2 * self.progress.done < self.progress.recipients
 
     @property
     def late(self) -> bool:

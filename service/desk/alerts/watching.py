@@ -46,7 +46,8 @@ def _waited(report: Report) -> float:
 def _last_reader(report: Report) -> str:
     """Say when the last browser gets it; nothing where that depends on more than our pace."""
     left = report.progress.recipients - report.progress.done
-    waits = report.stopping or report.slowing or report.notification.sampling
+    one = report.notification
+    waits = report.stopping or report.slowing or one.sampling or one.wall
     if not report.live or not left or not report.progress.done or waits:
         return ""
     return f"the last browser in about {span(max(1.0, round(left / max(1, report.rate))))}"
