@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from service.domain.receipts import Estimate, estimates
 from service.domain.waves import HeldSummary, held_summaries
 from service.model import clock
-from service.model.notifications import QUIET, Notification, Progress
+from service.model.notifications import MOST_LATE, QUIET, Notification, Progress, State
 from service.model.retention import HELD_KEPT
 from service.store import Store
 
@@ -23,6 +24,13 @@ class AlertRow:
     clicks: Estimate | None = None  # None: browsers reported nothing, or it is not kept any more
 
 
+class Waiting(NamedTuple):
+    """What is sent at once when everything is released."""
+
+    alerts: int
+    browsers: int  # in their audiences now, as far as they have not got them
+
+
 class AlertList:
     """The rows of the list, for one installation."""
 
@@ -35,6 +43,22 @@ class AlertList:
         """Return the alerts that are being sent, the latest start first."""
         ids = self._store.alert_rows.unfinished()
         return [one for one in self._store.notifications.all(ids) if one.finished_at is None]
+
+    def waiting(self) -> Waiting:
+        """Return what waits while everything is stopped."""
+        notifications, audiences = self._store.notifications, self._store.audiences
+        begun = [one for one in self.unfinished() if one.state is State.SENDING]
+        earliest = clock.time() - MOST_LATE  # what was due before becomes a draft
+        due = [
+            one
+            for one in notifications.all(notifications.due())
+            if one.send_at and (one.wall or one.send_at.at >= earliest)
+        ]
+        browsers = sum(audiences.count(one.audience) for one in due)
+        for one in begun:
+            progress = self._progress(one)
+            browsers += max(0, progress.recipients - progress.done)
+        return Waiting(len(due) + len(begun), browsers)
 
     def rows(self, notifications: Sequence[Notification]) -> list[AlertRow]:
         """Return alerts with their numbers."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from flask.testing import FlaskClient
 
-from service.model.notifications import State
+from service.model.notifications import MOST_LATE, State
 from service.runtime import Runtime
 from service.store.access import Person
 from tests.support.client import NOTIFICATIONS, Client, Reader
@@ -164,9 +164,16 @@ def test_the_figures_say_that_everything_is_stopped(client: Client) -> None:
 
 
 def test_the_list_says_that_scheduled_alerts_wait(
-    editor: FlaskClient, runtime: Runtime, readers: int
+    editor: FlaskClient, runtime: Runtime, readers: int, half_sent: int
 ) -> None:
     plan(runtime, -5)
+    plan(runtime, -60 - MOST_LATE)
+    plan(runtime, 8000)
     assert "any moment now" in words(editor.get("/desk/").text)
     post(editor, "/desk/stop", page="/desk/")
-    assert "once everything is released" in words(editor.get("/desk/").text)
+    page = words(editor.get("/desk/").text)
+    assert "once everything is released" in page
+    assert f"2 alerts wait, for about {readers + 60} browsers. All that waits is sent at" in page
+    runtime.publishing.cancel(half_sent, by="a test")
+    page = words(editor.get("/desk/log").text)
+    assert f"1 alert waits, for about {readers} browsers." in page

@@ -9,6 +9,7 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.permissions import allowed
 from service.desk.session import current_editor, signed_in
+from service.domain.alert_list import Waiting
 from service.model.roles import Role
 from service.model.stop import Stop
 
@@ -22,6 +23,12 @@ def held_stop() -> Stop | None:
         g.stop = runtime().stops.current()
     found: Stop | None = g.stop
     return found
+
+
+@bp.app_template_global("waiting_alerts")
+def waiting_alerts() -> Waiting:
+    """Return what is sent at once when everything is released."""
+    return runtime().alert_list.waiting()
 
 
 @bp.post("/stop")
