@@ -323,6 +323,7 @@ def test_a_local_time_alert_of_a_story_is_written_by_keyboard_alone(
     expect(desk.locator("[name=local]")).to_be_checked()
     tomorrow = (datetime.now() + timedelta(days=1)).replace(hour=7, minute=30)
     desk.locator("#at").fill(f"{tomorrow:%Y-%m-%dT%H:%M}")
+    expect(desk.locator("#reach")).to_contain_text(re.compile("then|that time"))
     tab_to(desk, "[name=weekday]")
     keys.press("Space")
     tab_to(desk, "[name=digest]")
