@@ -464,7 +464,6 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "each_day": each_day,
     "repeated": repeat_words,
     "until_last_clock": _until_last_clock,
-    "last_clock": last_clock,
     "ahead": _ahead,
     "seconds_ahead": _seconds_ahead,
     "span": span,
