@@ -15,6 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import desk
 from service.api import blueprint, docs_page, feed_hubs, hosts, monitoring, problems, rate_limits
+from service.api.canary import bp as canary
 from service.api.without_flask import SubscribingWithoutFlask
 from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _NO_APPLICATION = 4  # with this exit code gunicorn ends instead of starting another process
 _LARGEST_BODY = 64 * 1024  # bytes; an alert has at most four thousand
+_CALLED_BY_PROGRAMS = (canary, feed_hubs.bp)  # beside the API
 # What needs no setting of the desk, beside readers' scripts, and so does not wait for Redis.
 _WITHOUT_SETTINGS = frozenset(("health.alive", "desk.static", "desk.htmx", "demo.static"))
 
@@ -129,13 +131,12 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
     ).init_app(app)
     session.init_app(app, beside or runtime)
     csrf = CSRFProtect(app)
-    for part in blueprint.PARTS:
-        csrf.exempt(part)  # the API uses no cookies, so no other page can misuse them
-    csrf.exempt(feed_hubs.bp)
+    for part in (*blueprint.PARTS, *_CALLED_BY_PROGRAMS):
+        csrf.exempt(part)  # they use no cookies, so no other page can misuse them
     rates = RateCounters(connect(config.redis_url, COUNTER))
     rate_limits.Limits(rates.count, runtime.tokens.address_key).init_app(app)
     monitoring.init_app(app)
-    for bp in (blueprint.bp, docs_page.bp, feed_hubs.bp, scripts.bp, privacy.bp, demo.bp):
+    for bp in (blueprint.bp, docs_page.bp, *_CALLED_BY_PROGRAMS, scripts.bp, privacy.bp, demo.bp):
         app.register_blueprint(bp)
     desk.init_app(app)
     # Within `Mount`, because the rehearsal's application adds them to its own responses.

@@ -35,7 +35,7 @@ _SHARED = (
         "daily_limit",
     ),
     *("welcome", "welcome_title", "welcome_body", "receipts_kept_days", "alert_log_kept_days"),
-    *("promise", "click_audiences", "conversions"),
+    *("promise", "canary_minutes", "click_audiences", "conversions"),
 )
 # Of which settings a process does not follow the desk. Its value is no secret either.
 _NOT_AT_THE_DESK = "The list of settings that the environment takes from the desk"
@@ -280,6 +280,11 @@ class Config:
         "",
         "what the newsroom promises itself, such as 90% in 60s: an alert is handed over for that "
         "share of its browsers in that time. Its page says whether it was; not set: no promise",
+    )
+    canary_minutes: int = _setting(
+        values.whole(0, 1440),
+        "0",
+        "minutes between two alerts to a browser of our own, which show that alerts leave; 0: none",
     )
     oidc_issuer: str = _setting(
         values.issuer,

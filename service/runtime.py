@@ -18,6 +18,7 @@ from service.domain.alert_search import AlertSearch
 from service.domain.api_tokens import ApiTokens
 from service.domain.approvals import Approvals
 from service.domain.articles import Articles
+from service.domain.canary import Canary
 from service.domain.daily_totals import DailyTotals
 from service.domain.editors import Editors
 from service.domain.feed_alerts import FeedAlerts, FeedSettings
@@ -90,6 +91,7 @@ class Runtime:
     approvals: Approvals
     mending: Mending
     promises: Promises
+    canary: Canary
     text_choice: TextChoice
     receipts: Receipts
     questions: Questions
@@ -185,7 +187,9 @@ class Runtime:
                 Payload(one, config.public_url, config.opened_links).size <= MAX_PLAINTEXT
             ),
         )
-        tokens, endpoints = Tokens(*config.secret_key), EndpointPolicy(config.push_services)
+        tokens = Tokens(*config.secret_key)
+        own = config.public_url if config.canary_minutes else ""
+        endpoints = EndpointPolicy(config.push_services, own)
         seals = Seals(tokens.webhook_keys)
         settings = LiveSettings(config, store.desk_settings)
 
@@ -203,10 +207,11 @@ class Runtime:
         receipts = Receipts(
             store, endpoints, kept, conversions=config.conversions, keeps_clicks=keeps_clicks
         )
+        keys = Keys(store, tokens, config.vapid_private_key, config.vapid_public_key, first)
         runtime = cls(
             settings=settings,
             store=store,
-            keys=Keys(store, tokens, config.vapid_private_key, config.vapid_public_key, first),
+            keys=keys,
             job_queue=job_queue,
             planning=planning,
             publishing=publishing,
@@ -214,6 +219,15 @@ class Runtime:
             approvals=Approvals(store, publishing, rule),
             mending=Mending(publishing),
             promises=Promises(store, config.promise),
+            canary=Canary(
+                store,
+                publishing,
+                stops,
+                tokens.canary_keys,
+                lambda: keys.current,
+                minutes=config.canary_minutes,
+                public_url=config.public_url,
+            ),
             text_choice=TextChoice(publishing, planning.two_texts, job_queue),
             receipts=receipts,
             questions=Questions(store),

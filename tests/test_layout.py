@@ -25,6 +25,7 @@ TABLE = {
     "service/model": "babel cryptography regex",
     "service/store": "service.model hiredis redis",
     "service/domain": "service.model service.store argon2 redis zxcvbn",
+    "service/domain/canary.py": "http_ece",
     "service/domain/job_queue.py": "rq",
     "service/domain/openid.py": "authlib requests",
     "service/domain/two_step.py": "cryptography pyotp",

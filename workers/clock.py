@@ -62,6 +62,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield runtime.publishing.send_due
     yield lambda: runtime.publishing.wake_readers(now, runtime.config.public_url)
     yield lambda: services.try_released(now)
+    yield lambda: runtime.canary.send_due(now)
     yield runtime.promises.measure  # before they are finished
     yield runtime.planning.advance_all
     yield lambda: runtime.gone.look_after(now)

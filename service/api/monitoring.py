@@ -85,6 +85,7 @@ class Figures(Collector):
         yield from self._processes()
         yield from self._push_services()
         yield from self._memory()
+        yield from self._canary()
 
     def _readers(self) -> Iterator[Metric]:
         subscriptions = self._store.subscriptions
@@ -149,7 +150,7 @@ class Figures(Collector):
         latest = {one.id: one for one in [*stored.latest(_LATEST), *stored.waves(_LATEST)]}
         for id in active:
             one = latest.get(id) or stored.get(id)
-            if one is not None:
+            if one is not None and not one.audience.canary:
                 latest[id] = one
                 states[one.state.value,] += 1
         counted = [one for one in latest.values() if one.id in active or one.created_at > since]
@@ -245,6 +246,26 @@ class Figures(Collector):
             "Memory above which the store's Redis accepts nothing new (maxmemory); 0: no limit.",
             memory.most,
         )
+
+    def _canary(self) -> Iterator[Metric]:
+        canary = self._runtime.canary.health()
+        yield _gauge(
+            "canary_interval_seconds",
+            "Seconds between two alerts to a browser of our own (CANARY_MINUTES); 0: none.",
+            canary.every,
+        )
+        if canary.every:
+            yield _gauge(
+                "canary_last_success_timestamp_seconds",
+                "When the latest of them arrived, in seconds since 1970; 0: none ever did.",
+                canary.latest.arrived if canary.latest else 0.0,
+            )
+        if canary.every and canary.latest:
+            yield _gauge(
+                "canary_seconds",
+                "Seconds between publishing the latest that arrived and decrypting it.",
+                canary.latest.seconds,
+            )
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

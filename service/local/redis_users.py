@@ -49,7 +49,7 @@ _COMMANDS = {
 # All keys of the tag `{g}` but those of `access.py`, `two_step.py`, `passkeys.py`,
 # `paired_browsers.py`, `webhooks.py`, `calls.py` and `publish_hooks.py` in `service/store`.
 _SHARED = (
-    "active scheduled started waves log totals totals:* idempotency:* links:* n n:* ended"
+    "active canary scheduled started waves log totals totals:* idempotency:* links:* n n:* ended"
     " readers_alerts:* topics topics:* stories days clicks:since names:* hosts:* resting limited"
     " paced proof released doubted believed pace:* start:* layout stop keys keys:retired clock"
     " clock:* processes web settings feeds feeds:* feed:* feed-request:*"

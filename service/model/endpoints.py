@@ -112,7 +112,9 @@ def wildcard(text: str) -> str:
 class EndpointPolicy:
     """The allow-list: the known push services and those of `PUSH_SERVICES`."""
 
-    def __init__(self, push_services: tuple[str, ...] = ()) -> None:
+    def __init__(self, push_services: tuple[str, ...] = (), own: str = "") -> None:
+        # Where our own web processes take the canary's messages, and nobody can subscribe.
+        self.own = own
         self.extra_origins = frozenset(one for one in push_services if "*" not in one)
         # What may follow the subdomain: `.up.example`, or `.up.example:8443`.
         self._extra_domains = tuple(
@@ -121,8 +123,8 @@ class EndpointPolicy:
 
     @property
     def plain_origins(self) -> frozenset[str]:
-        """Origins of `PUSH_SERVICES` without TLS, for tests on one machine."""
-        return frozenset(o for o in self.extra_origins if o.startswith("http://"))
+        """Origins without TLS: ours, and those of `PUSH_SERVICES`, for tests on one machine."""
+        return frozenset(o for o in (*self.extra_origins, self.own) if o.startswith("http://"))
 
     def parse(self, url: str) -> Endpoint:
         """Return an endpoint, split for the store; `EndpointError` says what is wrong with it."""
@@ -197,7 +199,7 @@ class EndpointPolicy:
         A name can lead anywhere, also into our own network. Only an origin that a setting names,
         and not a wildcard, may be there.
         """
-        return origin in self.extra_origins or is_public(address)
+        return origin in (*self.extra_origins, self.own) or is_public(address)
 
     def service(self, origin: str) -> str:
         """Return who runs an origin: google, mozilla, apple, microsoft or other."""

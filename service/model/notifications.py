@@ -84,6 +84,8 @@ class Audience:
     new_within_days: int = 0  # only readers who subscribed since that day began (UTC); 0: all
     not_reached_by: tuple[int, ...] = ()  # ids of alerts; readers who got or await one are left out
     clicked: tuple[int, ...] = ()  # ids of alerts; only readers who clicked any
+    # With `subscription`: that is the canary's, which no reader has (decision 119).
+    canary: bool = False
 
     @property
     def narrowed(self) -> bool:
@@ -152,8 +154,10 @@ class Audience:
         """Return the audience as it is stored, without the story.
 
         A release that does not know the conditions of a narrowed audience would send to too many
-        readers. It reads no topics there, and selects none.
+        readers. It reads no topics there, and selects none. Nor does it find a canary's reader.
         """
+        if self.canary:
+            return {"topics": [], "canary": str(self.subscription)}
         document = self.as_json()
         return {"topics": [], "narrowed": document} if self.narrowed else document
 
@@ -161,7 +165,8 @@ class Audience:
     def from_json(cls, document: dict[str, Any]) -> Audience:
         """Read what `as_stored` wrote, and the story beside it."""
         story, document = document.get("story", ""), document.get("narrowed", document)
-        subscription = document.get("subscription")
+        canary = document.get("canary")
+        subscription = canary or document.get("subscription")
         return cls(
             everyone=document.get("everyone", False),
             topics=tuple(document.get("topics", ())),
@@ -175,6 +180,7 @@ class Audience:
             new_within_days=document.get("new_within_days", 0),
             not_reached_by=tuple(map(int, document.get("not_reached_by", ()))),
             clicked=tuple(map(int, document.get("clicked", ()))),
+            canary=bool(canary),
         )
 
 

@@ -34,6 +34,7 @@ class Tokens:
         self.preparing_keys = [_derive(key, b"stop-press prepared keys") for key in keys]
         self.two_step_keys = [_derive(key, b"stop-press two-step sign-in") for key in keys]
         self.webhook_keys = [_derive(key, b"stop-press webhooks") for key in keys]
+        self.canary_keys = [_derive(key, b"stop-press canary") for key in keys]
         self.address_key = _derive(current, b"stop-press address")
         self.topic_key = _derive(current, b"stop-press collapse topic")
         # One block of AES. Its seven zero bytes make a forgery as hard as a seven-byte MAC would,

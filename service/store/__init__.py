@@ -31,6 +31,7 @@ from service.store.articles import Articles
 from service.store.audiences import Audiences
 from service.store.batches import Batches
 from service.store.calls import Calls
+from service.store.canary import CanaryRows
 from service.store.clicks import Clicks
 from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
 from service.store.conversion import convert
@@ -139,6 +140,7 @@ class Store:
             self.clicks,
         )
         self.gone = GoneRows(redis, self.partitions)
+        self.canary = CanaryRows(redis, self.partitions)
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.promises = PromiseRows(redis)
         self.questions = QuestionCounts(redis)

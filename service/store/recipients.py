@@ -39,6 +39,15 @@ return recipients
 """
 )
 
+# KEYS: state, audience. ARGV: number. Freezes an audience of that number alone, whoever is live.
+# Returns how many recipients there are. The first write allocates.
+_FREEZE_CANARY = """
+if redis.call('HEXISTS', KEYS[1], 'recipients') == 1 then return 1 end
+redis.call('HSET', KEYS[1], 'recipients', 1)
+redis.call('SETBIT', KEYS[2], ARGV[1], 1)
+return 1
+"""
+
 # KEYS: state, audience, two scratch keys, live, gone; then the bitmaps of readers that an earlier
 # text reached. Adds these readers to the audience of a correction, unless it is closed. Returns how
 # many recipients there are. The first write allocates.
@@ -111,6 +120,7 @@ class Recipients:
         self._audiences = audiences
         self._partitions = partitions
         self._freeze = redis.register_script(_FREEZE)
+        self._freeze_canary = redis.register_script(_FREEZE_CANARY)
         self._freeze_reached = redis.register_script(_FREEZE_REACHED)
         self._waiting = redis.register_script(_WAITING)
         self._accepted_in = redis.register_script(_ACCEPTED_IN)
@@ -120,6 +130,10 @@ class Recipients:
     ) -> dict[int, int]:
         """Freeze the audience, in each partition once only; return how many recipients each has."""
         partitions = list(partitions)
+        one = audience.subscription if audience.canary else None
+        if one is not None and one.partition in partitions:
+            keys = [part_key(one.partition, id), part_key(one.partition, id, "audience")]
+            self._freeze_canary(keys=keys, args=[one.number])
         past = self._audiences.past(audience, started_at)
         calls: list[Call] = []
         for partition in partitions:

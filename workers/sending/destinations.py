@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from service.model.canary import CANARY, PATH
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.store.names import Names
 from workers.sending.health import Health, Service
@@ -30,7 +31,12 @@ class Bases(dict[int, Base]):
         self._health = health
 
     def __missing__(self, number: int) -> Base:
-        """Read a base from the store."""
+        """Read a base from the store; 0 is that of the canary, which the store does not have."""
+        if not number:
+            own = self._endpoints.own
+            service = self._health.of(own, CANARY)
+            base = self[number] = Base(number, own, PATH, bool(own), service)
+            return base
         url = self._names.bases.name(number)
         origin = origin_of(url)
         endpoints = self._endpoints

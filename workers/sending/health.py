@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from service.model import clock
+from service.model.canary import CANARY
 from service.model.endpoints import OTHER
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
@@ -188,7 +189,8 @@ class Health:
         resting = self._shared.resting()
         before, self._paces = self._paces, self._shared.paced()
         for service in self._services.values():
-            self._learn(service, resting.get(service.origin))
+            if service.name != CANARY:  # whose rests only this worker knows
+                self._learn(service, resting.get(service.origin))
             if service.origin in before and service.origin not in self._paces:
                 service.starts = (
                     service.name == OTHER and self._shared.proof(service.origin) < PROVEN
@@ -196,7 +198,7 @@ class Health:
         self._network_fails = any(
             service.rest.why == _NO_ANSWER and not service.is_made_up and self.rests_until(service)
             for service in self._services.values()
-            if service.rest is not None
+            if service.rest is not None and service.name != CANARY
         )
         self._fit()
         self._share_out()
@@ -452,6 +454,8 @@ class Health:
         )
         rest = Rest(attempts + 1, before.since if before else now, until, why, others_answer)
         self._learn(service, rest)
+        if service.name == CANARY:
+            return  # editors and operators look at the push services of readers
         if self._shared.rest(service.origin, rest) and why == LIMITED:
             self._keep_pace(service, rest)
 
@@ -459,7 +463,7 @@ class Health:
         """Whether another push service answered lately, here or to another worker."""
         lately = time.monotonic() - _OTHERS_ANSWERED
         return self._others_answer(service.origin) or any(
-            one is not service and one.answered_at > max(lately, 0.0)
+            one is not service and one.name != CANARY and one.answered_at > max(lately, 0.0)
             for one in self._services.values()
         )
 

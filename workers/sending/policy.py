@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from service.model.canary import CANARY
 from service.model.notifications import Outcome
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def judge(answer: Answer[Any], service: str, attempts: int, small: bool = False)
         return _ACCEPTED
     reason = answer.reason.lower()
     if status in (404, 410):
-        return Verdict(Outcome.REFUSED if "domain blocked" in reason else Outcome.GONE)
+        refused = "domain blocked" in reason or service == CANARY  # no reader is gone there
+        return Verdict(Outcome.REFUSED if refused else Outcome.GONE)
     if status in (401, 403) or (status == 400 and any(words in reason for words in _WRONG_KEY)):
         outcome = Outcome.REFUSED if attempts >= 2 else None
         return Verdict(outcome, rejected=True, retry_after=answer.retry_after)

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Final
 
 from service.model.notifications import Outcome
-from service.model.subscriptions import SubscriptionId
+from service.model.subscriptions import Record, SubscriptionId
 from service.store.subscriptions import Subscriptions
 from workers.sending.admission import Admission
 from workers.sending.destinations import Base, Bases
@@ -120,7 +120,11 @@ class Recipients:
     def _read_ahead(self, lease: Lease) -> None:
         """Read the next records; make those recipients ready who may get the alert now."""
         numbers = [lease.todo.popleft() for _ in range(min(READ_AHEAD, len(lease.todo)))]
-        found = dict(self._subscriptions.records(lease.batch.partition, numbers))
+        found: dict[int, Record | None] = (
+            dict(self._subscriptions.records(lease.batch.partition, numbers))
+            if lease.send.canary is None
+            else dict.fromkeys(numbers, lease.send.canary)
+        )
         rows: list[Row] = []
         for number in numbers:
             if number not in found:

@@ -32,6 +32,8 @@ class Send:
         self.id = notification.id
         self.urgent = notification.urgent
         self.correctable = notification.audience.subscription is None
+        is_canary = notification.audience.canary
+        self.canary = runtime.canary.record() if is_canary else None  # what its recipient has
         self.due = False  # it may have a batch to lease
         self.going_on = True  # it was neither paused nor cancelled
         self.leases = 0  # batches of it that this worker holds

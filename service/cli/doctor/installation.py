@@ -14,6 +14,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from service.cli.doctor.canary import canary
 from service.cli.doctor.findings import Finding, Level
 from service.cli.doctor.sign_in import provider
 from service.cli.doctor.way_out import way_out
@@ -67,6 +68,7 @@ class Examination:
         yield from self.clock()
         yield from self.fetch()
         yield from self.stop()
+        yield canary(self.runtime)
         yield from self.hosts()
         yield way_out(self.runtime.config, self._level_if_missing)
         yield from provider(self.runtime.config)
