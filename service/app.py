@@ -58,6 +58,13 @@ _HEADERS = (
     ("Cross-Origin-Opener-Policy", "same-origin"),
 )
 _FOR_US_ALONE = ("Cross-Origin-Resource-Policy", "same-origin")
+# Pages need none of these, so that a script which should not be there cannot ask for them. Scripts
+# and answers are no documents, and what publishers' pages may do is not ours to say.
+_OF_PAGES = (
+    "Permissions-Policy",
+    "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+)
+# Not of subdomains, which are the newspaper's if SITE_URL is its own host.
 _ONLY_TLS = ("Strict-Transport-Security", "max-age=31536000")  # seconds, a year (RFC 6797)
 
 
@@ -84,9 +91,11 @@ class _Headers:
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             # Readers' scripts are for all sites, and say so. Anything else is for our own pages.
-            more = list(_HEADERS)
-            if _FOR_US_ALONE[0] not in dict(headers):
+            more, given = list(_HEADERS), dict(headers)
+            if _FOR_US_ALONE[0] not in given:
                 more.append(_FOR_US_ALONE)
+            if given.get("Content-Type", "").startswith("text/html"):
+                more.append(_OF_PAGES)
             # Browsers ignore it where TLS does not protect it.
             if self._has_tls or environ["wsgi.url_scheme"] == "https":
                 more.append(_ONLY_TLS)

@@ -1,4 +1,4 @@
-"""The canary's browser: made of SECRET_KEY alone, and in no audience that an earlier release reads."""
+"""The canary's browser: made of SECRET_KEY alone; an earlier release finds nobody."""
 
 from __future__ import annotations
 
