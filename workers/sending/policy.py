@@ -24,13 +24,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from service.model.canary import CANARY
 from service.model.notifications import Outcome
 
 if TYPE_CHECKING:
     from workers.http.transport import Answer
 
 _LIMITS_SENDER: Final = ("google",)
+_HAS_NO_READERS: Final = ("canary",)  # who could be gone
 # What Apple and Google say in a 400 for a subscription made with another VAPID key.
 _WRONG_KEY: Final = ("vapidpkhashmismatch", "do not correspond", "unauthorizedregistration")
 
@@ -103,7 +103,7 @@ def judge(answer: Answer[Any], service: str, attempts: int, small: bool = False)
         return _ACCEPTED
     reason = answer.reason.lower()
     if status in (404, 410):
-        refused = "domain blocked" in reason or service == CANARY  # no reader is gone there
+        refused = "domain blocked" in reason or service in _HAS_NO_READERS
         return Verdict(Outcome.REFUSED if refused else Outcome.GONE)
     if status in (401, 403) or (status == 400 and any(words in reason for words in _WRONG_KEY)):
         outcome = Outcome.REFUSED if attempts >= 2 else None
