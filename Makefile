@@ -4,6 +4,8 @@
 # make soak   the long forms: browser tests in five orders, tests marked `soak`, properties with
 #             many examples, the bench
 # make lock   settle the versions of all that pyproject.toml names; LOCK=--upgrade for newer ones
+# make audit  look for known faults in what requirements.lock pins; needs PyPI
+# make sbom   list that as CycloneDX, in dist/sbom.json
 # make fmt    put the code in form
 # make clean  remove what the above made; never `var`, which holds keys and readers
 
@@ -15,7 +17,15 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-	--no-emit-index-url --no-header --extra build $(LOCK) pyproject.toml
+	--no-emit-index-url --no-header $(LOCK)
+COMPILE_OURS = $(COMPILE) --extra build pyproject.toml
+BUILD := editables hatchling setuptools
+# Without an index pip finds nothing for an environment of its own in which to build.
+OFFLINE := $(if $(PIP_NO_INDEX),--no-build-isolation)
+# The tools of `make audit` and `make sbom`, which are no part of what runs.
+TOOLS := .venv/tools
+AUDIT := pip-audit==2.10.1 cyclonedx-bom==7.5.0
+UNREACHABLE := Nothing was audited: PyPI's list of known faults cannot be reached from here.
 # A test waits for most of its time: while one does, others run. One that ends its process is a
 # failure, not to be tried in another.
 AT_ONCE := --numprocesses 4 --dist worksteal --max-worker-restart 0
@@ -32,7 +42,7 @@ MAY_INSTALL := [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release
 APT_INSTALL := apt-get update -q && DEBIAN_FRONTEND=noninteractive \
 	apt-get install -q -y --no-install-recommends
 
-.PHONY: run quick test soak check lock fmt clean debian-packages
+.PHONY: run quick test soak check lock audit sbom fmt clean debian-packages
 .NOTPARALLEL:
 
 run: .venv/for-run
@@ -66,8 +76,23 @@ soak: debian-packages .venv/for-test .venv/wordpress
 
 lock:
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-	$(COMPILE) --output-file requirements.lock
-	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE_OURS) --output-file requirements.lock
+	$(COMPILE_OURS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	printf '%s\n' $(BUILD) | $(COMPILE) --constraint requirements.lock \
+	  --output-file requirements-build.lock -
+
+# An audit of which a part is missing has found nothing: it fails, and says which of the two it was.
+audit: $(TOOLS)
+	@found=$$($(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes \
+	  --progress-spinner off -r requirements.lock 2>&1) && { echo "$$found"; exit 0; }; \
+	echo "$$found" >&2; \
+	case $$found in *"known vulnerabilit"*) ;; *) echo "$(UNREACHABLE)" >&2;; esac; exit 1
+
+sbom: $(TOOLS)
+	@mkdir -p dist
+	@$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file dist/sbom.json requirements.lock 2>/dev/null
+	@echo "dist/sbom.json (CycloneDX) lists what requirements.lock pins"
 
 fmt: .venv/for-test
 	$(BIN)/ruff check --fix
@@ -77,15 +102,21 @@ clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find service workers tests -name __pycache__ -exec rm -rf {} +
 
-.venv/for-run: requirements.lock pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes -r requirements.lock
+.venv/for-run: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements-build.lock
+	$(PIP) --require-hashes $(OFFLINE) -r requirements.lock
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/for-test: requirements-dev.lock pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes -r requirements-dev.lock
+.venv/for-test: requirements-dev.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements-build.lock
+	$(PIP) --require-hashes $(OFFLINE) -r requirements-dev.lock
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
+
+$(TOOLS): | $(BIN)/python
+	@$(BIN)/python -m venv --clear $@ && $@/bin/pip --disable-pip-version-check --quiet install $(AUDIT) \
+	  || { rm -rf $@; exit 1; }
 
 APT_DOWNLOAD := apt-get download -q -o APT::Sandbox::User=root
 # Unpacked only, because to install it would bring a web server.

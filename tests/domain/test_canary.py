@@ -81,7 +81,7 @@ def test_an_alert_of_our_own_goes_from_the_clock_through_a_worker_to_our_push_se
     assert [*stored.latest(10), *stored.started(10), *stored.waves(10)] == []
     assert not any("canary" in origin for origin in runtime.push_services.resting())
     assert runtime.store.redis.xlen("{g}:log") == 0
-    assert watched.push.messages == []
+    assert watched.push.received == []
 
 
 def test_readers_who_come_later_have_other_numbers_and_all_get_their_alerts(
