@@ -45,7 +45,7 @@ def test_every_response_to_every_method_has_the_headers_that_protect_pages(redis
         if policy == "cross-origin":
             for_others.add(what)
     # What publishers' pages load, and nothing else.
-    assert {"GET /optin.js", "GET /sw.js", "GET /reader.js"} <= for_others
+    assert {"GET /optin.js", "GET /sw.js"} <= for_others
     ours = re.compile(r"[A-Z]+ /(desk|api|metrics|demo|privacy|canary|feeds)\b")
     assert [what for what in for_others if ours.match(what)] == []
 

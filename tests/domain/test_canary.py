@@ -93,6 +93,7 @@ def test_readers_who_come_later_have_other_numbers_and_all_get_their_alerts(
         id = watched.publish()
         send_all(watched, fan_out, id)
     assert watched.outcomes(id) == {"accepted": 20}
+    assert watched.runtime.store.canary.reader() not in {watched.reader(n) for n in range(20)}
     assert watched.runtime.store.subscriptions.count() == 20
 
 
@@ -212,3 +213,15 @@ def test_the_figures_say_when_the_latest_arrived_and_how_long_it_took(
         "last_success_timestamp_seconds": "1000.0",
         "seconds": "2.0",
     }
+
+
+def test_no_other_figure_counts_one_that_is_under_way(watched: Installation) -> None:
+    client = Client(create_app(watched.config))
+
+    def figures() -> list[str]:
+        text = client.call("GET", "/metrics", token=client.add_token("x", ["read"])).text
+        return [line for line in text.splitlines() if "stoppress_clock" not in line]
+
+    before = [line for line in figures() if "memory" not in line and "queue" not in line]
+    watched.runtime.planning.plan(watched.runtime.publishing.get(the_alert(watched)))
+    assert [line for line in figures() if "memory" not in line and "queue" not in line] == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.model.canary import CanaryBrowser
+from service.model.endpoints import EndpointPolicy
 from service.model.keys import on_p256
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
@@ -31,3 +32,12 @@ def test_an_audience_of_the_canary_is_stored_so_that_an_earlier_release_finds_no
 
 def test_tools_see_an_alert_to_one_browser() -> None:
     assert ONLY.as_json() == {"subscription": "10-4"}
+
+
+def test_workers_reach_our_own_address_wherever_it_is_and_nobody_can_subscribe_there() -> None:
+    own = "http://push.paper.example:8000"
+    policy, others = EndpointPolicy(own=own), EndpointPolicy()
+    assert policy.may_connect(own, "10.0.0.7") and own in policy.plain_origins
+    assert not policy.allows(own)
+    assert not policy.may_connect("https://fcm.googleapis.com", "10.0.0.7")
+    assert not others.may_connect(own, "10.0.0.7") and not others.plain_origins
