@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import cast
 
 from redis import Redis
+from redis.typing import EncodableT
 
 from service.model.canary import Arrival
 from service.model.subscriptions import SubscriptionId
@@ -30,7 +31,7 @@ class CanaryRows:
         known = self._redis.hget(_CANARY, "reader")
         if known is None:
             partition = min(self._partitions)
-            number = cast(int, self._redis.incr(made_key(partition))) - 1
+            number = self._redis.incr(made_key(partition)) - 1
             self._redis.hsetnx(_CANARY, "reader", str(SubscriptionId(partition, number)))
             known = self._redis.hget(_CANARY, "reader")
         return SubscriptionId.parse(cast(bytes, known).decode())
@@ -51,5 +52,7 @@ class CanaryRows:
 
     def note_arrived(self, arrival: Arrival) -> None:
         """Note one that arrived."""
-        row = {name: repr(value) for name, value in arrival._asdict().items()}
-        self._redis.hset(_CANARY, mapping=cast("dict[str | bytes, bytes | float | int | str]", row))
+        row: dict[EncodableT, EncodableT] = {
+            name: repr(value) for name, value in arrival._asdict().items()
+        }
+        self._redis.hset(_CANARY, mapping=row)
