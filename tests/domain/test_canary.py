@@ -84,6 +84,7 @@ def test_an_alert_of_our_own_goes_from_the_clock_through_a_worker_to_our_push_se
     assert watched.push.received == []
 
 
+@pytest.mark.redis
 def test_readers_who_come_later_have_other_numbers_and_all_get_their_alerts(
     watched: Installation,
 ) -> None:
