@@ -59,27 +59,31 @@ def test_publishers_pages_call_the_api_by_cors_which_no_resource_policy_stops(
 
 
 def observatory(response: TestResponse) -> int:
-    """Count as MDN's HTTP Observatory does (version 5 of its scoring); 100 is an A+."""
-    headers, points = response.headers, 100
+    """Count as MDN's HTTP Observatory does (version 5 of its scoring); 100 is an A+.
+
+    What is more than asked for counts only where little is missing.
+    """
+    headers, points, more = response.headers, 100, 0
     policy = headers.get("Content-Security-Policy", "").split("; ")
     csp = dict(words.partition(" ")[::2] for words in policy)
-    sources = " ".join(csp.get(name, "") for name in ("script-src", "style-src", "object-src"))
-    points += 10 if csp.get("default-src") == "'none'" and "unsafe" not in sources else -25
-    assert "https:" not in sources and "*" not in sources
-    points += 5 if csp.get("frame-ancestors") == "'none'" else -20
+    sources = [csp.get(name, "") for name in ("default-src", "script-src", "style-src")]
+    loose = [word for one in sources for word in ("unsafe", "https:", "*", "data:") if word in one]
+    points -= 25 if not csp.get("default-src") else 20 if loose else 0
+    more += 10 if csp.get("default-src") == "'none'" else 0
+    points -= 0 if csp.get("frame-ancestors") else 20
+    more += 5 if csp.get("frame-ancestors") else 0
     age = re.match(r"max-age=(\d+)", headers.get("Strict-Transport-Security", ""))
     points -= 0 if age and int(age[1]) >= 15_768_000 else 20
     points -= 0 if headers.get("X-Content-Type-Options") == "nosniff" else 5
-    points += 5 if headers.get("Referrer-Policy") in ("same-origin", "no-referrer") else 0
-    points += 10 if headers.get("Cross-Origin-Resource-Policy") == "same-origin" else 0
+    more += 5 if headers.get("Referrer-Policy") in ("same-origin", "no-referrer") else 0
+    more += 10 if headers.get("Cross-Origin-Resource-Policy") == "same-origin" else 0
     points -= 50 if headers.get("Access-Control-Allow-Origin") == "*" else 0
     for cookie in headers.getlist("Set-Cookie"):
         points -= 0 if "Secure" in cookie and "HttpOnly" in cookie else 40
         points -= 0 if "SameSite" in cookie else 20
     # Scripts of other origins would need hashes; ours and the style sheet are of this one.
-    for source in re.findall(r'<(?:script|link)[^>]* (?:src|href)="(https?:)?//', response.text):
-        raise AssertionError(source)
-    return points
+    points -= 50 if re.search(r'<script[^>]* src="(https?:)?//', response.text) else 0
+    return points + more if points >= 90 else points
 
 
 def test_the_observatory_gives_our_pages_an_a_plus(redis_url: str) -> None:
