@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.app import create_app
 from service.model import clock
-from service.model.canary import Arrival, CanaryBrowser
+from service.model.canary import CANARY, Arrival, CanaryBrowser
 from service.model.notifications import Outcome
 from tests.support.client import Client
 from tests.support.in_process import fan_out_of, send_all
@@ -112,14 +112,14 @@ def test_an_address_that_does_not_know_it_makes_no_reader_gone(
 
 def test_while_no_web_process_runs_no_push_service_is_said_to_rest(watched: Installation) -> None:
     with fan_out_of(watched) as fan_out:
+
+        def rests() -> bool:
+            fan_out.run(lambda: True)
+            return fan_out._health.of(watched.address, CANARY).rest is not None
+
         the_alert(watched)
-        wait_until(lambda: fan_out.run(lambda: True) or has_rested(fan_out, watched))
+        wait_until(rests)
     assert watched.runtime.push_services.resting() == {}
-
-
-def has_rested(fan_out: object, watched: Installation) -> bool:
-    service = fan_out._health.of(watched.address, "canary")  # type: ignore[attr-defined]
-    return service.rest is not None
 
 
 def test_while_everything_is_stopped_none_is_sent(watched: Installation) -> None:
