@@ -16,6 +16,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from service import desk
 from service.api import blueprint, docs_page, feed_hubs, hosts, monitoring, problems, rate_limits
 from service.api.canary import bp as canary
+from service.api.counted_requests import CountedRequests
 from service.api.without_flask import SubscribingWithoutFlask
 from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
@@ -154,6 +155,7 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
         app.wsgi_app = SubscribingWithoutFlask(app, app.wsgi_app)  # type: ignore[method-assign]
     app.wsgi_app = _Headers(app.wsgi_app, config)  # type: ignore[method-assign]
     if beside is None:
+        app.wsgi_app = CountedRequests(app.wsgi_app, runtime.counting)  # type: ignore[method-assign]
         app.wsgi_app = rehearsal_desk.Mount(  # type: ignore[method-assign]
             app, lambda config: create_app(config, beside=runtime)
         )

@@ -22,7 +22,7 @@ def post_worker_init(worker: Any) -> None:
     # its workers do not know.
     if runtime is None or "REHEARSAL" in worker.wsgi.config:
         return
-    _presence = Presence("web", runtime.config.addresses, runtime.shared)
+    _presence = Presence("web", runtime.config.addresses, runtime.shared, runtime.counting)
     _presence.start()
 
 

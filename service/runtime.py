@@ -19,6 +19,8 @@ from service.domain.api_tokens import ApiTokens
 from service.domain.approvals import Approvals
 from service.domain.articles import Articles
 from service.domain.canary import Canary
+from service.domain.capacity import Capacity
+from service.domain.counting import Counting
 from service.domain.daily_totals import DailyTotals
 from service.domain.editors import Editors
 from service.domain.feed_alerts import FeedAlerts, FeedSettings
@@ -92,6 +94,8 @@ class Runtime:
     mending: Mending
     promises: Promises
     canary: Canary
+    counting: Counting
+    capacity: Capacity
     text_choice: TextChoice
     receipts: Receipts
     questions: Questions
@@ -173,7 +177,9 @@ class Runtime:
         except LayoutError as error:
             raise ConfigError(str(error)) from None
         job_queue, fetch_queue = JobQueue(queue), FetchQueue(queue)
-        planning = Planning(store, job_queue)
+        counting = Counting()
+        promises = Promises(store, config.promise, counting)
+        planning = Planning(store, job_queue, promises.count_ended)
         stops = Stops(store)
         rule = TwoPersonRule(config.two_person_above, config.two_person_breaking)
         gate = Gate(stops, rule)
@@ -218,7 +224,6 @@ class Runtime:
             stops=stops,
             approvals=Approvals(store, publishing, rule),
             mending=Mending(publishing),
-            promises=Promises(store, config.promise),
             canary=Canary(
                 store,
                 publishing,
@@ -228,6 +233,9 @@ class Runtime:
                 minutes=config.canary_minutes,
                 public_url=config.public_url,
             ),
+            promises=promises,
+            counting=counting,
+            capacity=Capacity(store, job_queue, config.promise, config.push_window),
             text_choice=TextChoice(publishing, planning.two_texts, job_queue),
             receipts=receipts,
             questions=Questions(store),

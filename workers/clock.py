@@ -93,7 +93,7 @@ def main() -> int:
         signal.signal(number, lambda *_: os._exit(0))
     try:
         runtime = Runtime.start(Config.read(os.environ), "clock", WORKER)
-        presence = Presence("clock", runtime.config.addresses, runtime.shared)
+        presence = Presence("clock", runtime.config.addresses, runtime.shared, runtime.counting)
         presence.check()
     except (ConfigError, Misfit) as error:
         print(f"stoppress clock: {error}", file=sys.stderr)

@@ -22,7 +22,7 @@ def main() -> int:
     """Work until asked to end, then return 0; 2, with one line, if a setting is wrong."""
     try:
         runtime = jobs.runtime()
-        presence = Presence("worker", runtime.config.addresses, runtime.shared)
+        presence = Presence("worker", runtime.config.addresses, runtime.shared, runtime.counting)
         presence.check()
         with suppress(RedisError):  # full, say: then web processes go on with what they know
             runtime.keys.announce()

@@ -14,6 +14,7 @@ from flask import Flask
 from redis import RedisError
 
 from service.api import rate_limits, readers
+from service.api.counted_requests import ROUTE
 from service.api.fields import parse
 from service.api.hosts import Hosts
 from service.api.problems import Problem
@@ -56,6 +57,7 @@ class SubscribingWithoutFlask:
         except Exception as error:
             environ[readers.RAISED] = error
         else:
+            environ[ROUTE] = _PATH
             start_response(status, _headers(response, counted, environ.get("HTTP_ORIGIN", "")))
             return [response]
         return self._flask(environ, start_response)

@@ -6,14 +6,15 @@ workers call it when they have finished something, and the clock calls it every 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from service.domain.job_queue import JobQueue
 from service.domain.push_services import UNDER_WAY
 from service.domain.two_texts import TwoTexts
 from service.model import clock
-from service.model.notifications import QUIET, Batch, Notification, Outcome, State
+from service.model.notifications import QUIET, Batch, Notification, Outcome, Progress, State
 from service.model.two_texts import outside_sample
 from service.store import Store
 from service.store.batches import NO_BATCHES, Look
@@ -30,9 +31,16 @@ _TO_SPARE = 5.0  # seconds between the last batch of a spread send and its deadl
 class Planning:
     """Lays out the batches of a notification, finds due ones, and finishes it when none is left."""
 
-    def __init__(self, store: Store, jobs: JobQueue) -> None:
+    def __init__(
+        self,
+        store: Store,
+        jobs: JobQueue,
+        ended: Callable[[Notification, Progress], None] = lambda _one, _progress: None,
+    ) -> None:
+        """Plan; `ended` is called by the process that finished a notification."""
         self._store = store
         self._jobs = jobs
+        self._ended = ended
         self.two_texts = TwoTexts(store)
 
     def plan(self, notification: Notification) -> None:
@@ -220,7 +228,9 @@ class Planning:
         if not notification.to_one:
             self._store.gone.tried(id, range(notification.revision + 1))
         self._store.outcomes.forget(id)
-        self._store.notifications.finish(id, state, clock.time(), progress, history)
+        now = clock.time()
+        if self._store.notifications.finish(id, state, now, progress, history):
+            self._ended(replace(notification, state=state, finished_at=now), progress)
 
 
 @contextmanager

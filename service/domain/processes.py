@@ -18,10 +18,12 @@ from dataclasses import replace
 
 from redis import RedisError
 
+from service.domain.counting import Counting
 from service.domain.job_queue import JobQueue
 from service.model import clock
 from service.model.spans import span
 from service.store import PAGE, connect
+from service.store.counted import Counted
 from service.store.processes import Process, Processes
 
 BEAT = 5.0  # seconds between two signs of life
@@ -59,16 +61,27 @@ class Misfit(Exception):
 
 
 class Presence:
-    """Gives signs of life of this process, in a thread, and sets its clock by Redis'."""
+    """Gives signs of life of this process, in a thread, and sets its clock by Redis'.
 
-    def __init__(self, kind: str, addresses: Mapping[str, str], settings: dict[str, str]) -> None:
+    With each it adds what the process has counted.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        addresses: Mapping[str, str],
+        settings: dict[str, str],
+        counting: Counting | None = None,
+    ) -> None:
         """Show a process of this kind; `addresses` are the settings that say where Redis is.
 
         It has connections of its own, because those of workers wait for Redis even at their end.
         """
         queue = addresses["REDIS_URL"]
         self._jobs = JobQueue(connect(queue, PAGE))
-        self._processes = Processes(connect(addresses.get("STORE_URL", queue), PAGE))
+        store = connect(addresses.get("STORE_URL", queue), PAGE)
+        self._processes = Processes(store)
+        self._counting, self._counted = counting or Counting(), Counted(store)
         host = socket.gethostname()
         self._name = f"{kind} {host} {os.getpid()} {uuid.uuid4().hex[:6]}"
         self._me = Process(kind, host, settings)
@@ -88,6 +101,7 @@ class Presence:
         """Sign off, unless Redis is away."""
         self._ended.set()
         with suppress(RedisError):
+            self._counting.add_to(self._counted)
             self._processes.end(self._name)
 
     def check(self) -> None:
@@ -142,6 +156,7 @@ class Presence:
         while not self._ended.wait(BEAT):
             with suppress(RedisError):
                 self._beat()
+                self._counting.add_to(self._counted)
                 self._compare()
 
     def _beat(self) -> None:

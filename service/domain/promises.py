@@ -1,17 +1,25 @@
-"""Measures alerts by the newsroom's promise, such as 90 % of the browsers within a minute.
+"""Measures how fast alerts are, and whether they keep the newsroom's promise, such as 90 % in 60 s.
 
 The clock looks at the counts of each alert under way every second, so a time is right to about a
-second, and never too early. Workers do nothing for it (decision 102).
+second, and never too early. Workers do nothing for it (decision 102). Who finishes an alert counts
+it for the figures (decision 116).
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from redis import RedisError
+
+from service.domain.counting import Counting
 from service.model import clock
+from service.model.measures import ALERT_TIMES, ALERTS_ENDED, PROMISES
 from service.model.notifications import Notification, Progress, State
 from service.model.promises import Measured, Promise, is_promised, share_of
 from service.store import Store
+
+_SHARES = (50, 90)  # percent whose times are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +48,34 @@ class PromiseReport:
 class Promises:
     """Measures and reports."""
 
-    def __init__(self, store: Store, promise: Promise | None) -> None:
+    def __init__(self, store: Store, promise: Promise | None, counting: Counting) -> None:
         self._store = store
         self._promise = promise
+        self._counting = counting
+        self._noted: dict[int, set[int]] = {}  # shares, by alert under way
 
     def measure(self) -> None:
         """Look at the alerts under way: what the clock does every second."""
-        if self._promise is None:
-            return
+        noted = {}
         for one in self._store.notifications.all(self._store.notifications.active()):
             if is_promised(one) and one.started_at is not None and one.finished_at is None:
-                self._measure(one, one.started_at, self._promise)
+                noted[one.id] = self._noted.get(one.id, set())
+                self._measure(one, one.started_at, noted[one.id])
+        self._noted = noted
 
-    def _measure(self, one: Notification, began: float, promise: Promise) -> None:
+    def _measure(self, one: Notification, began: float, noted: set[int]) -> None:
         known, row = self._store.promises.read(one.id)
-        before = known or Measured(promise.share, promise.seconds)
-        if before.reached_at is not None or before.is_interrupted:
+        before = known
+        if before is None and self._promise is not None:
+            before = Measured(self._promise.share, self._promise.seconds)
+        over = before is None or before.reached_at is not None or before.is_interrupted
+        if over and noted.issuperset(_SHARES):
             return
-        now, after = clock.time(), before
-        share = share_of(self._store.outcomes.progress(one.id)) or 0
+        now, share = clock.time(), share_of(self._store.outcomes.progress(one.id)) or 0
+        self._note_times(one, share, now, noted)
+        if before is None or over:
+            return
+        after = before
         if share >= before.share:
             after = replace(after, reached_at=now)
         elif before.share_then is None and (one.state is not State.SENDING or self._is_stopped()):
@@ -67,6 +84,40 @@ class Promises:
             after = replace(after, share_then=share)
         if after != known:
             self._store.promises.keep(one.id, after, row)
+
+    def _note_times(self, one: Notification, share: int, now: float, noted: set[int]) -> None:
+        """Note when half and most of an alert was handed over, unless it was interrupted."""
+        for wanted in _SHARES:
+            if share >= wanted and wanted not in noted:
+                self._store.promises.reached(one.id, wanted, now)
+                noted.add(wanted)
+        if not noted.issuperset(_SHARES) and (one.state is not State.SENDING or self._is_stopped()):
+            self._store.promises.interrupted(one.id)
+            noted.update(_SHARES)
+
+    def count_ended(self, one: Notification, progress: Progress) -> None:
+        """Count an alert that this process has just finished."""
+        self._counting.count(ALERTS_ENDED, one.state.value)
+        report = self.of(one, progress)
+        if report is not None and report.is_kept is not None:
+            self._counting.count(PROMISES, "yes" if report.is_kept else "no")
+        self._count_times(one, progress)
+        with suppress(RedisError):  # then later, with what else this process has counted
+            self._counting.add_to(self._store.counted)
+
+    def _count_times(self, one: Notification, progress: Progress) -> None:
+        began, ended = one.started_at, one.finished_at
+        if began is None or ended is None or one.state is not State.SENT or not is_promised(one):
+            return
+        times = self._store.promises.times(one.id, _SHARES)
+        if times is None:
+            return
+        share = share_of(progress) or 0
+        for wanted, at in times.items():
+            if at is not None or share >= wanted:
+                passed = max(0.0, (at or ended) - began)
+                self._counting.observe(ALERT_TIMES, passed, str(wanted))
+        self._counting.observe(ALERT_TIMES, max(0.0, ended - began), "all")
 
     def _is_stopped(self) -> bool:
         return self._store.stops.holds()

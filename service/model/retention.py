@@ -183,6 +183,10 @@ CLOSED_SEND_KEPT = 7 * DAY
 # Why: push services are judged by the answers of the last minute.
 RESPONSES_KEPT = 2 * MINUTE
 
+# How many messages push services answered on a day, how long that took, and how long workers worked.
+# Why: the operator learns how many workers an alert to everyone needs.
+SPEED_KEPT = 8 * DAY
+
 # How many messages a push service with a rate limit may get now.
 # Why: what is saved up while nothing is sent is used up within two seconds.
 TOKEN_BUCKET_KEPT = 2 * MINUTE

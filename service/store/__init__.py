@@ -35,6 +35,7 @@ from service.store.canary import CanaryRows
 from service.store.clicks import Clicks
 from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
 from service.store.conversion import convert
+from service.store.counted import Counted
 from service.store.daily_counts import DailyCounts
 from service.store.daily_totals import DailyTotals
 from service.store.desk_settings import DeskSettings
@@ -144,6 +145,7 @@ class Store:
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.promises = PromiseRows(redis)
         self.questions = QuestionCounts(redis)
+        self.counted = Counted(redis)
         self.receipt_counts = ReceiptCounts(redis)
         self.alert_log = AlertLog(redis)
         self.articles = Articles(redis)

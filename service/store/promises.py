@@ -1,8 +1,14 @@
-"""How alerts do by the newsroom's promise: the field `promise` of `n:<id>` (`Measured`, JSON)."""
+"""How alerts do by the newsroom's promise, and how fast they are, as fields of `n:<id>`.
+
+promise             how it does by the promise (`Measured`, JSON)
+reached_<percent>   when it was handed over for that share, in seconds since 1970
+interrupted         it was paused or stopped before it was handed over, so no time is counted
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import cast
 
@@ -22,6 +28,15 @@ if found[1] and (found[2] or '') == ARGV[2] then
 end
 """
 
+# KEYS: notification. ARGV: field, value. The first clock that looks is right. The first write frees.
+_NOTE = """
+redis.call('HDEL', KEYS[1], '')
+if redis.call('HEXISTS', KEYS[1], 'doc') == 1 then
+  redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+end
+"""
+_INTERRUPTED = "interrupted"
+
 
 class PromiseRows:
     """What was measured of all alerts."""
@@ -29,6 +44,7 @@ class PromiseRows:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._keep = redis.register_script(_KEEP)
+        self._note = redis.register_script(_NOTE)
 
     def get(self, id: int) -> Measured | None:
         """Return what was measured of an alert so far."""
@@ -42,3 +58,20 @@ class PromiseRows:
     def keep(self, id: int, measured: Measured, before: bytes) -> None:
         """Store what was measured of an alert so far, unless it is not stored as `before`."""
         self._keep(keys=[alert_key(id)], args=[json.dumps(asdict(measured)), before])
+
+    def reached(self, id: int, share: int, at: float) -> None:
+        """Note when an alert was handed over for that share of its browsers."""
+        self._note(keys=[alert_key(id)], args=[f"reached_{share}", repr(at)])
+
+    def interrupted(self, id: int) -> None:
+        """Note that an alert was interrupted, so that its times say nothing."""
+        self._note(keys=[alert_key(id)], args=[_INTERRUPTED, 1])
+
+    def times(self, id: int, shares: Sequence[int]) -> dict[int, float | None] | None:
+        """Return by share when it was reached; None if the alert was interrupted."""
+        fields = [_INTERRUPTED, *(f"reached_{share}" for share in shares)]
+        row = self._redis.hmget(alert_key(id), fields)
+        interrupted, *times = cast("list[bytes | None]", row)
+        if interrupted:
+            return None
+        return {s: float(at) if at else None for s, at in zip(shares, times, strict=True)}

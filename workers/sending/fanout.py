@@ -23,7 +23,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from service.domain.counting import status_class
 from service.model import clock
+from service.model.measures import CHECKPOINTS, MICRO, PUSH_ANSWERS, PUSH_RETRIES, WORKER_CPU
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
@@ -82,6 +84,8 @@ class FanOut:
         self._runtime = runtime
         self._transport = transport
         self._window = runtime.config.push_window
+        self._counting = runtime.counting
+        self._worked = 0.0  # seconds of processor time of this thread that are counted
         self._planning = runtime.planning
         self._sending = store.batches
         self._outcomes = store.outcomes
@@ -118,6 +122,7 @@ class FanOut:
         and all batches are given back.
         """
         self._going_on, self._checked_at = True, 0.0
+        self._worked = time.thread_time()
         self._bases.clear()  # a number may mean another push service days later
         # Drop what became of connections since the last run: it says nothing about now.
         self._transport.poll(0.0)
@@ -151,6 +156,7 @@ class FanOut:
         if now - self._checked_at < CHECK:
             return
         self._checked_at = now
+        self._count_work()
         self._going_on = self._going_on and may_go_on()
         if not self._going_on:
             return
@@ -158,6 +164,11 @@ class FanOut:
         for lease in self._leases:
             lease.outdated = lease.outdated or lease.paced != self._health.paced
         self._update_sends()
+
+    def _count_work(self) -> None:
+        now = time.thread_time()
+        self._counting.count(WORKER_CPU, times=int((now - self._worked) * MICRO))
+        self._worked = now
 
     def _update_sends(self) -> None:
         active = {one.id: (one, due) for one, due in self._planning.sending()}
@@ -312,14 +323,14 @@ class FanOut:
         lease, base = message.lease, message.base
         lease.under_way -= 1
         self._under_way -= 1
-        number = message.number
-        verdict = policy.judge(
-            answer, base.service.name, lease.attempts(number), number in lease.small
-        )
+        number, service = message.number, base.service.name
+        took = answer.took
+        self._counting.observe(PUSH_ANSWERS, took, service, status_class(answer.status))
+        verdict = policy.judge(answer, service, lease.attempts(number), number in lease.small)
         id = SubscriptionId(lease.batch.partition, number)
         try:
             if not self._failed:
-                self._health.answered(base.service, id, verdict, answer.status, answer.took)
+                self._health.answered(base.service, id, verdict, answer.status, took)
         finally:  # whatever Redis refused: without its outcome the message would be sent again
             self._conclude(id, message, verdict)
 
@@ -327,6 +338,7 @@ class FanOut:
         """Keep what became of a recipient."""
         lease, base, number = message.lease, message.base, message.number
         if verdict.at_once and not lease.lost:
+            self._counting.count(PUSH_RETRIES, base.service.name, "not processed")
             lease.ready.append((number, message.record))
         elif verdict.too_large:
             self._send_smaller(message)
@@ -372,6 +384,7 @@ class FanOut:
     def _try_again(self, message: Message, verdict: policy.Verdict) -> None:
         """Let the recipient of a message wait."""
         lease, service, number = message.lease, message.base.service, message.number
+        self._counting.count(PUSH_RETRIES, service.name, _why(verdict))
         attempts = lease.attempts(number)
         pause = policy.pause(attempts, verdict.retry_after, random.random)
         rests = self._health.rests_until(service) - clock.time()
@@ -406,6 +419,7 @@ class FanOut:
             int(LEASE * 1000),
             lease.results,
         )
+        self._counting.observe(CHECKPOINTS, time.monotonic() - now)
         lease.results = {}
         lease.unrecorded = 0
         self._admission.take_back(lease)
@@ -452,3 +466,12 @@ class FanOut:
         left = LEFT if lease.left else math.inf
         first = min([*waits, *rests, left, lease.later - now])
         return None if first == math.inf else max(0.0, first)
+
+
+def _why(verdict: policy.Verdict) -> str:
+    """Return why a recipient is tried again."""
+    if verdict.outcome is Outcome.GONE:
+        return "gone"
+    if verdict.rejected:
+        return "rejected"
+    return "limited" if verdict.limited else "failed"
