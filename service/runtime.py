@@ -87,6 +87,7 @@ class Runtime:
     store: Store
     keys: Keys
     job_queue: JobQueue
+    fetch_queue: FetchQueue
     planning: Planning
     publishing: Publishing
     stops: Stops
@@ -219,6 +220,7 @@ class Runtime:
             store=store,
             keys=keys,
             job_queue=job_queue,
+            fetch_queue=fetch_queue,
             planning=planning,
             publishing=publishing,
             stops=stops,

@@ -1,18 +1,26 @@
 """Health checks, and figures for Prometheus, which are read from the store when it asks for them.
 
-No process counts anything itself, so all web processes return the same figures. The values of
-labels are limited to push services, outcomes and VAPID keys. Origins are counted and not named,
-because a stranger can plant subscriptions at as many origins as a push service has hosts.
+All processes add what they count to the store, so all web processes return the same figures, those
+of the whole installation (decision 116). The values of labels are limited to push services,
+outcomes, VAPID keys, routes and the like. Origins are counted and not named, because a stranger can
+plant subscriptions at as many origins as a push service has hosts.
 """
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 
 from flask import Blueprint, Flask, Response, current_app
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -22,7 +30,8 @@ from service.api.calls import call
 from service.current import runtime
 from service.domain.unknown_values import KINDS
 from service.model import clock
-from service.model.notifications import Notification, Outcome, Progress
+from service.model.measures import MEASURES, MICRO, Histogram, Key, Measure
+from service.model.notifications import Notification, Outcome, Progress, State
 from service.runtime import Runtime
 
 _DAY = 86_400.0  # seconds
@@ -84,8 +93,12 @@ class Figures(Collector):
         yield from self._alerts()
         yield from self._processes()
         yield from self._push_services()
-        yield from self._memory()
+        yield from self._redis()
         yield from self._canary()
+        counted = self._store.counted.read()
+        for measure in MEASURES.values():
+            yield _counted(measure, counted)
+ (metrics: figures that all processes count, beside those of the store)
 
     def _readers(self) -> Iterator[Metric]:
         subscriptions = self._store.subscriptions
@@ -148,6 +161,8 @@ class Figures(Collector):
         since = clock.time() - _DAY
         stored = self._store.notifications
         latest = {one.id: one for one in [*stored.latest(_LATEST), *stored.waves(_LATEST)]}
+        promised: Counter[tuple[str, ...]] = Counter()
+        due = 0
         for id in active:
             one = latest.get(id) or stored.get(id)
             if one is not None and not one.audience.canary:
@@ -159,6 +174,9 @@ class Figures(Collector):
             # While two texts are tried, most recipients wait, and nothing is wrong.
             trying = one.sampling and clock.time() < one.decides_at + _DECIDING
             left += 0 if one.finished_at or trying else progress.recipients - progress.done
+            if one.id in active:
+                due += self._due(one)
+                promised[self._promise(one, progress),] += 1
             for (outcome, service), n in progress.outcomes.items():
                 asked = "none" if outcome is Outcome.SKIPPED else service or "none"
                 outcomes[outcome.value, asked] += n
@@ -168,6 +186,17 @@ class Figures(Collector):
         )
         yield _gauge(
             "recipients_left", "Recipients of active alerts that have no outcome yet.", left
+        )
+        yield _gauge(
+            "batches_due",
+            "Batches of active alerts that could be sent now and that no worker has.",
+            due,
+        )
+        yield _labelled(
+            "promises_active",
+            "Alerts under way, by whether they keep the promise (PROMISE) so far.",
+            ("state",),
+            {(state,): promised[state,] for state in ("open", "kept", "missed")},
         )
         yield _labelled(
             "outcomes_last_day",
@@ -185,10 +214,52 @@ class Figures(Collector):
                 self._final[one.id] = known
         return known
 
+    def _due(self, one: Notification) -> int:
+        """Return how many batches of an alert wait for a worker; one for each unplanned part."""
+        late = clock.time() > one.last_start
+        if one.state is not State.SENDING or late or self._store.stops.holds():
+            return 0
+        looks = self._store.batches.looks(one.id).values()
+        return sum(look.due if look.planned else 1 for look in looks)
+
+    def _promise(self, one: Notification, progress: Progress) -> str:
+        report = self._runtime.promises.of(one, progress)
+        if report is None or report.is_interrupted:
+            return ""
+        return {True: "kept", False: "missed", None: "open"}[report.is_kept]
+
     def _processes(self) -> Iterator[Metric]:
         queue = self._runtime.job_queue
+        yield _labelled(
+            "build_info",
+            "1; its labels say which release of Stop Press answers, on which Python.",
+            ("version", "python"),
+            {(version("stop-press"), platform.python_version()): 1},
+        )
         yield _gauge("queue_jobs", "Jobs that wait for a worker.", queue.queued())
+        yield _gauge("queue_jobs_failed", "Jobs that failed within the last day.", queue.failed())
         yield _gauge("workers", "Workers that gave a heartbeat lately.", queue.workers())
+        need = self._runtime.capacity.need()
+        if need is not None:
+            yield _gauge(
+                "workers_needed",
+                "Workers that keep the promise (PROMISE) for an alert to everyone.",
+                need.needed,
+            )
+            yield _gauge("workers_missing", "How many of these are missing.", need.missing)
+        yield _gauge(
+            "push_window",
+            "Most messages of one worker without a recorded outcome (PUSH_WINDOW).",
+            self._runtime.config.push_window,
+        )
+        fetch = self._runtime.fetch_queue
+        yield _gauge("fetch_queue_jobs", "Jobs that wait for a fetch process.", fetch.queued())
+        yield _gauge("fetch_workers", "Fetch processes that gave a heartbeat.", fetch.workers())
+        yield _gauge(
+            "origins_refused",
+            "Origins of the last week whose pages call us and that SITE_ORIGINS does not name.",
+            len(self._runtime.refused_origins.latest()),
+        )
         yield _gauge(
             "clock_age_seconds",
             "Seconds since a clock last did its work; +Inf if none ever did.",
@@ -236,7 +307,12 @@ class Figures(Collector):
             Counter((service(origin),) for origin in self._store.push_services.paced()),
         )
 
-    def _memory(self) -> Iterator[Metric]:
+    def _redis(self) -> Iterator[Metric]:
+        kept = self._store.is_kept_on_disk()
+        if kept is not None:
+            yield _gauge(
+                "redis_persistent", "Whether the store's Redis appends its writes to a file.", kept
+            )
         memory = self._store.memory()
         if memory is None:
             return
@@ -278,4 +354,25 @@ def _labelled(
     family = GaugeMetricFamily(f"stoppress_{name}", meaning, labels=labels)
     for label_values, value in values.items():
         family.add_metric(label_values, value)
+    return family
+
+
+def _counted(measure: Measure, counted: Mapping[Key, list[int]]) -> Metric:
+    """Return a counter or a histogram, as all processes have counted it."""
+    name, at = f"stoppress_{measure.name}", (measure.name,)
+    empty = {at + labels: [0] * measure.places for labels in measure.known or ()}
+    if not measure.labels:
+        empty[at] = [0] * measure.places
+    rows = {**empty, **{key: row for key, row in counted.items() if key[0] == measure.name}}
+    if not measure.bounds:
+        counter = CounterMetricFamily(name, measure.meaning, labels=measure.labels)
+        for (_, *labels), (number,) in rows.items():
+            counter.add_metric(labels, number / MICRO if measure.is_time else number)
+        return counter
+    family = HistogramMetricFamily(name, measure.meaning, labels=measure.labels)
+    bounds = [*map(str, measure.bounds), "+Inf"]
+    for (_, *labels), row in rows.items():
+        histogram = Histogram.of(row)
+        buckets = list(zip(bounds, histogram.up_to, strict=True))
+        family.add_metric(labels, buckets, sum_value=histogram.seconds)
     return family

@@ -43,6 +43,10 @@ class _Queue:
     def __init__(self, redis: Redis, name: str) -> None:
         self._queue = Queue(name, connection=redis, serializer=JSONSerializer)
 
+    def queued(self) -> int:
+        """Return how many jobs wait."""
+        return self._queue.connection.llen(self._queue.key)
+
     def workers(self) -> int:
         """Return how many of them gave a heartbeat lately."""
         with self._queue.connection.pipeline(transaction=False) as pipe:
@@ -107,10 +111,6 @@ class JobQueue(_Queue):
             return str(redis.info("server")["run_id"])
         except (ResponseError, KeyError):
             return ""  # some services do not tell
-
-    def queued(self) -> int:
-        """Return how many jobs wait for a worker."""
-        return self._queue.connection.llen(self._queue.key)
 
     def failed(self) -> int:
         """Return how many jobs have failed lately (`FAILED_JOB_KEPT`)."""

@@ -183,7 +183,7 @@ CLOSED_SEND_KEPT = 7 * DAY
 # Why: push services are judged by the answers of the last minute.
 RESPONSES_KEPT = 2 * MINUTE
 
-# How many messages push services answered on a day, how long that took, and how long workers worked.
+# How many messages push services answered on a day, how long each took, and workers' work.
 # Why: the operator learns how many workers an alert to everyone needs.
 SPEED_KEPT = 8 * DAY
 

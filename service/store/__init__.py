@@ -45,7 +45,7 @@ from service.store.held_alerts import HeldAlerts
 from service.store.host_readers import HostReaders
 from service.store.installation import Installation
 from service.store.joined import Joined
-from service.store.memory import Memory, memory_of
+from service.store.memory import Memory, is_kept_on_disk, memory_of
 from service.store.moving import MovingRows
 from service.store.names import Names
 from service.store.notifications import Notifications
@@ -174,6 +174,10 @@ class Store:
     def memory(self) -> Memory | None:
         """Return the memory that Redis uses and may use; None if it does not tell."""
         return memory_of(self.redis)
+
+    def is_kept_on_disk(self) -> bool | None:
+        """Whether Redis appends every write to a file; None if it does not tell."""
+        return is_kept_on_disk(self.redis)
 
     def check_writable(self) -> None:
         """Raise `RedisError` if Redis takes no new data, by a write that allocates."""

@@ -1,4 +1,4 @@
-"""The memory of Redis, as far as it tells: some services hide it.
+"""The memory of Redis and whether it writes to a disk, as far as it tells: some services hide it.
 
 Of a cluster it is that of the fullest node: once that is full, nothing new can be stored there.
 """
@@ -40,3 +40,19 @@ def _of_one(server: Redis, has_others: bool) -> Memory | None:
         raise
     used = info.get("used_memory")
     return None if used is None else Memory(int(used), int(info.get("maxmemory", 0)))
+
+
+def is_kept_on_disk(redis: Redis) -> bool | None:
+    """Whether each node of this Redis appends its writes to a file; None if none of them tells."""
+    told = [kept for server in servers(redis) if (kept := _is_kept(server)) is not None]
+    return all(told) if told else None
+
+
+def _is_kept(server: Redis) -> bool | None:
+    try:
+        info = server.info("persistence")
+    except (ResponseError, ConnectionError, TimeoutError):
+        return None
+    if "aof_enabled" not in info:
+        return None
+    return bool(info["aof_enabled"]) and info.get("aof_last_write_status") != "err"

@@ -28,7 +28,8 @@ if found[1] and (found[2] or '') == ARGV[2] then
 end
 """
 
-# KEYS: notification. ARGV: field, value. The first clock that looks is right. The first write frees.
+# KEYS: notification. ARGV: field, value. The clock that looks first is right. The first write
+# frees.
 _NOTE = """
 redis.call('HDEL', KEYS[1], '')
 if redis.call('HEXISTS', KEYS[1], 'doc') == 1 then
