@@ -56,7 +56,13 @@ class Counted:
     def add(self, counts: Mapping[tuple[Key, int], int], speed: Speed) -> None:
         """Add what a process has counted since it did so last."""
         rows = [[json.dumps([*key, place]), number] for (key, place), number in counts.items()]
-        args = [SPEED_KEPT, speed.answers, speed.waited, speed.worked, json.dumps(rows)]
+        args: list[str | int] = [
+            SPEED_KEPT,
+            speed.answers,
+            speed.waited,
+            speed.worked,
+            json.dumps(rows),
+        ]
         self._add(keys=[_COUNTED, _speed_key(clock.time() // DAY)], args=args)
 
     def read(self) -> dict[Key, list[int]]:

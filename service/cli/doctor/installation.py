@@ -18,6 +18,7 @@ from service.cli.doctor.canary import canary
 from service.cli.doctor.findings import Finding, Level
 from service.cli.doctor.sign_in import provider
 from service.cli.doctor.way_out import way_out
+from service.cli.doctor.workers_needed import workers_needed
 from service.cli.terminal import GB, size
 from service.domain.processes import SKEW, VITAL, differences, named
 from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
@@ -268,6 +269,8 @@ class Examination:
             yield Finding("fail", "Workers", "No worker is running: start stoppress worker.")
         else:
             yield Finding("ok", "Workers", f"{workers} running.")
+        if (need := self.runtime.capacity.need()) is not None:
+            yield workers_needed(need)
         yield Finding(
             "ok" if workers or not waiting else "fail",
             "Queue",
