@@ -57,7 +57,7 @@ check: .venv/for-test
 quick: check
 	$(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or long or alone or soak)"
 
-test: debian-packages check .venv/wordpress
+test: debian-packages check .venv/wordpress .venv/promtool
 	$(BIN)/pytest $(call FILES_WITH,alone) -m "alone and not soak"
 	$(BIN)/pytest $(AT_ONCE) -m "not (alone or soak)"
 	@# Once more on a Redis that is reached as REDIS_URL says, over TCP and configured as it comes:
@@ -65,7 +65,7 @@ test: debian-packages check .venv/wordpress
 	$(BIN)/python -m tests.support.redis_server --all-scripts \
 		$(BIN)/pytest $(AT_ONCE) $(call FILES_WITH,redis) -m "redis and not (long or soak)"
 
-soak: debian-packages .venv/for-test .venv/wordpress
+soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool
 	$(BIN)/pytest -m "alone and soak"
 	$(BIN)/pytest $(AT_ONCE) -m "soak and not alone"
 	for seed in 1 2 3 4 5; do \
@@ -126,6 +126,14 @@ APT_DOWNLOAD := apt-get download -q -o APT::Sandbox::User=root
 	  { $(APT_DOWNLOAD) wordpress || { apt-get update -q && $(APT_DOWNLOAD) wordpress; }; } && \
 	  dpkg-deb -x wordpress_*.deb $(CURDIR)/$@ && rm -r $$folder && \
 	  ln -s /usr/share/javascript /usr/share/php $(CURDIR)/$@/usr/share/; \
+	fi
+
+# Prometheus' own checks of figures and rules; of its package no more, which would start a server.
+.venv/promtool: | .venv/for-test
+	@if $(MAY_INSTALL); then \
+	  folder=$$(mktemp -d) && chmod 755 $$folder && cd $$folder && \
+	  { $(APT_DOWNLOAD) prometheus || { apt-get update -q && $(APT_DOWNLOAD) prometheus; }; } && \
+	  dpkg-deb -x prometheus_*.deb . && cp usr/bin/promtool $(CURDIR)/$@ && rm -r $$folder; \
 	fi
 
 $(BIN)/python:

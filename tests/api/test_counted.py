@@ -9,15 +9,21 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
+from service.cli.doctor.installation import Examination
 from service.domain.counting import Counting, status_class
 from service.domain.processes import Presence
+from service.model import clock
 from service.model.measures import CHECKPOINTS, PROMISES, PUSH_ANSWERS, WORKER_CPU
+from service.model.notifications import Audience, Outcome
 from service.store.counted import Counted
 from tests.support.client import NOTIFICATIONS, SUBSCRIPTIONS, Client, browser, make_app
+from tests.support.desk_pages import send_all as send_by_hand
 from tests.support.in_process import fan_out_of, send_all
-from tests.support.installation import Installation, wait_until
+from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
 
 
 def counted(client: Client) -> Callable[..., float]:
@@ -145,3 +151,70 @@ def test_a_release_leaves_out_what_a_newer_one_counts(client: Client) -> None:
     figure = counted(client)
     assert figure("push_answer_seconds_count", service="google", status="2xx") == 1
     assert figure("promises_total", kept="yes") == 0
+
+
+def test_missing_workers_show_once_something_is_promised(
+    client: Client, client_with: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyError):
+        counted(client)("workers_needed")
+    promised = client_with(PROMISE="90% in 60s")
+    figure = counted(promised)
+    assert figure("workers_needed") == figure("workers_missing") == 1
+    store = promised.runtime.store
+    monkeypatch.setattr(type(store.audiences), "count", lambda *_: 10_000_000)
+    counting = Counting()
+    for _ in range(1000):
+        counting.observe(PUSH_ANSWERS, 0.4, "google", "2xx")
+        counting.observe(PUSH_ANSWERS, 60.0, "mozilla", "none")  # says nothing of a delay
+    counting.count(WORKER_CPU, times=50_000)
+    counting.add_to(store.counted)
+    monkeypatch.setattr(type(promised.runtime.job_queue), "workers", lambda _: 30)
+    figure = counted(promised)
+    assert figure("workers_needed") == 38
+    assert figure("workers_missing") == 8
+    (line,) = [one for one in Examination(promised.runtime).workers() if "needed" in one.says]
+    assert line.level == "warn"
+    assert line.says.startswith("38 are needed for an alert to 10,000,000 readers (90% in 60s)")
+    assert line.says.endswith("(measured). 8 are missing: start stoppress worker.")
+
+
+def test_what_is_late_shows_before_it_is_over(
+    client_with: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_with(PROMISE="90% in 60s")
+    client.call("POST", SUBSCRIPTIONS, {"subscription": browser()})
+    runtime, now = client.runtime, clock.time()
+    one = runtime.publishing.publish(content(), Audience(everyone=True), by="a test")
+    runtime.planning.plan(runtime.publishing.get(one.id))
+    figure = counted(client)
+    assert figure("promises_active", state="open") == 1
+    assert figure("batches_due") == 1
+    monkeypatch.setattr(clock, "time", lambda: now + 61)
+    figure = counted(client)
+    assert figure("promises_active", state="open") == 0
+    assert figure("promises_active", state="missed") == 1
+    assert figure("promises_total", kept="no") == 0, "it is not over"
+    runtime.stops.hold(by="a test")
+    assert counted(client)("batches_due") == 0
+
+
+def test_an_alert_that_was_paused_has_no_times(
+    client_with: Callable[..., Client],
+) -> None:
+    client = client_with()
+    client.call("POST", SUBSCRIPTIONS, {"subscription": browser()})
+    runtime = client.runtime
+    ids = []
+    for _ in range(2):
+        id = runtime.publishing.publish(content(), Audience(everyone=True), by="a test").id
+        runtime.planning.plan(runtime.publishing.get(id))
+        ids.append(id)
+    runtime.publishing.pause(ids[0], by="a test")
+    runtime.promises.measure()
+    runtime.publishing.resume(ids[0], by="a test")
+    for id in ids:
+        send_by_hand(runtime, id, {(Outcome.ACCEPTED, "google"): 1})
+    figure = counted(client)
+    assert figure("alerts_ended_total", state="sent") == 2
+    assert figure("alert_seconds_count", share="all") == 1
