@@ -54,7 +54,7 @@ KEPT = {
 OF_NOBODY = (
     r"\{0\}:(made|days|clicked|k|wakes|answers:\d+)|\{0\}:n:\d+(:batches|:leases)?",
     r"\{g\}:(n|n:history|n:\d+|log|active|started|scheduled|waves|ended|web|processes)",
-    r"\{g\}:(names|hosts|topics|stories|story|days|clicks|layout|keys|clock|readers_alerts)\b(?!.*:callers).*",
+    r"\{g\}:(names|hosts|topics|stories|story|days|clicks|layout|keys|clock|counted|readers_alerts)\b(?!.*:callers).*",
     r"\{g\}:paired:sent:\w+",
     r"rq:.*",
 )
