@@ -13,6 +13,7 @@ from redis import Redis, ResponseError
 from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
+from service.model import clock
 from service.model.retention import ARTICLE_NEW, FAILED_JOB_KEPT
 
 QUEUE = "stoppress"
@@ -114,4 +115,6 @@ class JobQueue(_Queue):
 
     def failed(self) -> int:
         """Return how many jobs have failed lately (`FAILED_JOB_KEPT`)."""
-        return len(self._queue.failed_job_registry)
+        # Not its length, which removes those that are too old: figures write nothing.
+        key = self._queue.failed_job_registry.key
+        return self._queue.connection.zcount(key, clock.time(), "+inf")

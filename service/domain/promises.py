@@ -98,11 +98,11 @@ class Promises:
     def count_ended(self, one: Notification, progress: Progress) -> None:
         """Count an alert that this process has just finished."""
         self._counting.count(ALERTS_ENDED, one.state.value)
-        report = self.of(one, progress)
-        if report is not None and report.is_kept is not None:
-            self._counting.count(PROMISES, "yes" if report.is_kept else "no")
-        self._count_times(one, progress)
-        with suppress(RedisError):  # then later, with what else this process has counted
+        with suppress(RedisError):  # the alert is over all the same
+            report = self.of(one, progress)
+            if report is not None and report.is_kept is not None:
+                self._counting.count(PROMISES, "yes" if report.is_kept else "no")
+            self._count_times(one, progress)
             self._counting.add_to(self._store.counted)
 
     def _count_times(self, one: Notification, progress: Progress) -> None:
