@@ -187,6 +187,7 @@ def test_what_is_late_shows_before_it_is_over(
     runtime, now = client.runtime, clock.time()
     one = runtime.publishing.publish(content(), Audience(everyone=True), by="a test")
     runtime.planning.plan(runtime.publishing.get(one.id))
+    runtime.promises.measure()
     figure = counted(client)
     assert figure("promises_active", state="open") == 1
     assert figure("batches_due") == 1
@@ -215,6 +216,7 @@ def test_an_alert_that_was_paused_has_no_times(
     runtime.publishing.resume(ids[0], by="a test")
     for id in ids:
         send_by_hand(runtime, id, {(Outcome.ACCEPTED, "google"): 1})
+        runtime.planning.advance(id)
     figure = counted(client)
     assert figure("alerts_ended_total", state="sent") == 2
     assert figure("alert_seconds_count", share="all") == 1
