@@ -1,4 +1,4 @@
-"""Publishing by the caller's own id of what an alert is about (decision 104)."""
+"""Publishing and changing alerts that were checked, also by the caller's own id (decision 104)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.runtime import Runtime
 
 
 def publish(
-    runtime: Runtime, checked: CheckedAlert, idempotency: Idempotency | None, by: ToolName
+    runtime: Runtime, checked: CheckedAlert, idempotency: Idempotency | None, by: str
 ) -> Published:
     """Publish an alert that was checked."""
     return runtime.publishing.publish(
@@ -32,9 +32,7 @@ def publish(
     )
 
 
-def change(
-    runtime: Runtime, before: Notification, checked: CheckedAlert, by: ToolName
-) -> Published:
+def change(runtime: Runtime, before: Notification, checked: CheckedAlert, by: str) -> Published:
     """Change a planned alert into one that was checked."""
     return runtime.publishing.change(
         before,

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from service.api import alerts_shown
+from service.api import alerts_shown, references
 from service.api.fields import read_fields
 from service.api.notification_requests import CheckedAlert, Correction, read
 from service.api.responses import Reach
@@ -155,16 +155,7 @@ def _published(
     body = json.dumps(fields, sort_keys=True).encode()
     idempotency = None if once is None else Idempotency("the command line", once, body)
     with _refusals():
-        return runtime.publishing.publish(
-            checked.content,
-            checked.audience,
-            by=command_line(),
-            send_at=checked.send_at,
-            draft=checked.draft,
-            repeat=checked.repeat,
-            idempotency=idempotency,
-            warnings=checked.warnings,
-        )
+        return references.publish(runtime, checked, idempotency, command_line())
 
 
 def _say_published(id: int, state: State, warnings: tuple[tuple[str, str], ...]) -> None:

@@ -37,9 +37,13 @@ from service.desk.session import (
 )
 from service.desk.words import FIELDS, FILTERS, PREVIEWS, TITLE_SHOWN, either
 from service.domain.editors import UnknownEditor
+from service.domain.feeds import UnknownFeed
+from service.domain.publish_hooks import UnknownHook
 from service.domain.publishing import UnknownNotification
 from service.domain.store_errors import is_away
 from service.domain.templates import UnknownTemplate
+from service.domain.topics import UnknownTopic
+from service.domain.webhooks import UnknownWebhook
 from service.model.roles import Role
 
 _HTMX = "htmx-2.0.11.min.js"
@@ -172,7 +176,11 @@ def missing(_rest: str) -> ResponseReturnValue:
 
 @bp.errorhandler(UnknownNotification)
 @bp.errorhandler(UnknownEditor)
+@bp.errorhandler(UnknownFeed)
+@bp.errorhandler(UnknownHook)
 @bp.errorhandler(UnknownTemplate)
+@bp.errorhandler(UnknownTopic)
+@bp.errorhandler(UnknownWebhook)
 @bp.errorhandler(NotFound)
 def _not_found(_: Exception) -> ResponseReturnValue:
     if "HX-Request" in request.headers:

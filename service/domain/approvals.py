@@ -6,6 +6,7 @@ import dataclasses
 
 from service.domain.gate import TwoPersonRule, now_in_ms
 from service.domain.publishing import Conflict, Publishing
+from service.domain.topics import UnknownTopic
 from service.model import alert_log
 from service.model.alert_log import ToolName
 from service.model.notifications import Audience, Content, Notification, Request, State
@@ -52,6 +53,18 @@ class Approvals:
         entry = alert_log.sent_back(one, word, by)
         if not self._store.notifications.change(one, after, one.created_at, entry):
             raise Conflict(id, _CHANGED)
+
+    def merge(self, slug: str, into: str, *, by: str) -> int:
+        """Let the followers of a topic follow another one, to which its slug then leads.
+
+        Returns how many scheduled alerts wait for a second person since, because more browsers get
+        them. `UnknownTopic`; a second call does no harm.
+        """
+        known = slug in self._store.topics.all()
+        asked = self.before_merge(slug, into, by=by) if known else 0
+        if slug == into or not self._store.topics.merge(slug, into):
+            raise UnknownTopic
+        return asked + self.after_merge(into, by=by)
 
     def before_merge(self, slug: str, into: str, *, by: str) -> int:
         """Ask for a second person for each scheduled alert that needs one once topics are merged.

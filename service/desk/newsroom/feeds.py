@@ -64,14 +64,14 @@ def add_feed() -> ResponseReturnValue:
 @allowed(ANY_EDITOR)
 def feed(feed: str) -> ResponseReturnValue:
     """Show how it goes with a feed, what became of its items, and its rules."""
-    return _page(_known(feed))
+    return _page(runtime().feeds.get(feed))
 
 
 @bp.post("/feeds/<feed>")
 @allowed(Role.MANAGES)
 def change_feed(feed: str) -> ResponseReturnValue:
     """Change what becomes of a feed's items."""
-    before = _known(feed)
+    before = runtime().feeds.get(feed)
     rules, errors = _read(before.rules, {**_basic(), **_further()})
     if errors.get("topic_by_category") or (by := _categories()) is None:
         errors = {**errors, "topic_by_category": errors.get("topic_by_category") or _BAD_LINE}
@@ -86,7 +86,7 @@ def change_feed(feed: str) -> ResponseReturnValue:
 @allowed(Role.MANAGES)
 def steer_feed(feed: str) -> ResponseReturnValue:
     """Pause a feed, go on, read it at once, or watch a feed that its web page names instead."""
-    one, do = _known(feed), request.form.get("do", "")
+    one, do = runtime().feeds.get(feed), request.form.get("do", "")
     if do == "read":
         runtime().feeds.look_now(one)
         return _back(one)
@@ -110,22 +110,13 @@ def remove_feed(feed: str) -> ResponseReturnValue:
     return redirect(url_for("desk.feeds"), 303)
 
 
-def _known(id: str) -> Feed:
-    try:
-        return runtime().feeds.get(id)
-    except UnknownFeed:
-        abort(404)
-
-
 def _changed(before: Feed, rules: FeedRules) -> ResponseReturnValue:
     try:
         runtime().feeds.change(before, rules)
     except FeedRefused as error:
         return _page(before, _typed(), {error.field: str(error)}), 422
     except FeedChanged:
-        return _page(_known(before.id), _typed(), {"seen": _CHANGED}), 409
-    except UnknownFeed:
-        abort(404)
+        return _page(runtime().feeds.get(before.id), _typed(), {"seen": _CHANGED}), 409
     note(f"changed the feed {before.id}")
     return _back(before)
 

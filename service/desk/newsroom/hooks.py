@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-from flask import abort, redirect, render_template, request, url_for
+from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.current import runtime
@@ -79,8 +79,6 @@ def change_hook(id: str) -> ResponseReturnValue:
         runtime().publish_hooks.change(given)
     except WrongHook as wrong:
         return _page(id, wrong.errors), 422
-    except UnknownHook:
-        abort(404)
     note(f"changed the publish hook {id[:8]} ({given.name!a})")
     return redirect(url_for("desk.hooks", _anchor=f"hook-{id}"), 303)
 
@@ -89,10 +87,7 @@ def change_hook(id: str) -> ResponseReturnValue:
 @allowed(Role.MANAGES, lately="desk.hooks")
 def new_hook_secret(id: str) -> ResponseReturnValue:
     """Make a new secret, which the page that follows shows; the one before counts no more."""
-    try:
-        secret = runtime().publish_hooks.new_secret(id)
-    except UnknownHook:
-        abort(404)
+    secret = runtime().publish_hooks.new_secret(id)
     note(f"made a new secret for the publish hook {id[:8]}")
     show_once(_ONCE, secret)
     return redirect(url_for("desk.hooks"), 303)

@@ -63,17 +63,14 @@ def add_topic() -> ResponseReturnValue:
 @allowed(Role.MANAGES)
 def change_topic(slug: str) -> ResponseReturnValue:
     """Change a topic's name and description, and whether it is ticked beforehand or hidden."""
-    before = _known(slug)
+    before = runtime().topics.get(slug)
     topic, errors = _checked(slug)
     if topic is None:
         return _page(slug, errors), 422
     if topic != before:
         if request.form.get("seen") not in (None, _digest(before)):
             return _page(slug, {"seen": _CHANGED}), 409
-        try:
-            runtime().topics.change(topic)
-        except UnknownTopic:  # removed meanwhile
-            abort(404)
+        runtime().topics.change(topic)
         note(f"changed the topic {slug}")
     return _back(slug)
 
@@ -99,15 +96,8 @@ def merge_topic(slug: str) -> ResponseReturnValue:
     known = runtime().topics.all()
     if into not in known or into == slug:
         return _page(slug, {"into": _NO_TARGET}), 422
-    asked = 0
+    asked = runtime().approvals.merge(slug, into, by=signed_in().email)
     if slug in known:  # else it is the second of two clicks
-        asked = runtime().approvals.before_merge(slug, into, by=signed_in().email)
-    try:
-        runtime().topics.merge(slug, into)
-    except UnknownTopic:
-        abort(404)
-    asked += runtime().approvals.after_merge(into, by=signed_in().email)
-    if slug in known:
         note(f"merged the topic {slug} into {into}")
     return _back(into, asked=asked or None)
 
@@ -120,13 +110,6 @@ def remove_topic(slug: str) -> ResponseReturnValue:
         runtime().topics.remove(slug)
         note(f"removed the topic {slug}")
     return _back()
-
-
-def _known(slug: str) -> Topic:
-    try:
-        return runtime().topics.get(slug)
-    except UnknownTopic:
-        abort(404)
 
 
 def _checked(slug: str) -> tuple[Topic | None, dict[str, str]]:

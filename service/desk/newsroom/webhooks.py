@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from flask import abort, redirect, render_template, request, url_for
+from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.current import runtime
@@ -92,8 +92,6 @@ def change_webhook(id: str) -> ResponseReturnValue:
         runtime().webhooks.change(id, address=request.form.get("address", ""), events=events)
     except WrongWebhook as error:
         return _page(id, {error.field: str(error)}), 422
-    except UnknownWebhook:
-        abort(404)
     note(f"changed the webhook {id}")
     return _back(id)
 
@@ -103,10 +101,7 @@ def change_webhook(id: str) -> ResponseReturnValue:
 def pause_webhook(id: str) -> ResponseReturnValue:
     """Pause a webhook, or let it go on that was paused or has ended."""
     paused = request.form.get("paused") == "yes"
-    try:
-        runtime().webhooks.change(id, paused=paused)
-    except UnknownWebhook:
-        abort(404)
+    runtime().webhooks.change(id, paused=paused)
     note(f"{'paused' if paused else 'resumed'} the webhook {id}")
     return _back(id)
 
@@ -115,10 +110,7 @@ def pause_webhook(id: str) -> ResponseReturnValue:
 @allowed(Role.MANAGES)
 def test_webhook(id: str) -> ResponseReturnValue:
     """Call a webhook once with a test."""
-    try:
-        runtime().webhooks.test(id)
-    except UnknownWebhook:
-        abort(404)
+    runtime().webhooks.test(id)
     return _back(id, tested=id)
 
 
@@ -126,10 +118,7 @@ def test_webhook(id: str) -> ResponseReturnValue:
 @allowed(Role.MANAGES)
 def rotate_webhook(id: str) -> ResponseReturnValue:
     """Make a new secret, which the page that follows shows; the one before counts for a day."""
-    try:
-        secret = runtime().webhooks.rotate(id)
-    except UnknownWebhook:
-        abort(404)
+    secret = runtime().webhooks.rotate(id)
     note(f"made a new secret for the webhook {id}")
     show_once(_ONCE, secret)
     return redirect(url_for("desk.webhooks"), 303)

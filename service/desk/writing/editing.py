@@ -9,7 +9,7 @@ from dataclasses import replace
 from flask import abort, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import fields
+from service.api import fields, references
 from service.api.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.alerts.correcting import correction_page
@@ -106,18 +106,14 @@ def save_changes(id: int, form: Form, key: str) -> ResponseReturnValue:
     if is_asked_in_vain(form, checked):
         return not_asked_page(form, key, checked, before)
     goes_on = form.when == "now" and form.weekdays and before.repeats
+    checked = replace(
+        checked,
+        send_at=leaves_at(form, checked),
+        draft=form.when == "draft",
+        repeat=before.repeats if goes_on else checked.repeat,
+    )
     try:
-        runtime().publishing.change(
-            before,
-            checked.content,
-            checked.audience,
-            by=signed_in().email,
-            spread_minutes=checked.spread_minutes,
-            second_text=checked.second_text,
-            send_at=leaves_at(form, checked),
-            draft=form.when == "draft",
-            repeat=before.repeats if goes_on else checked.repeat,
-        )
+        references.change(runtime(), before, checked, signed_in().email)
     except NothingNew as conflict:
         return compose_page(form, key, before=before, errors={"repeat": str(conflict)}), 409
     except (Conflict, UnknownNotification):

@@ -15,6 +15,7 @@ from flask import abort, jsonify, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import generate_csrf
 
+from service.api import references
 from service.api.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.blueprint import bp
@@ -154,17 +155,8 @@ def _publish(form: Form, key: str) -> ResponseReturnValue:
                 return compose_page(form, key, errors=checked), 422
             if is_asked_in_vain(form, checked):
                 return not_asked_page(form, key, checked)
-            published = runtime().publishing.publish(
-                checked.content,
-                checked.audience,
-                by=email,
-                spread_minutes=checked.spread_minutes,
-                second_text=checked.second_text,
-                send_at=leaves_at(form, checked),
-                draft=checked.draft,
-                repeat=checked.repeat,
-                idempotency=once,
-            )
+            checked = replace(checked, send_at=leaves_at(form, checked))
+            published = references.publish(runtime(), checked, once, email)
     except KeyReused:
         return compose_page(form, secrets.token_urlsafe(16), notice=_USED), 409
     except PlanWithdrawn:
