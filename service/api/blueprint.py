@@ -10,25 +10,29 @@ from service.api import (
     newsroom,
     notifications,
     openapi,
+    publish_hook_setup,
     publish_hooks,
     readers,
+    searching,
+    templates,
     topics,
     webhooks,
 )
 from service.api.problems import Problem, respond
 from service.domain.feeds import MOST_FEEDS, FeedChanged, TooManyFeeds, UnknownFeed
 from service.domain.paired_browsers import CodeOver
-from service.domain.publish_hooks import UnknownHook
+from service.domain.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook
 from service.domain.publishing import Conflict, PlanWithdrawn, UnknownNotification
 from service.domain.reader_alerts import TooManyActive
 from service.domain.stops import EverythingStopped
+from service.domain.templates import UnknownTemplate
 from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
 from service.domain.webhooks import MOST_WEBHOOKS, TooManyWebhooks, UnknownWebhook
 from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
 PARTS = (
     *(readers.bp, notifications.bp, topics.bp, newsroom.bp, feeds.bp, webhooks.bp),
-    publish_hooks.bp,
+    *(publish_hooks.bp, publish_hook_setup.bp, templates.bp, searching.bp),
     openapi.bp,
 )
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -60,6 +64,11 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
     ),
     UnknownFeed: (404, "There is no such feed."),
     FeedChanged: (409, "Somebody else has changed this feed meanwhile. Look at it again."),
+    TooManyHooks: (
+        409,
+        f"There are {MOST_HOOKS} publish hooks, as many as there may be. Remove one first.",
+    ),
+    UnknownTemplate: (404, "There is no such template or saved audience."),
     UnknownHook: (404, "There is no publish hook at this address."),
     UnknownWebhook: (404, "There is no such webhook."),
     TooManyWebhooks: (

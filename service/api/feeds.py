@@ -327,6 +327,14 @@ def feed_log(feed: str) -> FeedLog:
     return FeedLog(log=lines)
 
 
+@bp.post("/feeds/<feed>/read")
+@call(by=tools("send"), gives={202: FeedShown}, problems=(404,))
+def read_feed(feed: str) -> FeedShown:
+    """Have a feed read at once, also one that its server called gone; not a paused one."""
+    runtime().feeds.look_now(runtime().feeds.get(feed))
+    return feed_shown(runtime().feeds.get(feed))
+
+
 @bp.post("/feeds/<feed>/rehearse")
 @call(by=tools("read", "send"), gives={200: RehearsedFeed}, problems=(404, 409))
 def rehearse_feed(feed: str) -> RehearsedFeed:

@@ -12,13 +12,14 @@ from service.api import paging
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.fields import ResponseModel
+from service.api.paging import SINCE, UNTIL, asked, days, one_of, parameter
 from service.api.problems import Problem
 from service.current import runtime
 from service.domain.alert_log import Search
 from service.domain.daily_totals import Day, today
 from service.domain.figures import Figures, Row
 from service.domain.receipts import EVENTS, STEPS, Estimate, estimate
-from service.model.alert_log import ENTRY_ID, LogEntry, ToolName
+from service.model.alert_log import ACTIONS, ENTRY_ID, LogEntry, ToolName
 from service.model.stop import Stop
 from service.model.times import iso
 
@@ -234,13 +235,21 @@ class LogList(ResponseModel):
     by=tools("read"),
     gives={200: LogList},
     problems=(422,),
-    parameters=paging.parameters(type="string", pattern=_LOG),
+    parameters=(
+        *paging.parameters(type="string", pattern=_LOG),
+        *(parameter("title"), parameter("by"), parameter("action", enum=[*ACTIONS])),
+        *(SINCE, UNTIL),
+    ),
     conditional=True,
 )
 def log() -> LogList:
-    """List what was done with alerts, by whom and when, the latest first."""
+    """List what was done with alerts, by whom and when, the latest first.
+
+    A part of an alert's `title`, of a name (`by`), an `action`, or days (UTC) narrow it down.
+    """
     limit, before = paging.limit(), paging.cursor(_LOG)
-    found = [*islice(runtime().alert_log.found(Search(), before), limit + 1)]
+    wanted = Search(asked("title"), asked("by"), one_of("action", ACTIONS), **days())
+    found = [*islice(runtime().alert_log.found(wanted, before), limit + 1)]
     page, next_cursor = paging.cut(found, limit, lambda one: one.id)
     return LogList(entries=[_entry(one) for one in page], next_cursor=next_cursor)
 

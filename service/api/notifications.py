@@ -203,6 +203,24 @@ def send(id: int) -> StateShown:
     return _state(id, *published.warnings)
 
 
+@bp.post("/<int:id>/skip")
+@call(
+    by=tools("send"),
+    gives={200: NotificationShown},
+    problems=(404, 409, 412),
+    parameters=(_IF_MATCH,),
+)
+def skip(id: int) -> tuple[NotificationShown, dict[str, str]]:
+    """Leave out the next time of an alert that repeats; with `If-Match` no second one."""
+    before = runtime().publishing.get(id)
+    with _as_seen(before):
+        runtime().publishing.skip(id, str(before.changes), by=_tool())
+        after = runtime().publishing.get(id)
+        if after.send_at == before.send_at:
+            raise ChangedMeanwhile(id, "This alert was changed meanwhile. Nothing was skipped.")
+    return alerts_shown.alert(after, runtime()), _etag(after)
+
+
 @contextmanager
 def _as_seen(one: Notification) -> Iterator[int | None]:
     """Let the caller's `If-Match` decide about what is done with a planned alert; `Problem` 412.

@@ -14,6 +14,7 @@ from service.api.calls import Call, call, call_of
 from service.api.fields import HOOK, SLUG
 from service.api.problems import ProblemShown
 from service.api.responses import Description, Metrics
+from service.api.templates import TEMPLATE
 from service.model.subscriptions import ID_PATTERN
 
 bp = Blueprint("openapi", __name__)
@@ -25,6 +26,8 @@ _IN_PATH = {
     ("", "id"): {"type": "string", "pattern": ID_PATTERN},
     ("", "hook"): {"type": "string", "pattern": HOOK},
     ("", "slug"): {"type": "string", "pattern": SLUG},
+    ("", "template"): {"type": "string", "pattern": TEMPLATE},
+    ("", "article"): {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     ("", "feed"): {"type": "string", "pattern": "^[0-9a-f]{12}$"},
 }
 _MEANINGS = {

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from flask import Blueprint, url_for
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from service.api import alerts_shown, paging, responses
-from service.api.auth import tools
+from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.content import line, line_schema, no_text
-from service.api.fields import SLUG, RequestModel, Slug, read_fields
+from service.api.fields import SLUG, Invalid, RequestModel, ResponseModel, Slug, read_fields
 from service.api.notification_requests import AudienceCounted, check_audience
-from service.api.problems import Problem
+from service.api.problems import FieldError, Problem
 from service.api.responses import TopicOfNewsroom, TopicSaved
 from service.current import runtime
 from service.domain.stories import RunningStory
 from service.domain.topics import MergedTopic
+from service.model.alert_log import ToolName
 from service.model.notifications import Topic
 from service.model.texts import CheckedText
 from service.model.times import iso
@@ -152,6 +153,47 @@ def change_topic(requested: ChangedTopic, slug: str) -> TopicSaved:
     changed = requested.topic(runtime().topics.get(slug))
     runtime().topics.change(changed)
     return _saved(changed, requested.warnings())
+
+
+class TopicMoved(RequestModel):
+    """Which way a topic moves by one place in the newsroom's order."""
+
+    to: Literal["up", "down"]
+
+
+class TopicMerged(RequestModel):
+    """The topic whose followers those of another one become."""
+
+    into: Slug
+
+
+class MergeDone(ResponseModel):
+    """The topic that is left.
+
+    `asked` scheduled alerts reach more browsers by the merge, and wait for a second person now.
+    """
+
+    topic: TopicOfNewsroom
+    asked: int
+
+
+@bp.post("/topics/<slug>/move")
+@call(by=tools("topics"), takes=TopicMoved, gives={200: TopicOfNewsroom}, problems=(404,))
+def move_topic(requested: TopicMoved, slug: str) -> TopicOfNewsroom:
+    """Move a topic one place up or down."""
+    runtime().topics.move(slug, {"up": -1, "down": 1}[requested.to])
+    return _shown(runtime().topics.get(slug))
+
+
+@bp.post("/topics/<slug>/merge")
+@call(by=tools("topics"), takes=TopicMerged, gives={200: MergeDone}, problems=(404,))
+def merge_topic(requested: TopicMerged, slug: str) -> MergeDone:
+    """Let the followers of a topic follow another one, to which its slug then leads; for ever."""
+    known, into, tool = runtime().topics.all(), requested.into, calling_tool()
+    if into not in known or into == slug:
+        raise Invalid([FieldError("into", "Must be the slug of another topic.")])
+    asked = runtime().approvals.merge(slug, into, by=ToolName.of(tool.name, tool.by))
+    return MergeDone(topic=_shown(known[into]), asked=asked)
 
 
 @bp.delete("/topics/<slug>")

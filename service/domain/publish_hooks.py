@@ -67,6 +67,10 @@ class PublishHooks:
         calls = self._rows.calls()
         return [(one, calls.get(one.id, [])) for one in self._rows.all()]
 
+    def calls_of(self, id: str) -> list[HookCall]:
+        """Return the last calls of one publish hook, the latest first."""
+        return self._rows.calls_of(id)
+
     def get(self, id: str) -> PublishHook:
         """Return one publish hook; `UnknownHook`."""
         found = self._rows.get(id)

@@ -11,8 +11,10 @@ from typing import Any
 from flask import request
 from werkzeug.datastructures import MultiDict
 
+from service.api import saved_forms
 from service.api.fields import Invalid
 from service.api.notification_requests import MOST_DAYS
+from service.api.saved_forms import SPREADS
 from service.desk.fields import complaints_of, texts_of, with_plain_line_ends
 from service.desk.writing import repeat_fields
 from service.desk.writing.repeat_fields import RepeatFields
@@ -21,7 +23,6 @@ from service.model.clocks import zone_of
 from service.model.languages import browser_language
 from service.model.links import with_scheme
 from service.model.notifications import (
-    DEFAULT_TTL,
     ROUND_THE_WORLD,
     Action,
     Content,
@@ -31,10 +32,7 @@ from service.model.notifications import (
 )
 from service.model.retention import DAY
 from service.model.slugs import slug_of
-from service.model.two_texts import SecondText
 
-# The choices of how long to spread an alert: what the form sends, and the minutes.
-SPREADS: dict[str, int | None] = {"": None, "10": 10, "30": 30, "60": 60, "120": 120}
 # How large a sample of two texts may be (percent), and for how long they are tried (minutes).
 SAMPLES, WAITS = (5, 10, 20, 50), (5, 10, 15, 30, 60)
 # How long an alert may be good for, in seconds.
@@ -137,26 +135,13 @@ class Form(RepeatFields):
     @classmethod
     def of(cls, planned: Notification) -> Form:
         """Return the form filled with a planned alert."""
-        content, audience = planned.content, planned.audience
         send_at = _time_of(planned)
         zone = (send_at and send_at.zone) or "UTC"
+        alert: dict[str, Any] = saved_forms.fields_of(
+            planned.content, planned.audience, planned.second_text, planned.spread_minutes
+        )
         return cls(
-            title=content.title,
-            body=content.body,
-            url=content.url,
-            audience="everyone" if audience.everyone else "topics",
-            topics=audience.topics,
-            story=audience.story,
-            exclude=audience.exclude,
-            locales=" ".join(audience.locales),
-            all_topics=audience.all_topics,
-            followers_of=audience.followers_of,
-            new_within_days=str(audience.new_within_days or ""),
-            not_reached_by=tuple(map(str, audience.not_reached_by)),
-            clicked=tuple(map(str, audience.clicked)),
-            **_settings(content),
-            **_second_text(planned.second_text),
-            spread=str(planned.spread_minutes or ""),
+            **alert,
             when="at" if send_at else "draft",
             at=_wall(send_at, zone) if send_at else "",
             local="yes" if planned.wall else "",
@@ -236,40 +221,11 @@ class Form(RepeatFields):
     def as_json(self) -> dict[str, Any]:
         """Return the alert as the API accepts it."""
         return {
-            "title": self.title,
-            "body": self.body,
-            "url": self.url,
-            "kind": self.kind,
-            "ttl": int(self.ttl) if re.fullmatch("[0-9]{1,9}", self.ttl) else self.ttl or None,
-            "urgency": self.urgency,
-            "lang": self.lang or None,
-            "icon": self.icon or None,
-            "badge": self.badge or None,
-            "image": self.image or None,
-            "actions": self._actions,
-            "spread_minutes": SPREADS.get(self.spread, self.spread),
-            "second_text": self._second_text if self.has_second_text else None,
-            "audience": self._audience_as_json(),
-            "story": self.story_slug or None,
+            **saved_forms.alert_of(self.fields()),
             "send_at": self._send_at if self.when == "at" else None,
             "local_time": self.in_local_time,
             "repeat": self.repeat_as_json(),
             "draft": {"now": False, "at": False, "draft": True}.get(self.when, self.when),
-        }
-
-    def _audience_as_json(self) -> dict[str, Any]:
-        named = not (self.all_topics or self.followers_of)  # else no topic is needed
-        topics = {"topics": list(self.topics)} if self.topics or named else {}
-        days = self.new_within_days
-        return {
-            **({"everyone": True} if self.audience == "everyone" else topics),
-            "exclude": list(self.exclude),
-            "locales": _words(self.locales),
-            "all_topics": list(self.all_topics) or None,
-            "followers_of": self.followers_of or None,
-            "new_within_days": int(days) if re.fullmatch("[0-9]{1,9}", days) else days or None,
-            "not_reached_by": list(self.not_reached_by),
-            "clicked": list(self.clicked),
         }
 
     @property
@@ -304,13 +260,12 @@ class Form(RepeatFields):
     @property
     def story_slug(self) -> str:
         """The slug of the story, running or new; may be empty."""
-        # A name of which nothing is left stays, so that it is complained of.
-        return slug_of(self.new_story) or self.new_story or self.story
+        return saved_forms.story_of(self.fields())
 
     @property
     def languages(self) -> tuple[str, ...]:
         """Tags of the languages whose readers alone get it, as far as they are tags."""
-        return tuple(filter(None, map(browser_language, _words(self.locales))))
+        return tuple(filter(None, map(browser_language, saved_forms.words(self.locales))))
 
     def content(self) -> Content:
         """Return the alert as far as it is written, unchecked."""
@@ -321,28 +276,14 @@ class Form(RepeatFields):
             icon=self.icon or None,
             badge=self.badge or None,
             image=self.image or None,
-            actions=tuple(Action(**action) for action in self._actions),
+            actions=tuple(Action(**one) for one in saved_forms.buttons_of(self.fields())),
             lang=browser_language(self.lang) or None,
         )
 
     @property
     def has_second_text(self) -> bool:
         """Whether two texts are to be tried; the text alone, as in the first one, is none."""
-        return bool(self.title_b or (self.body_b and self.body_b != self.body))
-
-    @property
-    def _second_text(self) -> dict[str, Any]:
-        return {
-            "title": self.title_b,
-            "body": self.body_b,
-            "sample_percent": next(iter(_whole(self.sample)), self.sample),
-            "decide_after_minutes": next(iter(_whole(self.decide_after)), self.decide_after),
-        }
-
-    @property
-    def _actions(self) -> list[dict[str, str]]:
-        pairs = ((self.button1, self.button1_url), (self.button2, self.button2_url))
-        return [{"title": title, "url": url} for title, url in pairs if title or url]
+        return saved_forms.has_second_text(self.fields())
 
     @property
     def _send_at(self) -> str:
@@ -445,41 +386,7 @@ def _wall(send_at: SendAt, zone: str) -> str:
     return f"{datetime.fromtimestamp(send_at.at, zone_of(zone)):%Y-%m-%dT%H:%M}"
 
 
-def _settings(content: Content) -> dict[str, Any]:
-    """Return the fields of what stands around the texts of an alert."""
-    buttons = [(action.title, action.url) for action in content.actions] + [("", ""), ("", "")]
-    (button1, button1_url), (button2, button2_url) = buttons[:2]
-    return {
-        "kind": content.kind,
-        "ttl": "" if content.ttl == DEFAULT_TTL[content.kind] else str(content.ttl),
-        "urgency": content.urgency,
-        "lang": content.lang or "",
-        "icon": content.icon or "",
-        "badge": content.badge or "",
-        "image": content.image or "",
-        "button1": button1,
-        "button1_url": button1_url,
-        "button2": button2,
-        "button2_url": button2_url,
-    }
-
-
 def _several(form: MultiDict[str, str], name: str) -> tuple[str, ...]:
     """Return the values of a field, and of the one in which another is chosen."""
     given = [*form.getlist(name), *form.getlist(f"{name}_too")]
     return tuple(dict.fromkeys(filter(None, given)))
-
-
-def _second_text(second: SecondText | None) -> dict[str, Any]:
-    if second is None:
-        return {}
-    return {
-        "title_b": second.title,
-        "body_b": second.body,
-        "sample": str(second.sample_percent),
-        "decide_after": str(second.decide_after_minutes),
-    }
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\s,;]+", text)
