@@ -62,8 +62,9 @@ _Otherwise = Annotated[
     AfterValidator(_otherwise),
     pattern(r"^(\*|[a-z0-9][a-z0-9-]{0,39})?$"),
 ]
-_Header = Annotated[str, StringConstraints(pattern=r"^([A-Za-z][A-Za-z0-9-]{0,99})?$")]
-_Secret = Annotated[str, StringConstraints(min_length=16, max_length=500)]
+# What the domain checks stands here for the API's description alone.
+_Header = Annotated[str, pattern(r"^([A-Za-z][A-Za-z0-9-]{0,99})?$")]
+_Secret = Annotated[str, Field(json_schema_extra={"minLength": 16, "maxLength": 500})]
 
 
 class HookPlaces(RequestModel):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.client import API, Client, open_client
 from tests.support.inputs import BAD, GOOD, LINKS, NEWS, ROUTES, with_field
+from tests.support.kept import KEPT, PUBLISH_HOOK
 from tests.support.redis_server import RedisServer, connections_closed
 
 # What no schema can know: topics, stories, alerts, keys and readers of an installation, the hour,
@@ -31,6 +32,9 @@ _KNOWN_HERE = {
     ("publish", "spread_minutes"),
     ("replan", "draft"),
     ("test", "subscription_id"),
+    ("merge topic", "into"),
+    ("add template", "alert.audience.topics"),
+    *(("add hook", name) for name in ("topics", "otherwise")),
 }
 
 
@@ -43,7 +47,11 @@ def description() -> Iterator[dict[str, Any]]:
 def schema(description: dict[str, Any], route: str) -> dict[str, Any]:
     method, path = ROUTES[route]
     path = (
-        re.sub(r"/\d+", "/{id}", path).replace("world", "{slug}").replace("feedfeedfeed", "{feed}")
+        re.sub(r"/\d+(?=/|$)", "/{id}", path)
+        .replace("world", "{slug}")
+        .replace("feedfeedfeed", "{feed}")
+        .replace(KEPT, "{template}")
+        .replace(PUBLISH_HOOK, "{hook}")
     )
     content = description["paths"][API + path][method.lower()]["requestBody"]["content"]
     reference = content["application/json"]["schema"]

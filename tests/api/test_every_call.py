@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from service.model.notifications import Audience, Content
 from service.model.two_texts import SecondText
 from tests.support.client import API, Client, Reader, open_client
+from tests.support.kept import KEPT, PUBLISH_HOOK, store_kept
 
 # Requests of each call that fit its description, and as many that do not: 3, in `make soak` 30.
 EXAMPLES = max(3, settings().max_examples // 33)
@@ -39,6 +40,7 @@ class Caller:
             publishing.publish(text, everyone, by="a test", draft=True),
             publishing.publish(text, everyone, by="a test", second_text=other),
         ]
+        store_kept(self._client.runtime)
         slug = "quake" if "stories" in operation.path else "world"
         token, id = self._client.add_token(f"tool {number}"), str(alerts[number % 3].id)
         if "reader" in {
@@ -46,7 +48,9 @@ class Caller:
         }:
             reader = Reader(self._client, number)
             token, id = reader.token, reader.id
-        return {"Authorization": f"Bearer {token}"}, {"id": id, "slug": slug}
+        return {"Authorization": f"Bearer {token}"}, {
+            **{"id": id, "slug": slug, "template": KEPT, "hook": PUBLISH_HOOK}
+        }
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="schemathesis needs Python 3.11")

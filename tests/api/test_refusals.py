@@ -18,6 +18,7 @@ from service.model.two_texts import SecondText
 from tests.support.client import API, Client, Reader, open_client, stored
 from tests.support.feeds import store_feed
 from tests.support.inputs import BAD, GOOD, NEWS, ROUTES, with_field
+from tests.support.kept import store_kept
 from tests.support.redis_server import RedisServer, connections_closed
 
 
@@ -45,6 +46,7 @@ class Doorstep:
             second_text=SecondText("Other news", "", 10, 15),
         )
         store_feed(client.runtime)
+        store_kept(client.runtime)
         made, _ = client.runtime.webhooks.add("https://a.example/", ["alert.sent"], by="a test")
         self.hook = made.id
         # So many that all tests together stay within the rate of each token.

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from tests.support.client import browser
+from tests.support.kept import KEPT, PUBLISH_HOOK
 
 NEWS = {
     "title": "Ferry aground",
@@ -28,10 +29,19 @@ ROUTES = {
     "audience": ("POST", "/audience"),
     "add topic": ("POST", "/topics"),
     "change topic": ("PATCH", "/topics/world"),
+    "move topic": ("POST", "/topics/world/move"),
+    "merge topic": ("POST", "/topics/world/merge"),
+    "add template": ("POST", "/templates"),
+    "rename template": ("PATCH", f"/templates/{KEPT}"),
+    "add audience": ("POST", "/audiences"),
+    "rename audience": ("PATCH", f"/audiences/{KEPT}"),
+    "read article": ("POST", "/articles"),
     "add feed": ("POST", "/feeds"),
     "change feed": ("PATCH", "/feeds/feedfeedfeed"),
     "add webhook": ("POST", "/webhooks"),
     "change webhook": ("PATCH", "/webhooks/{hook}"),
+    "add hook": ("POST", "/publish-hooks"),
+    "change hook": ("PATCH", f"/publish-hooks/{PUBLISH_HOOK}"),
 }
 GOOD: dict[str, Any] = {
     "subscribe": {
@@ -115,6 +125,40 @@ GOOD: dict[str, Any] = {
     "change feed": {"name": "Front page", "active": False, "topics": None, "language": ""},
     "add webhook": {"address": "https://paper.example/hook", "events": ["alert.sent"]},
     "change webhook": {"address": "https://paper.example/other", "paused": True},
+    "move topic": {"to": "down"},
+    "merge topic": {"into": "sport"},
+    "add template": {
+        "name": "Match result",
+        "alert": {
+            "title": "Final score",
+            "url": "https://paper.example/cup",
+            "audience": {"topics": ["sport"], "exclude": ["world"]},
+            "kind": "breaking",
+            "ttl": 3600,
+            "story": "cup",
+            "spread_minutes": 30,
+            "second_text": None,
+        },
+    },
+    "rename template": {"name": "Kick-off and result"},
+    "add audience": {"name": "Fans abroad", "audience": {"topics": ["sport"], "locales": ["en"]}},
+    "rename audience": {"name": "Supporters"},
+    "read article": {"url": "https://paper.example/ferry"},
+    "add hook": {
+        "name": "Ghost",
+        "places": {
+            "title": "post.title",
+            "url": "https://paper.example/{post.slug}",
+            "section": "post.tags",
+        },
+        "topics": {"Tennis": "sport"},
+        "otherwise": "*",
+        "draft": False,
+        "lang": "en-GB",
+        "header": "X-Ghost-Signature",
+        "secret": "a secret that Ghost has made",
+    },
+    "change hook": {"name": "Ghost", "otherwise": "", "places": None, "header": ""},
 }
 OFF_CURVE = "BA" + "A" * 84 + "B"  # 0x04, then x = 0 and y = 1
 GOOGLE = "https://fcm.googleapis.com/fcm/send/"
@@ -342,6 +386,35 @@ _BAD: dict[str, dict[str, list[Any]]] = {
         "address": ["DELETE", "", 5],
         "events": ["DELETE", [], "alert.sent"],
     },
+    "move topic": {"to": ["DELETE", "left", 1, None]},
+    "merge topic": {"into": ["DELETE", "World", "world", "cooking", 5]},
+    "add template": {
+        "name": ["DELETE", "", " \u200b", "x" * 61, 5],
+        "alert": ["DELETE", None, []],
+        "alert.url": ["ferry"],
+        "alert.title": ["x" * 201],
+        "alert.spread_minutes": [15, "30"],
+        "alert.send_at": ["2099-01-01T00:00:00Z"],
+        "alert.audience": [{}],
+        "alert.audience.topics": [["cooking"]],
+    },
+    "rename template": {"name": ["DELETE", ""], "alert": [{}]},
+    "add audience": {"name": ["DELETE"], "audience": ["DELETE", {}]},
+    "rename audience": {"name": ["DELETE", ""]},
+    "read article": {"url": ["DELETE", "", 5, "https://paper.example/".ljust(2001, "x")]},
+    "add hook": {
+        "name": ["DELETE", "", "x" * 61],
+        "places": ["DELETE", []],
+        "places.title": ["DELETE", ""],
+        "places.body": ["x" * 201],
+        "places.author": ["x"],
+        "topics": [{"x": "cooking"}, []],
+        "otherwise": ["cooking", "a b", 5],
+        "lang": ["german language"],
+        "header": ["X Y"],
+        "secret": ["short"],
+    },
+    "change hook": {"name": [""], "secret": ["a secret that Ghost has made"]},
     "change webhook": {
         "address": ["", 5],
         "events": [[]],

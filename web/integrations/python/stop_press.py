@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 Json = dict[str, Any]
@@ -134,6 +134,33 @@ class StopPress:
         """Return how many browsers an audience has now, such as `topics=["world"]`."""
         return int(self._call("POST", "/audience", audience)["recipients"])
 
+    def skip(self, id: str, *, if_match: str | None = None) -> Json:
+        """Leave out the next time of an alert that repeats; with `if_match` no second one."""
+        return self._call("POST", f"/notifications/{id}/skip", if_match=if_match)
+
+    def search(self, **wanted: str) -> Iterator[Json]:
+        """Yield the alerts that are looked for, such as `text="ferry", since="2026-12-01"`.
+
+        Further conditions are `status`, `kind`, `topic`, `by` and `until`.
+        """
+        return self._pages("/search", "notifications", wanted)
+
+    def sent_before(self, url: str) -> Json | None:
+        """Return the latest alert with this link that was sent or is planned, if there is one."""
+        found: Json | None = self._call("GET", f"/links?{urlencode({'url': url})}")["alert"]
+        return found
+
+    def article(self, url: str, *, wait: float = 5.0) -> Json:
+        """Return what the page behind a link says of itself, with its `problems` in words.
+
+        It is waited for so many seconds; `is_read` says whether it was read by then.
+        """
+        found, ends = self._call("POST", "/articles", {"url": url}), time.monotonic() + wait
+        while not found["is_read"] and not found["problems"] and time.monotonic() < ends:
+            time.sleep(0.5)
+            found = self._call("GET", f"/articles/{found['id']}")
+        return found
+
     def figures(self, id: str) -> Json:
         """Return what readers did with an alert."""
         return self._call("GET", f"/notifications/{id}/figures")
@@ -156,6 +183,106 @@ class StopPress:
         """Delete a topic, and forget who follows it."""
         self._call("DELETE", f"/topics/{quote(slug, safe='')}")
 
+    def move_topic(self, slug: str, to: str) -> Json:
+        """Move a topic one place `up` or `down` in the newsroom's order."""
+        return self._call("POST", f"/topics/{quote(slug, safe='')}/move", {"to": to})
+
+    def merge_topic(self, slug: str, into: str) -> Json:
+        """Let the followers of a topic follow another one, to which its slug then leads."""
+        return self._call("POST", f"/topics/{quote(slug, safe='')}/merge", {"into": into})
+
+    # -- templates and saved audiences -------------------------------------------------------------
+
+    def templates(self) -> list[Json]:
+        """Return the templates by name; the `alert` of each is what a new alert begins with."""
+        return [*self._pages("/templates", "templates")]
+
+    def add_template(self, name: str, **alert: Any) -> Json:
+        """Save a template, of any fields of a new alert but its time."""
+        return self._call("POST", "/templates", {"name": name, "alert": alert})
+
+    def rename_template(self, id: str, name: str) -> Json:
+        """Give a template another name."""
+        return self._call("PATCH", f"/templates/{id}", {"name": name})
+
+    def remove_template(self, id: str) -> None:
+        """Delete a template."""
+        self._call("DELETE", f"/templates/{id}")
+
+    def saved_audiences(self) -> list[Json]:
+        """Return the saved audiences by name; the `audience` of each is for `publish`."""
+        return [*self._pages("/audiences", "audiences")]
+
+    def save_audience(self, name: str, **audience: Any) -> Json:
+        """Save an audience under a name, such as `topics=["sport"], locales=["en"]`."""
+        return self._call("POST", "/audiences", {"name": name, "audience": audience})
+
+    def rename_audience(self, id: str, name: str) -> Json:
+        """Give a saved audience another name."""
+        return self._call("PATCH", f"/audiences/{id}", {"name": name})
+
+    def remove_audience(self, id: str) -> None:
+        """Delete a saved audience."""
+        self._call("DELETE", f"/audiences/{id}")
+
+    # -- feeds, webhooks and publish hooks ---------------------------------------------------------
+
+    def feeds(self) -> list[Json]:
+        """Return the feeds that are watched, by name."""
+        return [*self._pages("/feeds", "feeds")]
+
+    def add_feed(self, url: str, **rules: Any) -> Json:
+        """Watch a feed, such as with `topics=["world"], draft=False`."""
+        return self._call("POST", "/feeds", {"url": url, **rules})
+
+    def change_feed(self, id: str, **rules: Any) -> Json:
+        """Change the rules of a feed; `active=False` pauses it."""
+        return self._call("PATCH", f"/feeds/{id}", rules)
+
+    def read_feed(self, id: str) -> Json:
+        """Have a feed read at once."""
+        return self._call("POST", f"/feeds/{id}/read")
+
+    def remove_feed(self, id: str) -> None:
+        """Watch a feed no more."""
+        self._call("DELETE", f"/feeds/{id}")
+
+    def webhooks(self) -> list[Json]:
+        """Return the webhooks, which hear what happens."""
+        return [*self._pages("/webhooks", "webhooks")]
+
+    def add_webhook(self, address: str, events: Sequence[str]) -> Json:
+        """Add a webhook; the answer alone has its `secret`."""
+        return self._call("POST", "/webhooks", {"address": address, "events": [*events]})
+
+    def change_webhook(self, id: str, **fields: Any) -> Json:
+        """Change a webhook; `paused=True` pauses it."""
+        return self._call("PATCH", f"/webhooks/{id}", fields)
+
+    def remove_webhook(self, id: str) -> None:
+        """Remove a webhook."""
+        self._call("DELETE", f"/webhooks/{id}")
+
+    def publish_hooks(self) -> list[Json]:
+        """Return the publish hooks, whose `address` a CMS calls when it publishes a story."""
+        return [*self._pages("/publish-hooks", "hooks")]
+
+    def add_publish_hook(self, name: str, places: Mapping[str, str], **fields: Any) -> Json:
+        """Add a publish hook; the answer alone has its `secret`."""
+        return self._call("POST", "/publish-hooks", {"name": name, "places": {**places}, **fields})
+
+    def change_publish_hook(self, id: str, **fields: Any) -> Json:
+        """Change a publish hook; what is not given stays, as its secret does."""
+        return self._call("PATCH", f"/publish-hooks/{id}", fields)
+
+    def renew_publish_hook(self, id: str) -> Json:
+        """Make a new secret for a publish hook; the one before counts no more."""
+        return self._call("POST", f"/publish-hooks/{id}/secret")
+
+    def remove_publish_hook(self, id: str) -> None:
+        """Remove a publish hook."""
+        self._call("DELETE", f"/publish-hooks/{id}")
+
     # -- stories, and the newsroom as a whole ------------------------------------------------------
 
     def stories(self) -> list[Json]:
@@ -170,9 +297,12 @@ class StopPress:
         """Count readers and alerts of the last days."""
         return self._call("GET", f"/totals?days={days}")
 
-    def log(self) -> Iterator[Json]:
-        """Yield what was done with alerts, the latest first, page by page."""
-        return self._pages("/log", "entries")
+    def log(self, **wanted: str) -> Iterator[Json]:
+        """Yield what was done with alerts, the latest first, page by page.
+
+        `title`, `by`, `action`, `since` and `until` narrow it down.
+        """
+        return self._pages("/log", "entries", wanted)
 
     def stopped(self) -> Json:
         """Say whether everything is stopped, since when, and by whom."""
@@ -188,10 +318,11 @@ class StopPress:
 
     # ----------------------------------------------------------------------------------------------
 
-    def _pages(self, path: str, rows: str) -> Iterator[Json]:
+    def _pages(self, path: str, rows: str, wanted: Mapping[str, str] = {}) -> Iterator[Json]:
         page: Json = {"next_cursor": ""}
         while (cursor := page["next_cursor"]) is not None:
-            page = self._call("GET", f"{path}?limit=100{cursor and f'&cursor={cursor}'}")
+            query = {"limit": "100", **wanted, **({"cursor": cursor} if cursor else {})}
+            page = self._call("GET", f"{path}?{urlencode(query)}")
             yield from page[rows]
 
     def _call(
