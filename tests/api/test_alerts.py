@@ -427,10 +427,9 @@ def test_each_call_of_a_tool_needs_a_token_with_its_scope(
     if path.endswith("choose"):
         first["second_text"] = {"title": "Ferry runs aground"}
     if path.endswith("skip"):
-        first |= {
-            "send_at": f"{datetime.now() + timedelta(days=3):%Y-%m-%dT%H:%M}[Europe/Riga]",
-            "repeat": {"weekdays": ["fri"]},
-        }
+        at = datetime.now(timezone.utc) + timedelta(days=3)
+        first["send_at"] = f"{at:%Y-%m-%dT%H:%M}[Europe/Riga]"
+        first["repeat"] = {"weekdays": ["fri"]}
     client.call("POST", NOTIFICATIONS, first, token=client.add_token())
     if path.endswith("resume"):
         client.runtime.publishing.pause(1, by="a test")

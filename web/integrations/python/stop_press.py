@@ -318,10 +318,12 @@ class StopPress:
 
     # ----------------------------------------------------------------------------------------------
 
-    def _pages(self, path: str, rows: str, wanted: Mapping[str, str] = {}) -> Iterator[Json]:
+    def _pages(
+        self, path: str, rows: str, wanted: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
         page: Json = {"next_cursor": ""}
         while (cursor := page["next_cursor"]) is not None:
-            query = {"limit": "100", **wanted, **({"cursor": cursor} if cursor else {})}
+            query = {"limit": "100", **(wanted or {}), **({"cursor": cursor} if cursor else {})}
             page = self._call("GET", f"{path}?{urlencode(query)}")
             yield from page[rows]
 
