@@ -56,7 +56,8 @@ def page(runtime: Runtime, limit: int, before: int | None = None) -> Notificatio
 
 def alert(one: Notification, runtime: Runtime) -> NotificationShown:
     """Show an alert and how far it has come."""
-    links, first = runtime.config.opened_links, one.corrects or one.id
+    links = runtime.config.opened_links.or_own(one.link_parameters)
+    first = one.corrects or one.id
     return NotificationShown(
         **one.content.as_json(),
         opens=links.added_to(one.content.url, first),

@@ -29,6 +29,7 @@ from service.model import clock
 from service.model.alert_log import ToolName
 from service.model.feeds import FeedRules
 from service.model.languages import language_tag
+from service.model.links import read_parameters
 from service.model.times import iso
 from service.runtime import Runtime
 
@@ -80,6 +81,12 @@ _Language = Annotated[
     AfterValidator(_language),
     pattern("^$|^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$"),
 ]
+_Parameters = Annotated[
+    str,
+    StringConstraints(max_length=300),
+    AfterValidator(read_parameters),
+    pattern(r"^$|^[^\s&#=?{}]+=[^\s#]*$"),
+]
 _Gap = Annotated[int, Field(ge=0, le=1440)]
 _Most = Annotated[int, Field(ge=0, le=100)]
 _Hours = Annotated[int, Field(ge=1, le=72)]
@@ -98,7 +105,7 @@ class NewFeed(RequestModel):
     `gap_minutes` between two alerts, and at most so many an hour and a day (0: no limit); items
     that were published more than `newest_hours` ago are left out. The templates may name
     `{title}`, `{text}`, `{category}` and `{feed}`. The feed is read every so many `minutes`, and
-    at once when its hub calls.
+    at once when its hub calls. `link_parameters` are added to its links in place of the newsroom's.
     """
 
     url: _Address
@@ -117,6 +124,7 @@ class NewFeed(RequestModel):
     picture: bool = True
     language: _Language = ""
     minutes: _Minutes = 5
+    link_parameters: _Parameters = ""
 
     def rules(self) -> FeedRules:
         """Return it as the model has it."""
@@ -146,6 +154,7 @@ class ChangedFeed(RequestModel):
     picture: bool | None = None
     language: _Language | None = None
     minutes: _Minutes | None = None
+    link_parameters: _Parameters | None = None
 
     def rules(self, before: FeedRules) -> FeedRules:
         """Return the rules as they will be."""
@@ -195,6 +204,7 @@ class FeedShown(ResponseModel):
     picture: bool
     language: str
     minutes: int
+    link_parameters: str
     added_by: str
     added_at: str
     title: str

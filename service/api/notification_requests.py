@@ -444,7 +444,8 @@ class ChangedNotification(_Alert):
         if checked.send_at is None and not checked.draft:
             detail = "Must be true without `send_at`. To send the alert now, call POST …/send."
             raise Invalid([FieldError("draft", detail)])
-        large = check_size(checked.content, checked.audience.story, runtime)
+        own = before.link_parameters
+        large = check_size(checked.content, checked.audience.story, runtime, own=own)
         repeat = self._repeat(before, checked, given)
         return replace(checked, repeat=repeat, warnings=(*self.warnings(), *large))
 
@@ -563,7 +564,7 @@ class Correction(RequestModel):
         content = replace(before, **changes)  # type: ignore[arg-type]
         given = {"title": self.title, "body": self.body}
         odd = [(name, words) for name, one in given.items() if one for words in one.warnings]
-        return (*odd, *check_size(content, root.story, runtime))
+        return (*odd, *check_size(content, root.story, runtime, own=root.link_parameters))
 
 
 class TextChosen(RequestModel):
@@ -592,20 +593,25 @@ _LARGE = (
 )
 
 
-def document_size(content: Content, story: str, runtime: Runtime) -> int:
-    """Return the bytes of the document that an alert becomes at most."""
-    audience = Audience(everyone=True, story=story)
+def document_size(content: Content, story: str, runtime: Runtime, own: str = "") -> int:
+    """Return the bytes of the document that an alert becomes at most.
+
+    `own` are link parameters that it has in place of the newsroom's.
+    """
     longest = Notification(
-        _LONGEST_ID, content, audience, State.SENDING, clock.time(), "", reporting=0.1234
+        *(_LONGEST_ID, content, Audience(everyone=True, story=story), State.SENDING),
+        *(clock.time(), ""),
+        reporting=0.1234,
+        link_parameters=own,
     )
     return Payload(longest, runtime.config.public_url, runtime.config.opened_links).size
 
 
 def check_size(
-    content: Content, story: str, runtime: Runtime, field: str = "body"
+    content: Content, story: str, runtime: Runtime, field: str = "body", own: str = ""
 ) -> list[tuple[str, str]]:
     """Raise `Invalid` if an alert is too long to be pushed; return a warning if it is for some."""
-    size = document_size(content, story, runtime)
+    size = document_size(content, story, runtime, own)
     over = size - MAX_PLAINTEXT
     if over > 0:
         by = f"{over} byte{'s' if over > 1 else ''}"

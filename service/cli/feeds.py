@@ -79,12 +79,21 @@ def _state(one: Feed) -> str:
 @click.option("--everyone", is_flag=True, help="All readers get its alerts.")
 @click.option("--send/--draft", "sends", default=False, help="Send its items at once, or not.")
 @click.option("--minutes", type=int, default=5, show_default=True, help="How often it is read.")
+@click.option(
+    "--link-parameters",
+    default="",
+    metavar="TEXT",
+    help="Added to links in place of LINK_PARAMETERS, such as utm_source=push.",
+)
 @json_option
 def add_feed(as_json: bool, sends: bool, topics: tuple[str, ...], **given: Any) -> None:
     """Watch the feed at URL; what it has now is known, and not alerted."""
     runtime = open_runtime()
     fields = {**given, "topics": [*topics], "draft": not sends}
-    with _refusals(), as_options({"url": "URL", "topics": "--topic"}):
+    with (
+        _refusals(),
+        as_options({"url": "URL", "topics": "--topic", "link_parameters": "--link-parameters"}),
+    ):
         rules = read_fields(NewFeed, fields, runtime).rules()
         try:
             added = runtime.feeds.add(rules, by=command_line())

@@ -91,6 +91,8 @@ class FeedAlerts:
         if rules.everyone:
             audience = Audience(everyone=True)
         content = self._content(one.item, rules, reading)
+        if not self._fits(content, rules):
+            return Became(Result.LEFT_OUT, why=_TOO_LONG)
         if (why := self._refusal(content, audience, now)) is not None:
             return Became(Result.LEFT_OUT, why=why)
         if self._is_known(content.url, now):
@@ -102,6 +104,7 @@ class FeedAlerts:
                 by=ToolName.of(f"feed {rules.name}", by),
                 draft=rules.makes_drafts,
                 idempotency=key,
+                link_parameters=rules.link_parameters,
             )
         except PlanWithdrawn:  # another clock has published it, and an editor deleted it
             return Became(Result.DRAFTED if rules.makes_drafts else Result.ALERTED)
@@ -127,14 +130,16 @@ class FeedAlerts:
         )
         # Each is tried only if the one before is too long to be pushed.
         for shorter in (content, content.changed(bare=True), content.changed(bare=True, body="")):
-            if self._fits(shorter):
+            if self._fits(shorter, rules):
                 return shorter
         return content
 
-    def _fits(self, content: Content) -> bool:
+    def _fits(self, content: Content, rules: FeedRules) -> bool:
         settings = self._settings()
         longest = Notification(
-            _LONGEST_ID, content, Audience(everyone=True), State.SENDING, 0.0, "", reporting=0.1234
+            *(_LONGEST_ID, content, Audience(everyone=True), State.SENDING, 0.0, ""),
+            reporting=0.1234,
+            link_parameters=rules.link_parameters,
         )
         return Payload(longest, settings.public_url, settings.parameters).size <= MAX_PLAINTEXT
 
@@ -142,8 +147,6 @@ class FeedAlerts:
         link = urlsplit(content.url)
         if link.scheme != "https" and not is_loopback(link.hostname or ""):
             return _NOT_SECURE
-        if not self._fits(content):
-            return _TOO_LONG
         if not (audience.everyone or audience.topics):
             return _NO_TOPIC
         refused = self._publishing.conditions.refused(audience, now)

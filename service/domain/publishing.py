@@ -110,6 +110,7 @@ class Publishing:
         place: Place | None = None,
         follows: Notification | None = None,
         once_per_link: bool = False,
+        link_parameters: str = "",
     ) -> Published:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
@@ -118,7 +119,8 @@ class Publishing:
         for one whose alert was planned and withdrawn. `warnings` belong to the response. An alert
         to one reader takes a `place`; `NoRoom`. `EverythingStopped` for an editor's test. With
         `repeat` it is an occurrence, which the clock makes if it `follows` one. `once_per_link`:
-        `Conflict` if another alert has this link within a day.
+        `Conflict` if another alert has this link within a day. `link_parameters` are those of its
+        feed, in place of the newsroom's.
         """
         if (before := self.earlier_response(idempotency)) is not None:
             return before
@@ -139,6 +141,7 @@ class Publishing:
             authors=follows.authors if follows else authors_of(by),
             request=leaves.request,
             repeat=_in_series(repeat if follows else _planned(repeat, send_at), id),
+            link_parameters=follows.link_parameters if follows else link_parameters,
         )
         warnings = (*warnings, *leaves.warnings)
         published = Published(notification.id, recipients, notification.state, warnings)
@@ -573,6 +576,7 @@ class Publishing:
                 corrects=root.id,
                 reporting=reporting(reached),
                 authors=authors_of(by),
+                link_parameters=root.link_parameters,
             )
             asked = self._gate.asked_to_correct(
                 correction, root.revision, self.concerned(root, reached)

@@ -158,6 +158,7 @@ class FeedRules(_Stored):
     with_picture: bool = True
     language: str = ""  # a language tag; empty: what the item or the feed says
     minutes: int = 5  # between two looks at the feed
+    link_parameters: str = ""  # of its alerts' links, encoded; empty: the newsroom's
 
     def topics_of(self, item: FeedItem) -> tuple[str, ...]:
         """Return the topics of an item's alert, each once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus, urljoin, urlsplit, urlunsplit
 
@@ -122,6 +122,10 @@ class LinkParameters:
     def names(self) -> list[str]:
         """The names of the parameters, decoded."""
         return [_name(pair) for pair in self.text.split("&") if pair]
+
+    def or_own(self, text: str) -> LinkParameters:
+        """Return an alert's own parameters in place of these, if it has any."""
+        return replace(self, text=text) if text else self
 
     def added_to(self, link: str, id: int | None) -> str:
         """Return a link with the parameters that it does not have yet.

@@ -295,6 +295,7 @@ class Notification:
     decision: Decision | None = None  # between both texts
     withheld: bool = False  # it ran out of time while it was paused: no wave sends it any more
     repeat: Repeat | None = None  # of one that repeats, or did until the next one was made
+    link_parameters: str = ""  # those of its feed, in place of LINK_PARAMETERS
     # Of all that is stored of its content and plan, for which an approval holds.
     digest: str = field(default="", compare=False)
 

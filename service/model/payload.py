@@ -38,13 +38,14 @@ class Payload:
     ) -> None:
         self._notification, self._public_url = notification, public_url
         self._parameters = parameters
+        links = parameters.or_own(notification.link_parameters)
         self._small: Payload | None = None
         content = notification.text
         id = notification.corrects or notification.id
         shown: dict[str, Any] = {
             "title": content.title,
             "body": content.body,
-            "navigate": parameters.added_to(content.url, id),
+            "navigate": links.added_to(content.url, id),
             "dir": "rtl" if content.lang and right_to_left(content.lang) else "auto",
             # A correction replaces the alert that it corrects; a story's alert the one before.
             "tag": f"stop-press-{id}",
@@ -60,7 +61,7 @@ class Payload:
                 {
                     "action": str(number),
                     "title": action.title,
-                    "navigate": parameters.added_to(action.url, id),
+                    "navigate": links.added_to(action.url, id),
                 }
                 for number, action in enumerate(content.actions)
             ]

@@ -605,6 +605,7 @@ def _doc(notification: Notification) -> str:
             "request": asdict(notification.request) if notification.request else None,
             "approved_by": notification.approved_by,
             **({"second_text": asdict(other)} if (other := notification.second_text) else {}),
+            **({"link_parameters": own} if (own := notification.link_parameters) else {}),
             **({"repeat": repeat.as_json()} if (repeat := notification.repeat) else {}),
         }
     )
@@ -661,5 +662,6 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         decision=Decision.from_json(json.loads(decision)) if decision else None,
         withheld=bool(withheld),
         repeat=Repeat.from_json(repeat) if repeat else None,
+        link_parameters=document.get("link_parameters", ""),
         digest=hashlib.sha1(cast(bytes, doc), usedforsecurity=False).hexdigest(),
     )

@@ -13,15 +13,17 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.domain.articles import NOBODY, NotALink
+from service.model.notifications import Notification
 
 _NO_LINK = "This is no link to a page."
 _MOST_LOOKS = 12  # of a confirmation at a page that is still being read
 
 
 @bp.app_template_filter("opened")
-def opened(link: str, id: int | None) -> str:
-    """Return an alert's link as readers open it; `id` is that of the alert, if it has one."""
-    return runtime().config.opened_links.added_to(link, id)
+def opened(link: str, one: Notification | None) -> str:
+    """Return the link of an alert, which may be a new one, as readers open it."""
+    links = runtime().config.opened_links.or_own(one.link_parameters if one else "")
+    return links.added_to(link, (one.corrects or one.id) if one else None)
 
 
 @bp.post("/articles")
