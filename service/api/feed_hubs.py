@@ -21,18 +21,32 @@ _LONGEST_CHALLENGE = 1000  # characters
 
 @bp.get("/feeds/<feed>/<token>")
 def confirm(feed: str, token: str) -> Response:
-    """Tell a hub that we mean a subscription; 404 for one that we did not ask for."""
+    """Tell a hub that we mean a subscription; 404 for one that we did not ask for.
+
+    A hub also says here that it refuses.
+    """
     rate_limits.check(_RATE)
     given = {name: request.args.get(f"hub.{name}", "") for name in ("mode", "topic", "challenge")}
+    hubs = runtime().feeds.hubs
+    if given["mode"] == "denied":
+        return _denied(feed, token, given["topic"])
     lease = request.args.get("hub.lease_seconds", 0, type=int)
     if not given["challenge"] or len(given["challenge"]) > _LONGEST_CHALLENGE:
         abort(404)
-    hubs = runtime().feeds.hubs
     try:
         hubs.confirm(feed, token, given["mode"], given["topic"], max(0, lease), clock.time())
     except NoSubscription:
         abort(404)
     return Response(given["challenge"], mimetype="text/plain")
+
+
+def _denied(feed: str, token: str, topic: str) -> Response:
+    """Note that a hub refuses to call us."""
+    try:
+        runtime().feeds.hubs.denied(feed, token, topic, request.args.get("hub.reason", ""))
+    except NoSubscription:
+        abort(404)
+    return Response(status=204)
 
 
 @bp.post("/feeds/<feed>/<token>")

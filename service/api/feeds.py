@@ -184,7 +184,8 @@ class FeedShown(ResponseModel):
 
     `problem` says in words why it could not be read the last time; empty if it could.
     `page_feeds` are the feeds that a web page at its address names. With `instant` its hub calls
-    when there is something new. `sent` and `left_out` count its items so far.
+    when there is something new, and `hub_problem` says in words why one does not. `sent` and
+    `left_out` count its items so far.
     """
 
     id: str
@@ -215,6 +216,7 @@ class FeedShown(ResponseModel):
     notices: list[str]
     page_feeds: list[str]
     instant: bool
+    hub_problem: str
     sent: int
     left_out: int
 
@@ -380,6 +382,7 @@ def feed_shown(one: Feed) -> FeedShown:
         notices=list(state.notices),
         page_feeds=list(state.feeds),
         instant=one.hub is not None and one.hub.holds(clock.time()),
+        hub_problem=one.hub_problem(clock.time()),
         sent=state.sent,
         left_out=state.left_out,
     )

@@ -43,6 +43,7 @@ class FeedClock:
 
     def look_after(self, now: float) -> None:
         """Take the readings that came, and ask for those that are due."""
+        self._hubs.take_answers()
         for one in self._feeds.under_way():
             if one.result is not None:
                 self._take(one, one.result, now)

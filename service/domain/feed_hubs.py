@@ -7,14 +7,22 @@ its own address; what comes with it is thrown away unread.
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
 from service.domain.job_queue import READ_FEED, FetchQueue
 from service.model.feed_requests import FeedRequest
-from service.model.feed_states import HUB_LEASE, FeedState, HubSubscription, stored_rules
+from service.model.feed_states import DENIED, HUB_LEASE, FeedState, HubSubscription, stored_rules
+from service.model.feeds import FeedFault
+from service.model.payload import shortened
+from service.model.texts import one_line
 from service.store import Store
+
+_LONGEST_REASON = 200  # characters
+# What a fetch process says of a hub that has not taken our request.
+_REFUSAL = re.compile("|".join(["[45][0-9]{2}", *(re.escape(one.value) for one in FeedFault)]))
 
 
 class NoSubscription(Exception):
@@ -51,6 +59,28 @@ class FeedHubs:
             self._ask(feed, after, HUB_LEASE)
         return after
 
+    def take_answers(self) -> None:
+        """Note which hubs refuse to call us: what the clock does. Their feeds go on as before."""
+        for feed, answer in self._feeds.hub_answers():
+            self._note(feed, answer if _REFUSAL.fullmatch(answer) else "")
+
+    def denied(self, feed: str, token: str, topic: str, reason: str) -> None:
+        """Note that a hub has refused after it was asked; `NoSubscription` if it was not."""
+        row = self._feeds.get(feed)
+        found = HubSubscription.from_json(row.hub) if row else None
+        if found is None or found.topic != topic or not _same(found.token, token):
+            raise NoSubscription
+        self._note(feed, DENIED, shortened(one_line(reason).text, _LONGEST_REASON))
+
+    def _note(self, feed: str, refused: str, reason: str = "") -> None:
+        """Note the answer of a feed's hub, unless it is asked anew at this moment."""
+        row = self._feeds.get(feed)
+        before = HubSubscription.from_json(row.hub) if row else None
+        if row is not None and before is not None:
+            after = replace(before, refused=refused, reason=reason)
+            if after != before:
+                self._feeds.set_hub(feed, row.hub, after.as_json())
+
     def end(self, feed: str, hub: str) -> None:
         """Tell the hub of a feed that was removed; if that is lost, the subscription just ends."""
         known = HubSubscription.from_json(hub)
@@ -63,7 +93,7 @@ class FeedHubs:
             one.topic, hub=one.hub, named_by=one.feed, callback=callback, lease=lease
         )
         request = secrets.token_hex(16)
-        self._feeds.requests.put(request, asked.as_json())
+        self._feeds.requests.put(request, asked.as_json(), feed if lease else "")
         self._queue.ask(READ_FEED, request)
 
     def confirm(self, feed: str, token: str, mode: str, topic: str, lease: int, now: float) -> None:

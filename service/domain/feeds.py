@@ -11,7 +11,7 @@ from service.domain.feed_hubs import FeedHubs
 from service.domain.job_queue import FetchQueue
 from service.model import clock
 from service.model.feed_items import Decision, rehearse
-from service.model.feed_states import FeedState, HubSubscription, stored_rules
+from service.model.feed_states import DENIED, FeedState, HubSubscription, stored_rules
 from service.model.feeds import FeedFault, FeedReading, FeedRules
 from service.model.links import web_address, with_scheme
 from service.model.notifications import known_fields
@@ -40,6 +40,23 @@ _FAULTS = {
     FeedFault.ENTITIES: "The feed declares entities that contain one another, and is not read.",
     FeedFault.BROKEN: "The feed has mistakes, and cannot be read.",
 }
+_HUB = {
+    DENIED: "it refuses",
+    FeedFault.NO_ADDRESS.value: "its address is none of the web",
+    FeedFault.UNKNOWN_HOST.value: "there is no such host",
+    FeedFault.NOT_PUBLIC.value: "it is at a private address (your operator can allow it by"
+    " FETCH_ORIGINS)",
+    FeedFault.UNREACHABLE.value: "it does not answer",
+    FeedFault.CERTIFICATE.value: "its certificate is not valid",
+    FeedFault.TOO_LATE.value: "it did not answer in time",
+    FeedFault.REDIRECTS.value: "it redirects us again and again",
+    FeedFault.NO_HTTP.value: "it answers with something that is not HTTP",
+    FeedFault.NO_WAY.value: "there is no way to it from here",
+    "": "it has never asked back, so it may not reach this service",
+}
+_NO_HUB = (
+    "Its hub, {host}, does not call when there is something new: {why}. The feed is read every"
+)
 _GONE = "{host} says that the feed is gone for good (410). It is not read any more."
 
 
@@ -90,6 +107,18 @@ class Feed:
         host = urlsplit(self.rules.url).hostname or ""
         words = _GONE if self.state.is_over else _FAULTS[FeedFault(self.state.fault)]
         return words.format(host=host, status=self.state.status)
+
+    def hub_problem(self, now: float) -> str:
+        """Say why its hub does not call us; "" if it does, or has a moment to answer."""
+        hub = self.hub
+        if hub is None or hub.holds(now) or not (hub.refused or hub.is_silent(now)):
+            return ""
+        why = _HUB.get(hub.refused, f"it answers {hub.refused}")
+        if hub.reason:
+            why = f"{why}, and says “{hub.reason}”"
+        host, minutes = urlsplit(hub.hub).hostname or "", self.rules.minutes
+        often = "minute" if minutes == 1 else f"{minutes} minutes"
+        return f"{_NO_HUB.format(host=host, why=why)} {often} all the same."
 
 
 @dataclass(frozen=True, slots=True)

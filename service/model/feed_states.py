@@ -17,6 +17,9 @@ HUB_LEASE = 10 * 86_400  # seconds for which we ask a hub to call
 _LEAST_LEASE, _MOST_LEASE = 300, 30 * 86_400
 _RENEWED = 0.8  # part of a lease after which it is renewed
 _ASKED_AGAIN = 600  # seconds after which a hub that has not answered is asked again
+_CALLS_BACK = 120  # seconds within which a hub asks whether we mean it
+_REFUSED_AGAIN = 86_400  # and one that has refused
+DENIED = "denied"  # a hub has told us so (`hub.mode`)
 
 
 def stored_rules(text: str) -> FeedRules:
@@ -121,6 +124,8 @@ class HubSubscription:
     asked_at: float
     until: float = 0.0  # when it ends; 0: the hub has not asked yet whether we mean it
     renew_at: float = 0.0
+    refused: str = ""  # an HTTP status, the value of a `FeedFault`, or `DENIED`
+    reason: str = ""  # that a hub gave for `DENIED`
 
     def as_json(self) -> str:
         """Return it as it is stored."""
@@ -134,11 +139,18 @@ class HubSubscription:
     def confirmed(self, lease: int, now: float) -> HubSubscription:
         """Return it once the hub knows that we mean it, for so many seconds."""
         lease = max(_LEAST_LEASE, min(lease, _MOST_LEASE))
-        return replace(self, until=now + lease, renew_at=now + _RENEWED * lease)
+        return replace(
+            self, until=now + lease, renew_at=now + _RENEWED * lease, refused="", reason=""
+        )
 
     def is_due(self, now: float) -> bool:
         """Whether the hub is to be asked, for the first time or again."""
-        return now >= self.renew_at and now >= self.asked_at + _ASKED_AGAIN
+        again = _REFUSED_AGAIN if self.refused else _ASKED_AGAIN
+        return now >= self.renew_at and now >= self.asked_at + again
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the hub was asked a while ago, and has neither refused nor called us since."""
+        return not (self.refused or self.holds(now)) and now >= self.asked_at + _CALLS_BACK
 
     def holds(self, now: float) -> bool:
         """Whether the hub calls us."""

@@ -3,6 +3,8 @@
 {g}:feeds              set of the ids of feeds
 {g}:feeds:due          sorted set: id of a feed -> when it is to be read next
 {g}:feeds:asked        hash: id of a feed -> id of the request that is under way, and when it began
+{g}:feeds:hubs         hash: id of a feed -> id of the request that asks its hub to call us, until
+                       its answer was taken
 {g}:feed:<id>          hash: `made`, who added it when; `rules`, what its editor wants; `state`, how
                        it goes; `reading`, as it was last; `hub`, the subscription at its hub;
                        `pinged`, when that called last; `asked`, when it was asked for last
@@ -32,6 +34,7 @@ LOST = 60  # seconds after which a request without a result is made again
 BETWEEN = 2  # seconds between two readings that a hub asks for
 _ID = re.compile("[0-9a-f]{12}")
 _IDS, _DUE, _ASKED = "{g}:feeds", "{g}:feeds:due", "{g}:feeds:asked"
+_HUBS = "{g}:feeds:hubs"
 
 # KEYS: ids, due, feed. ARGV: id, made, rules, now, most feeds. Returns 0 if there is no room. The
 # first write allocates.
@@ -58,12 +61,13 @@ elseif ARGV[4] ~= '' then redis.call('ZADD', KEYS[1], ARGV[4], ARGV[1]) end
 return 1
 """
 
-# KEYS: ids, due, asked, feed, items, log, leaving. ARGV: id, seconds for which its hub is known.
+# KEYS: ids, due, asked, feed, items, log, leaving, hubs. ARGV: id, seconds for which its hub is known.
 # Returns its subscription at a hub, if there is one. The first write frees.
 _REMOVE = """
 redis.call('SREM', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('HDEL', KEYS[8], ARGV[1])
 local hub = redis.call('HGET', KEYS[4], 'hub')
 redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[6])
 if hub then redis.call('SET', KEYS[7], hub, 'EX', ARGV[2]) end
@@ -178,9 +182,11 @@ class FeedRequests:
         """Store what came of it, unless it has ended meanwhile."""
         self._keep(keys=[_request(id)], args=[result, FEED_REQUEST_KEPT])
 
-    def put(self, id: str, asked: str) -> None:
-        """Store what is to be done beside the reading of feeds; nobody waits for its result."""
+    def put(self, id: str, asked: str, feed: str = "") -> None:
+        """Store what a hub is to be asked; its answer is taken if it is about a `feed`."""
         with self._redis.pipeline() as pipe:
+            if feed:
+                pipe.hset(_HUBS, feed, id)
             pipe.hset(_request(id), "asked", asked)
             pipe.expire(_request(id), FEED_REQUEST_KEPT)
             pipe.execute()
@@ -218,7 +224,7 @@ class Feeds:
     def remove(self, id: str) -> str:
         """Forget a feed; return its subscription at a hub as JSON, or ""."""
         more = [_key(id, part) for part in ("items", "log", "leaving")]
-        keys = [_IDS, _DUE, _ASKED, _key(id), *more]
+        keys = [_IDS, _DUE, _ASKED, _key(id), *more, _HUBS]
         hub = cast("bytes | None", self._remove(keys=keys, args=[id, FEED_LEAVING_KEPT]))
         return hub.decode() if hub else ""
 
@@ -319,6 +325,27 @@ class Feeds:
     def ping(self, id: str, now: float) -> bool:
         """Have a feed read at once, or soon if that was just done; False if it is not read."""
         return bool(self._ping(keys=[_DUE, _key(id)], args=[id, now, BETWEEN]))
+
+    def hub_answers(self) -> list[tuple[str, str]]:
+        """Return each feed whose hub was asked, with its answer, and forget that; "" for none.
+
+        One that has not answered yet is left out. What is cut off here is asked again later.
+        """
+        rows = cast("dict[bytes, bytes]", self._redis.hgetall(_HUBS))
+        if not rows:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request in rows.values():
+                pipe.hmget(_request(request.decode()), "asked", "result")
+            found = cast("list[list[bytes | None]]", pipe.execute())
+        over = [
+            (feed.decode(), _text(result) or "")
+            for feed, (asked, result) in zip(rows, found, strict=True)
+            if result is not None or asked is None
+        ]
+        if over:
+            self._redis.hdel(_HUBS, *(feed for feed, _ in over))
+        return over
 
     def set_hub(self, id: str, before: str, after: str) -> bool:
         """Replace the subscription at its hub that was read; False if it is another by now."""
