@@ -54,9 +54,7 @@ _HUB = {
     FeedFault.NO_WAY.value: "there is no way to it from here",
     "": "it has never asked back, so it may not reach this service",
 }
-_NO_HUB = (
-    "Its hub, {host}, does not call when there is something new: {why}. The feed is read every"
-)
+_NO_HUB = "Its hub, {host}, does not call when there is something new: {why}. The feed is read"
 _GONE = "{host} says that the feed is gone for good (410). It is not read any more."
 
 
@@ -118,7 +116,7 @@ class Feed:
             why = f"{why}, and says “{hub.reason}”"
         host, minutes = urlsplit(hub.hub).hostname or "", self.rules.minutes
         often = "minute" if minutes == 1 else f"{minutes} minutes"
-        return f"{_NO_HUB.format(host=host, why=why)} {often} all the same."
+        return f"{_NO_HUB.format(host=host, why=why)} all the same, every {often}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,8 @@ elseif ARGV[4] ~= '' then redis.call('ZADD', KEYS[1], ARGV[4], ARGV[1]) end
 return 1
 """
 
-# KEYS: ids, due, asked, feed, items, log, leaving, hubs. ARGV: id, seconds for which its hub is known.
-# Returns its subscription at a hub, if there is one. The first write frees.
+# KEYS: ids, due, asked, feed, items, log, leaving, hubs. ARGV: id, seconds for which its hub is
+# known. Returns its subscription at a hub, if there is one. The first write frees.
 _REMOVE = """
 redis.call('SREM', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])

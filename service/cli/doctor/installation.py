@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from service.cli.doctor.canary import canary
+from service.cli.doctor.feeds import feeds, fetch
 from service.cli.doctor.findings import Finding, Level
 from service.cli.doctor.sign_in import provider
 from service.cli.doctor.way_out import way_out
@@ -67,7 +68,8 @@ class Examination:
         yield from self.proxies()
         yield from self.workers()
         yield from self.clock()
-        yield from self.fetch()
+        yield fetch(self.runtime)
+        yield from feeds(self.runtime)
         yield from self.stop()
         yield canary(self.runtime)
         yield from self.hosts()
@@ -296,12 +298,6 @@ class Examination:
             yield Finding(
                 "fail", "Clock", f"The clock stopped {span(age)} ago: start stoppress clock."
             )
-
-    def fetch(self) -> Iterator[Finding]:
-        """Check that a fetch process is running; nobody but editors misses it."""
-        runs = self.runtime.articles.has_readers()
-        missing = "None is running, so alerts are not filled in: start stoppress fetch."
-        yield Finding("ok" if runs else "warn", "Fetch", "Running." if runs else missing)
 
     def stop(self) -> Iterator[Finding]:
         """Say that everything is stopped."""
