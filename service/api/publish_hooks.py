@@ -17,7 +17,7 @@ from service.api.notification_requests import NewNotification
 from service.api.problems import FieldError, Problem
 from service.api.rate_limits import per_address
 from service.current import runtime
-from service.domain.publish_hooks import NotSigned
+from service.domain.publish_hooks import NotSigned, Signed
 from service.domain.requests import Conflict, PlanWithdrawn, Published
 from service.model.alert_log import ToolName
 from service.model.articles import LONGEST_TEXT
@@ -33,7 +33,10 @@ _DONE = {
     State.SCHEDULED: "An alert is scheduled.",
     State.SENDING: "An alert is being sent.",
 }
-_TOO_LARGE = "The call is larger than 64 KB. Leave the full text out of it."
+# A CMS sends the whole story, often with its text in two forms. A worker process takes as much.
+_LARGEST = 1 << 20  # bytes
+_TOO_LARGE = "The call is larger than 1 MB. Leave the full text out of it."
+_TAKEN = "This text of the story was taken before, so nothing was done."
 _NO_TOPIC = "The story’s section has no topic, so nothing was done."
 _BEFORE = "This story was alerted before, so nothing was done."
 _DELETED = "An editor has deleted this story’s alert, so nothing was done."
@@ -61,30 +64,31 @@ def take_story(hook: str) -> HookTaken:
     """
     hooks = runtime().publish_hooks
     one = hooks.get(hook)
+    request.max_content_length = _LARGEST
     try:
         body = request.get_data()
     except RequestEntityTooLarge:
         hooks.note(one.id, 413, _TOO_LARGE)
         raise
     try:
-        digest = hooks.check(one, {name.lower(): v for name, v in request.headers}, body)
+        signed = hooks.check(one, {name.lower(): v for name, v in request.headers}, body)
     except NotSigned as error:
         hooks.note(one.id, 401, str(error))
         raise Problem(401, str(error), headers={"WWW-Authenticate": "Signature"}) from None
-    if (before := hooks.answered(digest)) is not None:
+    if (before := hooks.answered(signed.digest)) is not None:
         return HookTaken(**before)
     try:
-        taken = _taken(one, body)
+        taken = _taken(one, signed, body)
     except Problem as problem:
         said = " ".join(f"{_NAMES.get(f, f)}: {detail}" for f, detail in problem.errors)
         hooks.note(one.id, problem.code or 422, said or problem.description or "")
         raise
-    hooks.keep_answer(digest, taken.model_dump())
+    hooks.keep_answer(signed.digest, taken.model_dump())
     hooks.note(one.id, 202, taken.detail, int(taken.id or 0))
     return taken
 
 
-def _taken(hook: PublishHook, body: bytes) -> HookTaken:
+def _taken(hook: PublishHook, signed: Signed, body: bytes) -> HookTaken:
     check_json(body)
     document = json.loads(body)
     given = {name: hook.text(name, document) for name in ("title", "url", "body", "image")}
@@ -104,7 +108,12 @@ def _taken(hook: PublishHook, body: bytes) -> HookTaken:
     }
     requested = read_fields(NewNotification, fields, runtime())
     story = hook.text("story", document) or given["url"]
-    return _published(hook, sha256(story.encode()).hexdigest(), requested)
+    if (alert := runtime().publish_hooks.taken(hook, signed, story)) is not None:
+        return HookTaken(id=str(alert), detail=_TAKEN)
+    taken = _published(hook, sha256(story.encode()).hexdigest(), requested)
+    if taken.id is not None:
+        runtime().publish_hooks.note_taken(hook, signed, story, int(taken.id))
+    return taken
 
 
 def _published(hook: PublishHook, reference: str, requested: NewNotification) -> HookTaken:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from standardwebhooks import Webhook as Checker
 from standardwebhooks import WebhookVerificationError
@@ -53,6 +53,13 @@ class WrongHook(ValueError):
 
 class NotSigned(Exception):
     """A call without the right signature; the message says what is missing."""
+
+
+class Signed(NamedTuple):
+    """A call that is signed."""
+
+    digest: str  # what tells it from other calls
+    has_time: bool  # whether its signature holds for five minutes only
 
 
 class PublishHooks:
@@ -127,8 +134,8 @@ class PublishHooks:
 
     # -- calls -------------------------------------------------------------------------------------
 
-    def check(self, hook: PublishHook, headers: Mapping[str, str], body: bytes) -> str:
-        """Check the signature of a call; return what tells it from other calls. `NotSigned`.
+    def check(self, hook: PublishHook, headers: Mapping[str, str], body: bytes) -> Signed:
+        """Check the signature of a call; `NotSigned`.
 
         `headers` have names in lower case.
         """
@@ -136,13 +143,28 @@ class PublishHooks:
         if secret is None:
             raise NotSigned("The secret cannot be read any more: make a new one at the desk.")
         if hook.header:
-            _check_hmac(secret, hook.header, headers.get(hook.header.lower(), ""), body)
-            called = body
+            given = headers.get(hook.header.lower(), "")
+            called, has_time = body, _check_hmac(secret, hook.header, given, body)
         else:
             _check_standard(secret, headers, body)
-            called = headers["webhook-id"].encode()
+            called, has_time = headers["webhook-id"].encode(), True
         self._seal_anew(hook)
-        return sha256(hook.id.encode() + b" " + called).hexdigest()
+        return Signed(_digest(hook, called), has_time)
+
+    def taken(self, hook: PublishHook, signed: Signed, story: str) -> int | None:
+        """Return the alert that this very text of a story went into; None for a new one.
+
+        A signature without a time holds for ever, so whoever has recorded a call can send it again,
+        when the CMS or an editor has changed the text since.
+        """
+        if signed.has_time:
+            return None
+        return self._rows.taken(_digest(hook, story.encode()), signed.digest)
+
+    def note_taken(self, hook: PublishHook, signed: Signed, story: str, alert: int) -> None:
+        """Note that a text of a story went into an alert."""
+        if not signed.has_time:
+            self._rows.put_taken(_digest(hook, story.encode()), signed.digest, alert)
 
     def _seal_anew(self, hook: PublishHook) -> None:
         """Seal its secret under the current SECRET_KEY; the previous one can then be removed."""
@@ -198,8 +220,15 @@ def _check_standard(secret: str, headers: Mapping[str, str], body: bytes) -> Non
         raise NotSigned("The signature is not right.") from None
 
 
-def _check_hmac(secret: str, name: str, given: str, body: bytes) -> None:
-    """Check a signature such as `sha256=<hex>`, hex or base64; Ghost adds `, t=<ms>`."""
+def _digest(hook: PublishHook, what: bytes) -> str:
+    return sha256(hook.id.encode() + b" " + what).hexdigest()
+
+
+def _check_hmac(secret: str, name: str, given: str, body: bytes) -> bool:
+    """Check a signature such as `sha256=<hex>`, hex or base64; Ghost adds `, t=<ms>`.
+
+    Returns whether it has a time.
+    """
     if not given:
         raise NotSigned(f"The header {name} is missing.")
     parts = [part.strip() for part in given.split(",")]
@@ -212,6 +241,7 @@ def _check_hmac(secret: str, name: str, given: str, body: bytes) -> None:
         made = int(at) if at.isascii() and at.isdigit() and len(at) < 16 else 0
         if abs(clock.time() - made / (1000 if made > 10**11 else 1)) > _OLDEST:
             raise NotSigned("The call is older than five minutes.")
+    return bool(at)
 
 
 def _bytes(signature: str) -> bytes:

@@ -34,6 +34,10 @@ MOST_OF_A_CALLER: Final = 50  # unfinished requests of one network in one proces
 _LINGER: Final = 2.0  # seconds in which a client may close its end first (RFC 9112 section 9.6)
 _LARGEST_HEAD: Final = 32 * 1024  # bytes
 _LARGEST_BODY: Final = 64 * 1024  # bytes; a longer one is refused without being read
+# What a CMS sends to a publish hook is a whole story. Anybody may begin to send one, so a process
+# keeps few of them at once.
+_LARGEST_STORY: Final = 1 << 20  # bytes
+_MOST_STORIES: Final = 16  # unfinished requests that are larger than other bodies may be
 _READ: Final = 1 << 16  # bytes
 # What the kernel takes of a response while its reader is slow: more than any of ours, so that no
 # thread waits for a slow reader.
@@ -41,6 +45,7 @@ _SEND_BUFFER: Final = 1 << 18
 
 # All that the parser accepts, zeros before a number too: else a thread would wait for the body.
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*(\d{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
+_STORY = re.compile(rb"POST [^ ?]*/api/v1/hooks/")
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,256})(?:[ \t;][^\r\n]*)?\r\n")
@@ -66,6 +71,7 @@ class Unfinished:
         self.is_closing = False
         self.is_polled = False
         self.is_waiting_for_reader = False  # of the responses before
+        self.largest = _LARGEST_BODY
         self._size: int | None = None  # of the body; None: it comes in chunks
         self._chunk = 0  # where the next chunk begins
 
@@ -81,7 +87,12 @@ class Unfinished:
             self._read_head(end + 4)
         if self._size is None:
             return self._has_last_chunk()
-        return len(self.bytes) - self.head >= self._size or self._size > _LARGEST_BODY
+        return len(self.bytes) - self.head >= self._size or self._size > self.largest
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it needs more room than other bodies have."""
+        return self.largest > _LARGEST_BODY and len(self.bytes) - self.head > _LARGEST_BODY
 
     def _read_head(self, size: int) -> None:
         head = bytes(self.bytes[:size])
@@ -89,6 +100,8 @@ class Unfinished:
         lengths = _LENGTH.findall(head)
         # The parser refuses several lengths, and a length beside chunks: leave that to it.
         self._size = int(lengths[0]) if len(lengths) == 1 else 0
+        if _STORY.match(head):
+            self.largest = _LARGEST_STORY
         if _CHUNKED.search(head) and not lengths:
             self._size = None
         if _EXPECT.search(head):
@@ -202,8 +215,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._drop(one)
         elif not one.head and len(one.bytes) > _LARGEST_HEAD:
             self._refuse(one, "431 Request Header Fields Too Large")
-        elif len(one.bytes) - one.head > 2 * _LARGEST_BODY:
+        elif len(one.bytes) - one.head > 2 * one.largest:
             self._refuse(one, "413 Content Too Large")
+        elif one.is_large:
+            self._limit_stories()
+
+    def _limit_stories(self) -> None:
+        """Drop the oldest unfinished request of those that need more room, if these are many."""
+        large = [one for one in self._unfinished.values() if one.is_large]
+        if len(large) > _MOST_STORIES:
+            self._drop(large[0])
 
     def _answer_when_read(self, one: Unfinished) -> None:
         """Answer a request once its client has read most of the responses before."""

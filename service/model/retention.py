@@ -261,6 +261,10 @@ CALL_KEPT = 2 * MINUTE
 # Why: the same call, sent again, gets the same answer.
 HOOK_CALL_SEEN = 5 * MINUTE
 
+# Digests of what a publish hook was sent about a story, where its signature has no time.
+# Why: what was sent before is a recorded call that somebody sends again. It changes nothing.
+HOOK_TEXTS_SEEN = REFERENCE_KEPT
+
 # -- about sites ----------------------------------------------------------------------------------
 
 # An origin whose pages load our script although SITE_ORIGINS does not name it.

@@ -3,6 +3,7 @@
 hooks             hash: by id, a publish hook as JSON, its secret sealed
 hooks:calls       hash: by id, its last calls as JSON, the latest first
 hooks:seen:<d>    what a call was answered, for the same call again; it ends by itself
+hooks:texts:<d>   hash: by digest, the alert that a text of a story went into; it ends by itself
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from redis import Redis
 
 from service.model.notifications import known_fields
 from service.model.publish_hooks import HookCall, PublishHook
-from service.model.retention import HOOK_CALL_SEEN
+from service.model.retention import HOOK_CALL_SEEN, HOOK_TEXTS_SEEN
 
 _HOOKS, _CALLS = "{g}:hooks", "{g}:hooks:calls"
 MOST_HOOKS = 20
@@ -80,6 +81,18 @@ class PublishHooks:
         text = cast("bytes | None", self._redis.get(_seen(digest)))
         return None if text is None else cast("dict[str, Any]", json.loads(text))
 
+    def taken(self, story: str, text: str) -> int | None:
+        """Return the alert that this text of a story went into; None for a new one. By digests."""
+        found = cast("bytes | None", self._redis.hget(_texts(story), text))
+        return None if found is None else int(found)
+
+    def put_taken(self, story: str, text: str, alert: int) -> None:
+        """Store that a text of a story went into an alert."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(_texts(story), text, alert)
+            pipe.expire(_texts(story), HOOK_TEXTS_SEEN)
+            pipe.execute()
+
     def put_seen(self, digest: str, answer: dict[str, Any]) -> None:
         """Store what a call was answered."""
         self._redis.set(_seen(digest), json.dumps(answer), ex=HOOK_CALL_SEEN)
@@ -87,6 +100,10 @@ class PublishHooks:
 
 def _seen(digest: str) -> str:
     return f"{{g}}:hooks:seen:{digest}"
+
+
+def _texts(story: str) -> str:
+    return f"{{g}}:hooks:texts:{story}"
 
 
 def _calls(text: bytes) -> list[HookCall]:

@@ -186,6 +186,40 @@ def test_an_hmac_of_the_body_in_a_header_of_the_cms_is_a_signature_too(
         assert cms.post(body, headers=signature(body, ago=301)).status_code == 401
 
 
+def test_a_recorded_call_without_a_time_brings_no_old_text_back(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cms, publishing = (
+        Cms(client, header="X-Hub-Signature-256", draft=True),
+        client.runtime.publishing,
+    )
+
+    def post(story: Any) -> Any:
+        body = json.dumps(story).encode()
+        made = hmac.digest(GHOST.encode(), body, "sha256").hex()
+        return cms.post(body, headers={"X-Hub-Signature-256": f"sha256={made}"})
+
+    # As if five minutes had passed after each call: its answer is forgotten.
+    monkeypatch.setattr(client.runtime.publish_hooks, "answered", lambda _call: None)
+    first, second = changed(title="Two dead"), changed(title="Nobody dead")
+    id = int(post(first).json["id"])
+    assert post(second).json["id"] == str(id)
+    for old in (first, second):
+        assert post(old).json == {
+            "id": str(id),
+            "detail": "This text of the story was taken before, so nothing was done.",
+        }
+    assert publishing.get(id).content.title == "Nobody dead"
+    assert post(changed(id=4712, title="Two dead")).json["id"] != str(id), "another story"
+    assert post(changed(title="One hurt")).json["id"] == str(id)
+    assert publishing.get(id).content.title == "One hurt"
+
+
+def test_a_cms_may_send_the_whole_story(client: Client) -> None:
+    cms = Cms(client)
+    assert cms.post(changed(html="<p>All aboard are safe.</p>" * 20_000)).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
@@ -203,7 +237,7 @@ def test_an_hmac_of_the_body_in_a_header_of_the_cms_is_a_signature_too(
         (changed(title="x" * 201), 422, "title: Must have at most 200 characters."),
         (changed(url="javascript:alert(1)"), 422, "link: Must begin with https://."),
         (changed(url="https://a b/"), 422, "link"),
-        (b" " * 70_000, 413, "64 KB"),
+        (b" " * 1_100_000, 413, "1 MB"),
     ],
     ids=lambda value: str(value)[:25],
 )
