@@ -100,11 +100,16 @@ def test_a_hub_is_answered_only_for_what_we_asked_for(
     ):
         assert browser.get(path, query_string={**asked, **wrong}).status_code == 404
     assert browser.get(f"/feeds/{feed.id}/x", query_string=asked).status_code == 404
+    denied = {"hub.mode": "denied", "hub.topic": topic, "hub.reason": "<b>full</b>"}
+    assert browser.get(f"/feeds/{feed.id}/x", query_string=denied).status_code == 404
+    assert browser.get(path, query_string=denied).status_code == 204
+    shown = client.call("GET", f"{FEEDS}/{feed.id}", token=client.add_token()).json
+    assert (shown["instant"], "“<b>full</b>”" in shown["hub_problem"]) == (False, True)
     answer = browser.get(path, query_string=asked)
     assert (answer.status_code, answer.text, answer.mimetype) == (200, "<b>7</b>", "text/plain")
-    shown = watched.state(feed).hub
-    assert shown is not None
-    assert shown.until == watched.now + 86400
+    confirmed = watched.state(feed).hub
+    assert confirmed is not None
+    assert confirmed.until == watched.now + 86400
 
     watched.now += 10
     forged = rss(item("bomb", watched.now)).partition(b"\r\n\r\n")[2]

@@ -16,14 +16,16 @@ from service.domain.feeds import FeedChanged, FeedRefused, UnknownFeed
 from service.model.feed_requests import FeedAnswer, FeedRequest
 from service.model.feeds import FeedReading, FeedRules
 from service.model.notifications import Audience, State
+from service.model.payload import Payload
 from service.store.feeds import Feeds as FeedRows
 from tests.support.client import Client, Reader
 from tests.support.feeds import LINK, Watched, item, rss
 from tests.support.installation import content
-from tests.support.newspaper import Newspaper, response
+from tests.support.newspaper import Newspaper, Page, response
 
 pytestmark = pytest.mark.redis
 
+HUB = '<atom:link rel="hub" href="{0}/hub"/><atom:link rel="self" href="{0}/feed"/>'
 NORA, SAM = "nora@paper.example", "sam@paper.example"
 
 
@@ -449,9 +451,7 @@ def test_a_rehearsal_says_what_would_have_been_sent_and_sends_nothing(
 @pytest.fixture
 def with_hub(watched_with: Callable[..., Watched], paper: Newspaper) -> Watched:
     watched = watched_with(SITE_URL="https://push.paper.example")
-    topic = f"{paper.origin}/feed"
-    hub = f'<atom:link rel="hub" href="{paper.origin}/hub"/><atom:link rel="self" href="{topic}"/>'
-    paper.pages["/feed"] = rss(item("harbour", watched.now - 600), head=hub)
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600), head=HUB.format(paper.origin))
     paper.pages["/hub"] = response(status=202)
     return watched
 
@@ -578,3 +578,87 @@ def test_a_subscription_is_renewed_and_ends_with_the_feed(
     with pytest.raises(NoSubscription) as error:
         hubs.ping(feed.id, token, watched.now)
     assert error.value.is_over, "the hub hears that it is over"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (response(status=403), "it answers 403"),
+        (response(status=502), "it answers 502"),
+        (
+            lambda client: client.sendall(b"SSH-2.0-hub\r\n"),
+            "answers with something that is not HTTP",
+        ),
+    ],
+    ids=["403", "502", "no http"],
+)
+def test_a_hub_that_refuses_is_named_in_words_and_the_feed_goes_on(
+    with_hub: Watched, paper: Newspaper, answer: Page, why: str
+) -> None:
+    paper.pages["/hub"] = answer
+    feed = with_hub.add()
+    with_hub.look()
+    said = with_hub.state(feed).hub_problem(with_hub.now)
+    assert said.startswith("Its hub, 127.0.0.1, does not call when there is something new:")
+    assert why in said
+    assert said.endswith("The feed is read all the same, every 5 minutes.")
+    paper.pages["/feed"] = rss(item("ferry", with_hub.now + 200), head=HUB.format(paper.origin))
+    with_hub.look(5)
+    assert with_hub.titles() == ["The ferry"]
+    asked = len([one for one in paper.requests if one.startswith("POST /hub")])
+    with_hub.look(60)
+    assert len([one for one in paper.requests if one.startswith("POST /hub")]) == asked
+    paper.pages["/hub"] = response(status=202)
+    with_hub.look(24 * 60)
+    token = asked_of_hub(with_hub)["hub.callback"].rpartition("/")[2]
+    topic = f"{paper.origin}/feed"
+    with_hub.runtime.feeds.hubs.confirm(feed.id, token, "subscribe", topic, 86400, with_hub.now)
+    with_hub.look()
+    assert with_hub.state(feed).hub_problem(with_hub.now) == ""
+
+
+def test_a_hub_that_denies_or_never_asks_back_is_named(with_hub: Watched, paper: Newspaper) -> None:
+    feed, hubs = with_hub.add(), with_hub.runtime.feeds.hubs
+    token = asked_of_hub(with_hub)["hub.callback"].rpartition("/")[2]
+    with_hub.look()
+    assert with_hub.state(feed).hub_problem(with_hub.now) == "", "it has a moment"
+    with_hub.look(3)
+    silent = with_hub.state(feed).hub_problem(with_hub.now)
+    assert "it has never asked back, so it may not reach this service" in silent
+    topic, reason = f"{paper.origin}/feed", "Not\nallowed " + "x" * 500
+    for id, known, about in (
+        (feed.id, "x", topic),
+        (feed.id, token, "https://evil.example/"),
+        ("0" * 12, token, topic),
+    ):
+        with pytest.raises(NoSubscription):
+            hubs.denied(id, known, about, reason)
+    hubs.denied(feed.id, token, topic, reason)
+    denied = with_hub.state(feed).hub_problem(with_hub.now)
+    assert "it refuses, and says “Not allowed xxx" in denied
+    assert len(denied) < 400
+    hubs.confirm(feed.id, token, "subscribe", topic, 86400, with_hub.now)
+    assert with_hub.state(feed).hub_problem(with_hub.now) == ""
+
+
+def test_a_feeds_own_link_parameters_stay_with_its_alert(
+    watched_with: Callable[..., Watched], paper: Newspaper
+) -> None:
+    watched = watched_with(LINK_PARAMETERS="utm_source=push", SITE_ORIGINS="https://paper.example")
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    watched.add(link_parameters="utm_source=rss&c={id}")
+    paper.pages["/feed"] = rss(item("ferry", watched.now + 200))
+    watched.look(5)
+    (alert,) = watched.alerts()
+    publishing, config = watched.runtime.publishing, watched.runtime.config
+    ours = f"?utm_source=rss&c={alert.id}"
+
+    def opens(id: int) -> str:
+        made = Payload(publishing.get(id), config.public_url, config.opened_links)
+        shown: str = json.loads(made.carrying(None))["notification"]["navigate"]
+        return shown
+
+    assert opens(alert.id) == f"{LINK}ferry{ours}"
+    given = {"title": "Afloat", "body": None, "url": None, "replace": True, "by": NORA}
+    correction = publishing.correct(alert.id, **given).id
+    assert opens(correction) == f"{LINK}ferry{ours}"

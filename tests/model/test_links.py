@@ -136,6 +136,12 @@ def test_parameters_are_added_and_the_rest_of_the_link_stays(link: str, opened: 
     assert added(f"https://paper.example{link}") == f"https://paper.example{opened}"
 
 
+def test_an_alerts_own_parameters_take_the_place_of_the_newsrooms() -> None:
+    usual, link = LinkParameters("utm_source=push&a=b", OURS), "https://paper.example/ferry"
+    assert usual.or_own("c={id}").added_to(link, 12) == f"{link}?c=12"
+    assert usual.or_own("").added_to(link, 12) == f"{link}?utm_source=push&a=b"
+
+
 @pytest.mark.parametrize(
     "link",
     [
