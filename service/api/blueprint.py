@@ -63,7 +63,7 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         f"There are {MOST_FEEDS} feeds, as many as there may be. Delete one that nobody needs.",
     ),
     UnknownFeed: (404, "There is no such feed."),
-    FeedChanged: (409, "Somebody else has changed this feed meanwhile. Look at it again."),
+    FeedChanged: (409, "This feed was changed meanwhile. Read it again."),
     TooManyHooks: (
         409,
         f"There are {MOST_HOOKS} publish hooks, as many as there may be. Remove one first.",

@@ -243,7 +243,7 @@ class LogList(ResponseModel):
     conditional=True,
 )
 def log() -> LogList:
-    """List what was done with alerts, by whom and when, the latest first.
+    """List what was done with alerts, who did it and when, the latest first.
 
     A part of an alert's `title`, of a name (`by`), an `action`, or days (UTC) narrow it down.
     """
@@ -272,7 +272,7 @@ def _entry(one: LogEntry) -> EntryShown:
 
 
 class StopShown(ResponseModel):
-    """Whether everything is stopped: since when, and by whom."""
+    """Whether everything is stopped: since when, and who did it."""
 
     stopped: bool
     at: str | None

@@ -75,7 +75,7 @@ class FeedRefused(ValueError):
 
 
 class FeedChanged(Exception):
-    """Somebody else has changed the feed meanwhile."""
+    """The feed was changed since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class Feeds:
 
 
 def feed_address(text: str) -> str:
-    """Return the address of a feed as somebody typed or pasted it; "" if it is none."""
+    """Return the address of a feed as it was typed or pasted; "" if it is none."""
     text = text.strip()
     if text.startswith("feed:"):
         text = text.removeprefix("feed:").removeprefix("//")

@@ -154,8 +154,8 @@ class PublishHooks:
     def taken(self, hook: PublishHook, signed: Signed, story: str) -> int | None:
         """Return the alert that this very text of a story went into; None for a new one.
 
-        A signature without a time holds for ever, so whoever has recorded a call can send it again,
-        when the CMS or an editor has changed the text since.
+        A signature without a time holds for ever, so that a call which was recorded can be sent
+        again after the CMS or an editor has changed the text.
         """
         if signed.has_time:
             return None

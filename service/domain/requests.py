@@ -68,7 +68,7 @@ class Conflict(Exception):
 
 
 class ChangedMeanwhile(Conflict):
-    """A planned alert is not as the caller saw it: somebody has changed it since."""
+    """A planned alert is not as the caller saw it: it was changed since."""
 
 
 class KeyReused(Conflict):

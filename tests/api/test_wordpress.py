@@ -365,7 +365,7 @@ def test_browsers_get_the_two_pieces_and_the_check_says_what_is_missing(press: P
     assert f'data-worker="{origin}/stop-press/sw.js" data-scope="/stop-press/"' in html
     found = press.run("return StopPress\\check();")
     assert [one["ok"] for one in found] == [True, False, True, True, True]
-    assert f"{origin}. Whoever runs Stop Press must add" in found[1]["words"]
+    assert f"{origin}. Your operator must add exactly this" in found[1]["words"]
     reading = press.client.add_token("a reader", ["read"])
     for token, said in ((reading, "may not publish"), ("nonsense", "does not know the token")):
         set_token = f"update_option( 'stop_press_token', '{token}' );"

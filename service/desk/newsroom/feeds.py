@@ -29,7 +29,7 @@ from service.model.feeds import FeedRules
 from service.model.roles import Role
 
 _FULL = f"There are {MOST_FEEDS} feeds, as many as there may be. Remove one that nobody needs."
-_CHANGED = "Somebody else has changed this feed meanwhile. Look at it again."
+_CHANGED = "Another editor has changed this feed meanwhile. Look at it again."
 _NUMBERS = ("gap_minutes", "most_per_hour", "most_per_day", "newest_hours", "minutes")
 _LINES = ("name", "language", "title_template", "text_template", "link_parameters")
 _BAD_LINE = "Write one on each line: a category, “=”, and the short name of a topic."

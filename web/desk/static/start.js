@@ -129,8 +129,8 @@ async function send(event) {
   }
 }
 
-// Readers are told only that alerts do not work here. Whoever sets the installation up sees the reason
-// of the service, too.
+// Readers are told only that alerts do not work here. An editor who sets the service up
+// sees its reason, too.
 const refused = page.querySelector("#refused");
 const { fetch: call } = window;
 window.fetch = async (...request) => {

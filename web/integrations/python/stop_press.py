@@ -100,7 +100,7 @@ class StopPress:
         """Change a draft or a scheduled alert; what is not given stays.
 
         With the `etag` that you saw as `if_match`, here and in `delete` and `send`, the call is
-        `Refused` (412) if somebody has changed the alert since.
+        `Refused` (412) if the alert was changed since.
         """
         return self._call("PATCH", f"/notifications/{id}", fields, if_match=if_match)
 
@@ -305,7 +305,7 @@ class StopPress:
         return self._pages("/log", "entries", wanted)
 
     def stopped(self) -> Json:
-        """Say whether everything is stopped, since when, and by whom."""
+        """Say whether everything is stopped, since when, and who did it."""
         return self._call("GET", "/stop")
 
     def stop_everything(self) -> Json:

@@ -415,7 +415,7 @@ function look( array $state ): array {
 /**
  * Publish the posts whose time has come, before the page is chosen.
  *
- * Stop Press sends a planned alert to the second. WordPress publishes the post when somebody asks for
+ * Stop Press sends a planned alert to the second. WordPress publishes the post when a reader asks for
  * a page, and would answer the first reader of the alert that there is no such page.
  */
 function publish_due() {

@@ -1,6 +1,6 @@
 <?php
 /**
- * The box in the editor: whether readers are alerted, whom, and what became of it.
+ * The box in the editor: whether an alert is sent, to which readers, and what became of it.
  *
  * One box serves the block editor and the classic one. In the block editor assets/box.js hands its
  * fields to the editor (see `register_meta`), in the classic one they come with the form.

@@ -44,7 +44,7 @@ function register_meta() {
 	}
 }
 
-/** Bring what somebody sent as a field of the box into its usual form. */
+/** Bring a field of the box, as it was sent, into its usual form. */
 function clean_field( string $field, $value ): string {
 	if ( 'topics' === $field ) {
 		return clean_audience( $value );

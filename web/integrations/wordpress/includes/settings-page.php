@@ -112,7 +112,7 @@ function print_page() {
 	print_row(
 		__( 'Address of Stop Press', 'stop-press' ),
 		sprintf( '<input type="url" class="regular-text code" name="stop_press[address]" value="%s" placeholder="https://push.example">', esc_attr( $settings['address'] ) ),
-		__( 'Ask whoever runs your Stop Press: its SITE_URL.', 'stop-press' )
+		__( 'The SITE_URL of your Stop Press; your operator knows it.', 'stop-press' )
 	);
 	$is_known = '' !== token();
 	print_row(
@@ -244,7 +244,7 @@ function check_service(): array {
 		return array( $answers, found( true, sprintf( __( 'It lets the pages at %s call it.', 'stop-press' ), $origin ) ) );
 	}
 	/* translators: %s: an origin, such as https://paper.example. */
-	$words = __( 'It refuses readers on the pages at %s. Whoever runs Stop Press must add exactly this to its SITE_ORIGINS.', 'stop-press' );
+	$words = __( 'It refuses readers on the pages at %s. Your operator must add exactly this to the SITE_ORIGINS of Stop Press.', 'stop-press' );
 	return array( $answers, found( false, sprintf( $words, $origin ) ) );
 }
 
