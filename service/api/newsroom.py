@@ -16,8 +16,9 @@ from service.api.paging import SINCE, UNTIL, asked, days, one_of, parameter
 from service.api.problems import Problem
 from service.current import runtime
 from service.domain.alert_log import Search
-from service.domain.daily_totals import Day, today
+from service.domain.daily_totals import Clicks, Day, DayOfAlerts, today
 from service.domain.figures import Figures, Row
+from service.domain.questions import STEPS as QUESTION_STEPS
 from service.domain.receipts import EVENTS, STEPS, Estimate, estimate
 from service.model.alert_log import ACTIONS, ENTRY_ID, LogEntry, ToolName
 from service.model.stop import Stop
@@ -158,11 +159,44 @@ class DayShown(ResponseModel):
     clicked: int
 
 
+class ClicksShown(ResponseModel):
+    """Alerts to followers of a topic (null: to everyone) or that began in an hour, and clicks."""
+
+    topic: str | None
+    hour: int | None
+    alerts: int
+    may_report: int
+    clicked: int
+
+
+class AskedShown(ResponseModel):
+    """How often readers were asked on pages of a part of the site (null: all others), and said yes.
+
+    `granted`: the browser asked and got the permission.
+    """
+
+    section: str | None
+    shown: int
+    yes: int
+    granted: int
+    subscribed: int
+    confirmed: int
+
+
 class TotalsShown(ResponseModel):
-    """How many `readers` are subscribed now, and what happened on the last days."""
+    """How many `readers` are subscribed now, and what happened on the last days.
+
+    `by_topic` and `by_hour` (in UTC, in which they began) count the alerts of these days. `had`
+    says how many readers had no alert on a day, one alert and so on, summed over these days; its
+    last number is that of so many or more.
+    """
 
     readers: int
     days: list[DayShown]
+    by_topic: list[ClicksShown]
+    by_hour: list[ClicksShown]
+    had: list[int]
+    asked: list[AskedShown]
 
 
 @bp.get("/totals")
@@ -184,7 +218,28 @@ def totals() -> TotalsShown:
     """Count readers and alerts of the last days, 28 unless `days` says otherwise."""
     count = paging.number("days", _USUAL_DAYS, most=_MOST_DAYS)
     days = runtime().daily_totals.days(today(), count)
-    return TotalsShown(readers=runtime().subscriptions.count(), days=[_day(day) for day in days])
+    alerts, asked = DayOfAlerts(), runtime().questions.between(today(), count)
+    for day in days:
+        alerts.add(day.alerts)
+    by_topic = dict[str, Clicks]()
+    for slug, clicks in alerts.topics.items():
+        (now,) = runtime().topics.current([slug])  # topics may have been merged
+        by_topic[now] = by_topic.get(now, Clicks()).plus(clicks)
+    return TotalsShown(
+        readers=runtime().subscriptions.count(),
+        days=[_day(day) for day in days],
+        by_topic=[_clicks(n, topic=slug or None) for slug, n in sorted(by_topic.items())],
+        by_hour=[_clicks(n, hour=hour) for hour, n in sorted(alerts.hours.items())],
+        had=alerts.had,
+        asked=[
+            AskedShown(section=page or None, **{step: counts[step] for step in QUESTION_STEPS})
+            for page, counts in sorted(asked.items())
+        ],
+    )
+
+
+def _clicks(found: Clicks, topic: str | None = None, hour: int | None = None) -> ClicksShown:
+    return ClicksShown(topic=topic, hour=hour, **found._asdict())
 
 
 def _day(day: Day) -> DayShown:

@@ -44,7 +44,14 @@ def test_the_figures_of_an_alert_are_those_of_its_report(client: Client, token: 
     assert shown["clicked_until"][0] == {"minutes": 1, "clicked": 1}
     assert shown["clicked_until"][-1] == {"minutes": None, "clicked": 1}
     assert sum(shown["clicked_at_hour"]) == 1
-    (today,) = client.call("GET", f"{API}/totals?days=1", token=token).json["days"]
+    client.runtime.questions.count("shown", "/sport/tennis")
+    totals = client.call("GET", f"{API}/totals?days=1", token=token).json
+    clicks = {"alerts": 1, "may_report": 2, "clicked": 1}
+    assert [row["topic"] for row in totals["by_topic"]] == ["sport"]
+    ((row,), (asked,)) = totals["by_hour"], totals["asked"]
+    assert {name: row[name] for name in clicks} == clicks
+    assert (asked["section"], asked["shown"], asked["yes"]) == ("/sport", 1, 0)
+    (today,) = totals["days"]
     counted = (today["alerts"], today["handed_over"], today["may_report"], today["clicked"])
     assert counted == (1, 2, 2, 1)
 
