@@ -47,7 +47,7 @@ def test_the_figures_of_an_alert_are_those_of_its_report(client: Client, token: 
     client.runtime.questions.count("shown", "/sport/tennis")
     totals = client.call("GET", f"{API}/totals?days=1", token=token).json
     clicks = {"alerts": 1, "may_report": 2, "clicked": 1}
-    assert [row["topic"] for row in totals["by_topic"]] == ["sport"]
+    assert [row["topic"] for row in totals["by_topic"]] == ["sport", "world"]
     ((row,), (asked,)) = totals["by_hour"], totals["asked"]
     assert {name: row[name] for name in clicks} == clicks
     assert (asked["section"], asked["shown"], asked["yes"]) == ("/sport", 1, 0)
