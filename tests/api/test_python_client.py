@@ -120,6 +120,53 @@ def test_topics_are_added_changed_and_removed(client: Client, press: Any) -> Non
     assert "opinion" not in client.runtime.topics.all()
 
 
+def test_what_editors_keep_at_the_desk_is_kept_by_a_tool_too(client: Client, press: Any) -> None:
+    id = press.add_template("Result", title="Final score", audience={"topics": ["sport"]})["id"]
+    press.rename_template(id, "Final score")
+    (template,) = press.templates()
+    assert (template["name"], template["alert"]["title"]) == ("Final score", "Final score")
+    press.remove_template(id)
+    id = press.save_audience("Fans", topics=["sport"], locales=["en"])["id"]
+    press.rename_audience(id, "Supporters")
+    (kept,) = press.saved_audiences()
+    assert kept["name"] == "Supporters"
+    sent = press.publish("2:1", "https://paper.example/cup", audience=kept["audience"])
+    press.remove_audience(id)
+    assert press.templates() == press.saved_audiences() == []
+    assert press.sent_before("https://paper.example/cup#goal")["id"] == sent["id"]
+    assert press.sent_before("https://paper.example/other") is None
+    assert [one["id"] for one in press.search(text="2:1", status="sending")] == [sent["id"]]
+    assert [one["action"] for one in press.log(title="2:1")] == ["sent"]
+    assert press.article("https://paper.example/cup")["problems"], "no fetch process runs"
+    press.move_topic("world", "down")
+    assert press.merge_topic("world", "sport")["topic"]["slug"] == "sport"
+
+
+def test_feeds_and_hooks_are_set_up_by_a_tool(
+    client: Client, module: ModuleType, press: Any
+) -> None:
+    feed = press.add_feed("https://paper.example/rss", topics=["sport"])["id"]
+    assert not press.change_feed(feed, active=False)["active"]
+    press.change_feed(feed, active=True)
+    assert press.read_feed(feed)["id"] == feed
+    hook = press.add_webhook("https://cms.example/hook", ["alert.sent"])["id"]
+    assert press.change_webhook(hook, paused=True)["status"] == "paused"
+    places = {"title": "title", "url": "url"}
+    ours = press.add_publish_hook("CMS", places, topics={"Tennis": "sport"})
+    assert press.renew_publish_hook(ours["id"])["secret"] != ours["secret"]
+    assert not press.change_publish_hook(ours["id"], draft=False)["draft"]
+    assert [len(some) for some in (press.feeds(), press.webhooks(), press.publish_hooks())] == [
+        1
+    ] * 3
+    press.remove_feed(feed)
+    press.remove_webhook(hook)
+    press.remove_publish_hook(ours["id"])
+    assert press.feeds() == press.webhooks() == press.publish_hooks() == []
+    id = press.publish("x", "https://paper.example/", everyone=True, draft=True)["id"]
+    with pytest.raises(module.Refused, match="does not repeat"):
+        press.skip(id)
+
+
 def test_what_is_refused_says_why(client: Client, module: ModuleType, press: Any) -> None:
     with pytest.raises(module.Refused, match="url") as refused:
         press.publish("Ferry aground", "ferry", everyone=True)
