@@ -18,7 +18,7 @@ _LEAST_LEASE, _MOST_LEASE = 300, 30 * 86_400
 _RENEWED = 0.8  # part of a lease after which it is renewed
 _ASKED_AGAIN = 600  # seconds after which a hub that has not answered is asked again
 _CALLS_BACK = 120  # seconds within which a hub asks whether we mean it
-_REFUSED_AGAIN = 86_400  # and one that has refused
+_FAILED_AGAIN, _REFUSED_AGAIN = 3600, 86_400  # and one that has failed, or refused
 DENIED = "denied"  # a hub has told us so (`hub.mode`)
 
 
@@ -145,7 +145,9 @@ class HubSubscription:
 
     def is_due(self, now: float) -> bool:
         """Whether the hub is to be asked, for the first time or again."""
-        again = _REFUSED_AGAIN if self.refused else _ASKED_AGAIN
+        again = _FAILED_AGAIN if self.refused else _ASKED_AGAIN
+        if self.refused == DENIED or self.refused.startswith("4"):
+            again = _REFUSED_AGAIN
         return now >= self.renew_at and now >= self.asked_at + again
 
     def is_silent(self, now: float) -> bool:

@@ -606,7 +606,7 @@ def test_a_hub_that_refuses_is_named_in_words_and_the_feed_goes_on(
     with_hub.look(5)
     assert with_hub.titles() == ["The ferry"]
     asked = len([one for one in paper.requests if one.startswith("POST /hub")])
-    with_hub.look(60)
+    with_hub.look(30)
     assert len([one for one in paper.requests if one.startswith("POST /hub")]) == asked
     paper.pages["/hub"] = response(status=202)
     with_hub.look(24 * 60)
