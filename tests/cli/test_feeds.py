@@ -22,10 +22,12 @@ def test_feeds_are_added_listed_rehearsed_and_removed(
     runtime.topics.add(Topic("world", "World"))
     pretend_a_fetch_process(runtime.store.redis)
     assert "There is no feed" in stoppress(environment, "feeds").output
-    done = stoppress(environment, "feeds", "add", "paper.example/rss", "--topic", "world", "--send")
+    given = ("paper.example/rss", "--topic", "world", "--send", "--link-parameters", "from=rss")
+    done = stoppress(environment, "feeds", "add", *given)
     assert done.exit_code == 0, done.output
     (feed,) = runtime.feeds.all()
     assert (feed.rules.url, feed.rules.makes_drafts, feed.rules.topics) == (URL, False, ("world",))
+    assert feed.rules.link_parameters == "from=rss"
     assert done.output.startswith(f"{feed.id} is read from now on.")
     assert "not read yet" in stoppress(environment, "feeds", "rehearse", feed.id).output
     row = stoppress(environment, "feeds").output.splitlines()[1]
@@ -49,6 +51,7 @@ def test_feeds_are_added_listed_rehearsed_and_removed(
         (("add", URL), 2, "--topic: "),
         (("add", URL, "--topic", "cooking"), 2, "--topic: there is no such topic"),
         (("add", URL, "--everyone", "--minutes", "0"), 2, "--minutes: Must be at least 1."),
+        (("add", URL, "--everyone", "--link-parameters", "rss"), 2, "--link-parameters: "),
         (("remove", "nonsense"), 1, "there is no such feed"),
         (("rehearse", "0" * 12), 1, "there is no such feed"),
     ],
