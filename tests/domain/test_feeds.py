@@ -659,6 +659,6 @@ def test_a_feeds_own_link_parameters_stay_with_its_alert(
         return shown
 
     assert opens(alert.id) == f"{LINK}ferry{ours}"
-    given = {"title": "Afloat", "body": None, "url": None, "replace": True, "by": NORA}
-    correction = publishing.correct(alert.id, **given).id
+    correct = publishing.correct
+    correction = correct(alert.id, title="Afloat", body=None, url=None, replace=True, by=NORA).id
     assert opens(correction) == f"{LINK}ferry{ours}"
