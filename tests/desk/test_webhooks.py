@@ -56,6 +56,20 @@ def test_a_webhook_is_added_tested_changed_and_removed(
     assert runtime.webhooks.all() == []
 
 
+def test_what_another_editor_has_removed_is_not_found(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    id = "0123456789abcdef"
+    for path, form in (
+        (f"{WEBHOOKS}/{id}", {"event": "alert.sent", "address": ADDRESS}),
+        *((f"{WEBHOOKS}/{id}/{what}", {}) for what in ("pause", "test", "rotate")),
+        (f"{HOOKS}/{id}", FORM),
+        (f"{HOOKS}/{id}/secret", {}),
+    ):
+        answer = post(editor, path, page=WEBHOOKS, **form)
+        assert (answer.status_code, "Page not found" in answer.text) == (404, True), path
+
+
 def test_a_form_with_a_mistake_keeps_what_was_typed(editor: FlaskClient, runtime: Runtime) -> None:
     for address, event in ((NASTY, "alert.sent"), (ADDRESS, "nonsense"), ("http://a.example/", "")):
         answer = post(editor, WEBHOOKS, address=address, event=event)
