@@ -192,7 +192,9 @@ def merge_topic(requested: TopicMerged, slug: str) -> MergeDone:
     known, into, tool = runtime().topics.all(), requested.into, calling_tool()
     if into not in known or into == slug:
         raise Invalid([FieldError("into", "Must be the slug of another topic.")])
-    asked = runtime().approvals.merge(slug, into, by=ToolName.of(tool.name, tool.by))
+    asked = runtime().approvals.merge(
+        runtime().topics, slug, into, by=ToolName.of(tool.name, tool.by)
+    )
     return MergeDone(topic=_shown(known[into]), asked=asked)
 
 

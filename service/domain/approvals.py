@@ -6,7 +6,7 @@ import dataclasses
 
 from service.domain.gate import TwoPersonRule, now_in_ms
 from service.domain.publishing import Conflict, Publishing
-from service.domain.topics import UnknownTopic
+from service.domain.topics import Topics
 from service.model import alert_log
 from service.model.alert_log import ToolName
 from service.model.notifications import Audience, Content, Notification, Request, State
@@ -54,16 +54,14 @@ class Approvals:
         if not self._store.notifications.change(one, after, one.created_at, entry):
             raise Conflict(id, _CHANGED)
 
-    def merge(self, slug: str, into: str, *, by: str) -> int:
+    def merge(self, topics: Topics, slug: str, into: str, *, by: str) -> int:
         """Let the followers of a topic follow another one, to which its slug then leads.
 
         Returns how many scheduled alerts wait for a second person since, because more browsers get
         them. `UnknownTopic`; a second call does no harm.
         """
-        known = slug in self._store.topics.all()
-        asked = self.before_merge(slug, into, by=by) if known else 0
-        if slug == into or not self._store.topics.merge(slug, into):
-            raise UnknownTopic
+        asked = self.before_merge(slug, into, by=by) if slug in topics.all() else 0
+        topics.merge(slug, into)
         return asked + self.after_merge(into, by=by)
 
     def before_merge(self, slug: str, into: str, *, by: str) -> int:

@@ -362,14 +362,14 @@ def test_a_merge_also_asks_for_what_was_scheduled_while_it_was_under_way(
     editor: FlaskClient, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, world = SendAt(int(time.time()) + 3600.0), Audience(topics=("world",))
-    merge, ids = runtime.store.topics.merge, []
+    merge, ids = runtime.topics.merge, []
 
-    def schedule_and_merge(slug: str, into: str) -> bool:
+    def schedule_and_merge(slug: str, into: str) -> None:
         ids.append(runtime.publishing.publish(NEWS, world, by=EMAIL, send_at=at).id)
         assert runtime.publishing.get(ids[0]).state is State.SCHEDULED
-        return merge(slug, into)
+        merge(slug, into)
 
-    monkeypatch.setattr(runtime.store.topics, "merge", schedule_and_merge)
+    monkeypatch.setattr(runtime.topics, "merge", schedule_and_merge)
     answer = post(editor, "/desk/topics/sport/merge", page="/desk/topics", into="world")
     assert answer.location == "/desk/topics?asked=1#topic-world"
     waiting = runtime.publishing.get(ids[0])

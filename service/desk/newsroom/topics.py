@@ -96,7 +96,7 @@ def merge_topic(slug: str) -> ResponseReturnValue:
     known = runtime().topics.all()
     if into not in known or into == slug:
         return _page(slug, {"into": _NO_TARGET}), 422
-    asked = runtime().approvals.merge(slug, into, by=signed_in().email)
+    asked = runtime().approvals.merge(runtime().topics, slug, into, by=signed_in().email)
     if slug in known:  # else it is the second of two clicks
         note(f"merged the topic {slug} into {into}")
     return _back(into, asked=asked or None)
