@@ -98,7 +98,6 @@ class Figures(Collector):
         counted = self._store.counted.read()
         for measure in MEASURES.values():
             yield _counted(measure, counted)
- (metrics: figures that all processes count, beside those of the store)
 
     def _readers(self) -> Iterator[Metric]:
         subscriptions = self._store.subscriptions
