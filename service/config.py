@@ -410,6 +410,10 @@ class Config:
             self.link_parameters, frozenset(self.site_origins or (self.public_url,))
         )
 
+    def undo_for(self, kind: str) -> int:
+        """Return for how many seconds an editor can take back an alert of this kind."""
+        return self.undo_breaking_seconds if kind == "breaking" else self.undo_seconds
+
     @property
     def front_page(self) -> str:
         """The newspaper's front page: the link of alerts that have no story of their own."""

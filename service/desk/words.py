@@ -73,6 +73,8 @@ LOGGED = {
     "sent back": "sent it back",
     "chosen": "chose the text for all others",
     "skipped": "skipped it, since nothing was new",
+    "overtaken": "made a draft of it, because the alert was corrected meanwhile",
+    "handed in": "handed it in",
 }
 # What follows the word of a role, and of a scope of an API token.
 _ROLES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from service.domain.gate import TwoPersonRule, now_in_ms
+from service.domain.gate import TwoPersonRule, authors_of, now_in_ms
 from service.domain.publishing import Conflict, Publishing
 from service.domain.topics import Topics
 from service.model import alert_log
@@ -13,6 +13,7 @@ from service.model.notifications import Audience, Content, Notification, Request
 from service.store import Store
 
 _CHANGED = "This alert was changed, sent back or sent meanwhile. Look at it again."
+_NO_DRAFT = "This alert is scheduled: only a draft can be handed in."
 _OWN = "Another editor has to approve this alert: you, or a token of yours, wrote it or asked."
 
 
@@ -29,9 +30,27 @@ class Approvals:
         return self._rule.applies(content, browsers)
 
     def corrections(self, root: int) -> list[Notification]:
-        """Return the corrections of an alert that wait for a second person, or were sent back."""
-        asked = self._publishing.plan().of("waits", "sent back")
-        return [one for one in self._publishing.all(asked) if one.corrects == root]
+        """Return the corrections of an alert that are not sent: those that wait, and drafts."""
+        asked = self._publishing.plan().of("waits", "sent back", "correction")
+        drafts = [one for one in self._publishing.all(asked) if one.corrects == root]
+        return [*self._publishing.waiting_corrections(root), *drafts]
+
+    def waiting(self) -> int:
+        """Return how many drafts wait for an editor who sends: handed in, or for a second one."""
+        return len(self._publishing.plan().of("waits"))
+
+    def hand_in(self, id: int, *, by: str) -> None:
+        """Ask an editor who sends to decide about a draft; no effect on one that waits already."""
+        one = self._publishing.to_change(id)
+        if one.waits_for_approval:
+            return
+        if one.state is not State.DRAFT:
+            raise Conflict(id, _NO_DRAFT)
+        request = Request(by, now_in_ms(), handed_in=True)
+        after = dataclasses.replace(one, request=request, authors=authors_of(by, one))
+        entry = alert_log.entry(one, "handed in", by)
+        if not self._store.notifications.change(one, after, now_in_ms(), entry):
+            raise Conflict(id, _CHANGED)
 
     def approve(self, id: int, digest: str, *, by: str) -> None:
         """Send what this editor has seen, as `digest` names it.
@@ -93,7 +112,7 @@ class Approvals:
 
     def _scheduled(self) -> list[Notification]:
         found = self._publishing.all(self._publishing.plan().scheduled)
-        return [one for one in found if one.state is State.SCHEDULED]
+        return [one for one in found if one.state is State.SCHEDULED and one.corrects is None]
 
     def _ask_again(self, one: Notification, merged: set[str], by: str) -> bool:
         """Make a draft that waits of a scheduled alert, if a merge makes its audience too large."""

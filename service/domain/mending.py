@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from service.domain.publishing import Conflict, Publishing
 from service.domain.requests import Idempotency, Published
+from service.domain.waiting_corrections import Undo
 from service.model.notifications import Notification, State
 
 _NOBODY_YET = (
@@ -71,6 +72,10 @@ class Mending:
 
     def halt(self, id: int, *, by: str) -> Trouble:
         """Pause an alert and its corrections, so that nothing leaves while an editor thinks."""
+        root = self._publishing.root(id)
+        for waiting in self._publishing.waiting_corrections(root.id):
+            with suppress(Conflict):  # it has left since
+                self._publishing.take_back(waiting.id, by=by)
         for one in self._running(self._publishing.root(id)):
             with suppress(Conflict):  # paused already, or over since
                 self._publishing.pause(one.id, by=by)
@@ -93,22 +98,26 @@ class Mending:
         by: str,
         idempotency: Idempotency,
         check: Callable[[Notification], tuple[tuple[str, str], ...]],
+        undo_seconds: float = 0.0,
+        draft: Notification | None = None,
     ) -> Published:
         """Stop an alert and put this text in its place, without its picture and buttons.
 
         `Conflict` if nobody has it; then it is not stopped either. See `Publishing.correct`.
-        Stopping needs no second person, even where the text does.
+        Stopping needs no second person, even where the text does. While it can be taken back, the
+        alert is only paused.
         """
         if (before := self._publishing.earlier_response(idempotency)) is not None:
             return before
         root = self._publishing.root(id)
         check(root)  # before anything is stopped
-        if not root.over or self._publishing.held(root).waiting:
-            if not self._publishing.reached(root):
-                raise Conflict(root.id, _NOBODY_YET)
-            with suppress(Conflict):  # it ended meanwhile
-                self._publishing.cancel(root.id, by=by)
-        return self._publishing.correct(
+        stops = not root.over or self._publishing.held(root).waiting > 0
+        if stops and not self._publishing.reached(root):
+            raise Conflict(root.id, _NOBODY_YET)
+        undo = Undo(undo_seconds, State.CANCELLED) if undo_seconds else None
+        if stops and undo is None:
+            self._stop(root, by)
+        published = self._publishing.correct(
             root.id,
             title=title,
             body=body,
@@ -118,7 +127,16 @@ class Mending:
             idempotency=idempotency,
             check=check,
             bare=True,
+            undo=undo,
+            draft=draft,
         )
+        if stops and published.state is State.DRAFT:  # its text waits for a second person
+            self._stop(root, by)
+        return published
+
+    def _stop(self, root: Notification, by: str) -> None:
+        with suppress(Conflict):  # it ended meanwhile
+            self._publishing.cancel(root.id, by=by)
 
     def _running(self, root: Notification) -> list[Notification]:
         family = [root, *self._publishing.all(root.corrections)]

@@ -27,6 +27,7 @@ from service.domain.requests import (
 )
 from service.domain.same_link import SameLink
 from service.domain.stops import WAITS
+from service.domain.waiting_corrections import CORRECTION_CHANGED, Undo, WaitingCorrections
 from service.domain.waves import HeldSummary, held_summary
 from service.model import alert_log, clock, occurrences
 from service.model.alert_log import LogEntry
@@ -63,6 +64,10 @@ _NO_REPEAT = "This alert does not repeat."
 _CHANGED = "Another editor has changed this alert meanwhile. Look at it again."
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
 MOST_PLANNED = 200  # drafts and scheduled notifications in a list
+_A_CORRECTION = (
+    "This is a correction that is not sent yet: take it back or delete it, then correct alert"
+    " {root} again."
+)
 _CORRECTED_SINCE = (
     "This alert was corrected since the correction was asked for. Delete it, and write another one"
     " that begins with the text of now."
@@ -93,6 +98,9 @@ class Publishing:
         self.same_link = SameLink(store)
         self.conditions = AudienceConditions(store, keeps_clicks=keeps_clicks)
         self._repeating = Repeating(store, self.publish, fits)
+        self._waiting = WaitingCorrections(
+            store, planning, self._wake, self._reached_of, self._stoppable
+        )
 
     def publish(
         self,
@@ -229,8 +237,7 @@ class Publishing:
         """Return a draft or a scheduled notification; `Conflict` if it was sent."""
         found = self.get(id)
         if found.planned and found.corrects is not None:
-            detail = "This correction waits for a second person: delete it to write another."
-            raise Conflict(id, detail)
+            raise Conflict(id, _A_CORRECTION.format(root=found.corrects))
         if not found.planned:
             raise Conflict(id, f"This alert is {found.state.value}; it can only be corrected now.")
         return found
@@ -356,6 +363,9 @@ class Publishing:
         if one.waits_for_undo:
             if self._gate.stops.holds():
                 raise Conflict(id, WAITS)
+            if one.corrects is not None:
+                self._waiting.start(one)
+                return
             self.conditions.check(one, None)
             after = dataclasses.replace(one, state=State.SENDING)
             entry = alert_log.entry(one, "started", by)
@@ -365,7 +375,9 @@ class Publishing:
     def take_back(self, id: int, *, by: str) -> None:
         """Make a draft of an alert that waits for this; `Conflict` if readers get it by now."""
         one = self.get(id)
-        if one.waits_for_undo:
+        if one.waits_for_undo and one.corrects is not None:
+            self._waiting.put_back(one, "taken back", by)
+        elif one.waits_for_undo:
             after = dataclasses.replace(one, state=State.DRAFT, send_at=None, approved_by="")
             entry = alert_log.entry(one, "taken back", by)
             self._store.notifications.change(one, after, now_in_ms(), entry)
@@ -383,9 +395,11 @@ class Publishing:
 
         `changes` as in `send`.
         """
-        entry = alert_log.entry(self.get(id), "deleted", by)
-        stored = self._store.notifications
-        if not stored.remove(id, entry, only_draft=only_draft, changes=changes):
+        one, stored = self.get(id), self._store.notifications
+        entry = alert_log.entry(one, "deleted", by)
+        if stored.remove(id, entry, only_draft=only_draft, changes=changes):
+            self._waiting.release(one)
+        else:
             found = stored.get(id)
             if found is None:
                 return  # deleted; if by this call, its reply was lost
@@ -411,6 +425,9 @@ class Publishing:
         """Start an alert that is due, or make a draft of it; return the error if Redis refused."""
         try:
             one = self._store.notifications.get(id)
+            if one is not None and one.corrects is not None:
+                self._waiting.start(one)
+                return None
             if one is not None and not self._repeating.prepare(one):
                 return None
             outdated = self.conditions.outdated(id)
@@ -489,21 +506,28 @@ class Publishing:
             cancelled = dataclasses.replace(self._repeating.go_on(one), state=State.CANCELLED)
             entry = alert_log.changed(one, cancelled, by)
             if self._store.notifications.change(one, cancelled, now_in_ms(), entry):
+                self._waiting.release(one)
                 self._planning.advance(id)
                 return
         try:
             self._move(one, State.CANCELLED, self._stoppable(one), "cancelled", by)
         finally:  # also if an earlier call was cut off here, which makes this one a conflict
-            self._cancel_corrections(id)
+            self._cancel_corrections(id, by)
         self._planning.advance(id)
 
-    def _cancel_corrections(self, id: int) -> None:
+    def _cancel_corrections(self, id: int, by: str) -> None:
         root = self.get(id)
         if root.state is not State.CANCELLED:
             return
         for correction in self._store.notifications.all(root.corrections):
             possible = self._stoppable(correction)
             self._store.notifications.move(correction.id, State.CANCELLED, possible_from=possible)
+        for one in self._waiting.of(id):
+            self._waiting.put_back(one, "taken back", by)
+
+    def waiting_corrections(self, root: int) -> list[Notification]:
+        """Return the corrections of an alert that can still be taken back."""
+        return self._waiting.of(root)
 
     def _stoppable(self, notification: Notification) -> list[State]:
         """Return the states in which it may still reach a reader."""
@@ -548,10 +572,13 @@ class Publishing:
         idempotency: Idempotency | None = None,
         check: Callable[[Notification], tuple[tuple[str, str], ...]] = lambda _root: (),
         bare: bool = False,
+        undo: Undo | None = None,
+        draft: Notification | None = None,
     ) -> Published:
         """Correct the text of a notification; None leaves a part of it unchanged.
 
-        `bare`: the new text has no picture and no buttons.
+        `bare`: the new text has no picture and no buttons. With `undo` it can be taken back. It is
+        made of `draft`, if that is one.
 
         Browsers not reached yet get the new text instead of the old one. With `replace`, browsers
         that have the alert get the correction as a notification of its own, which takes its place
@@ -566,34 +593,66 @@ class Publishing:
                 return before
             warnings = (*check(root), *self._gate.stops.warnings())
             reached = self._reached_of(root)
-            correction = Notification(
-                id=self._store.notifications.new_id(),
-                content=root.text.changed(title=title, body=body, url=url, bare=bare),
-                audience=root.audience,
-                state=State.SENDING if replace else State.SENT,
-                created_at=now_in_ms(),
-                created_by=by,
-                corrects=root.id,
-                reporting=reporting(reached),
-                authors=authors_of(by),
-                link_parameters=root.link_parameters,
-            )
-            asked = self._gate.asked_to_correct(
-                correction, root.revision, self.concerned(root, reached)
-            )
-            if asked is not None:
-                return self._keep_correction(asked, reached, warnings, idempotency)
+            content = root.text.changed(title=title, body=body, url=url, bare=bare)
+            correction = self._correction(root, content, reached, by, draft)
+            if not replace:
+                correction = dataclasses.replace(correction, state=State.SENT)
+            # A retraction goes to nobody else.
+            concerned = reached if bare else self.concerned(root, reached)
+            asked = self._gate.asked_to_correct(correction, root.revision, concerned)
             browsers = reached if replace else 0
-            published = Published(correction.id, browsers, correction.state, warnings)
+            state = State.SCHEDULED if undo else correction.state
+            published = Published(correction.id, browsers, state, warnings)
+            if asked is not None:
+                warnings = (*warnings, ("status", NEEDED))
+                published = Published(asked.id, reached, asked.state, warnings)
             kept = record(published, idempotency)
-            entry = alert_log.corrected(root, correction.content, by)
-            stored = self._store.notifications.correct(root, correction, kept, entry)
+            if asked is not None:
+                stored = self._keep_correction(asked, kept, draft)
+            elif undo is not None:
+                stored = self._waiting.keep(root, correction, undo, kept, draft)
+            else:
+                stored = self._correct(root, correction, kept, draft)
             if isinstance(stored, dict) and idempotency is not None:
                 return self._same_response(stored, idempotency)
             if stored:
-                break
-        self._wake(correction)
-        return published
+                return published
+
+    def _correction(
+        self, root: Notification, text: Content, reached: int, by: str, draft: Notification | None
+    ) -> Notification:
+        return Notification(
+            id=draft.id if draft else self._store.notifications.new_id(),
+            content=text,
+            audience=root.audience,
+            state=State.SENDING,
+            created_at=now_in_ms(),
+            created_by=by,
+            corrects=root.id,
+            reporting=reporting(reached),
+            authors=authors_of(by, draft),
+            changes=draft.changes if draft else 0,
+            link_parameters=root.link_parameters,
+        )
+
+    def _correct(
+        self,
+        root: Notification,
+        correction: Notification,
+        kept: IdempotencyRecord | None,
+        draft: Notification | None,
+    ) -> dict[str, Any] | bool:
+        """Correct an alert at once; False if another correction came first."""
+        entry = alert_log.corrected(root, correction.content, correction.created_by)
+        waited = (draft, None) if draft else None
+        stored = self._store.notifications.correct(root, correction, kept, entry, waited)
+        if isinstance(stored, dict):
+            return stored
+        if stored < 0:
+            raise Conflict(correction.id, CORRECTION_CHANGED)
+        if stored:
+            self._wake(correction)
+        return bool(stored)
 
     def approved_correction(self, waiting: Notification, *, by: str) -> bool:
         """Send a correction that waited for a second person; False if it does not wait any more.
@@ -646,19 +705,15 @@ class Publishing:
         return reached + held + to_come
 
     def _keep_correction(
-        self,
-        asked: Notification,
-        reached: int,
-        warnings: tuple[tuple[str, str], ...],
-        idempotency: Idempotency | None,
-    ) -> Published:
-        published = Published(asked.id, reached, asked.state, (*warnings, ("status", NEEDED)))
-        kept = record(published, idempotency)
+        self, asked: Notification, kept: IdempotencyRecord | None, draft: Notification | None
+    ) -> dict[str, Any] | bool:
+        """Store a correction that waits for a second person; or the earlier response."""
         entry = alert_log.begun(asked, asked.created_by)
-        earlier = self._store.notifications.publish(asked, kept, None, entry)
-        if earlier is not None and idempotency is not None:
-            return self._same_response(earlier, idempotency)
-        return published
+        if draft is None:
+            return self._store.notifications.publish(asked, kept, None, entry) or True
+        if not self._store.notifications.change(draft, asked, now_in_ms(), entry):
+            raise Conflict(draft.id, CORRECTION_CHANGED)
+        return True
 
     def reached(self, notification: Notification) -> int:
         """Return how many browsers would get a correction of a notification now."""

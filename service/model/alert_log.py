@@ -19,6 +19,7 @@ ACTIONS = (
     *("written", "scheduled", "sent", "taken back", "changed", "deleted"),
     *("started", "missed", "outdated", "paused", "resumed", "corrected", "cancelled"),
     *("stopped", "released", "asked", "approved", "sent back", "chosen", "skipped"),
+    *("overtaken", "handed in"),
 )
 
 

@@ -263,6 +263,17 @@ class Request:
     word: str = ""  # what that editor said
     # A correction: how often the alert was corrected by then; None: an earlier release asked.
     revision: int | None = None
+    handed_in: bool = False  # a writer says that the draft is ready to be sent
+
+
+@dataclass(frozen=True, slots=True)
+class Mends:
+    """What a correction that an editor can still take back makes of its alert (decision 113)."""
+
+    revision: int  # how often the alert was corrected before
+    leave: bool = False  # leave the old text where readers have it
+    then: str = ""  # the alert's state from then on: sending, cancelled; empty: as it is
+    paused: tuple[int, ...] = ()  # alert and corrections that were paused until then
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +307,7 @@ class Notification:
     withheld: bool = False  # it ran out of time while it was paused: no wave sends it any more
     repeat: Repeat | None = None  # of one that repeats, or did until the next one was made
     link_parameters: str = ""  # those of its feed, in place of LINK_PARAMETERS
+    mends: Mends | None = None  # of a correction that can or could be taken back
     # Of all that is stored of its content and plan, for which an approval holds.
     digest: str = field(default="", compare=False)
 
@@ -396,6 +408,11 @@ class Notification:
     def waits_for_approval(self) -> bool:
         """Whether a second person has to approve it before it is sent."""
         return self.request is not None and not self.request.sent_back_by
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a writer has handed it in."""
+        return self.waits_for_approval and self.request is not None and self.request.handed_in
 
     @property
     def over(self) -> bool:

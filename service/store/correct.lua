@@ -7,13 +7,15 @@
 -- ARGV: revision of the alert so far; id of the correction; its document; its state; its text; ids
 --   of all corrections; now (seconds); its final report if it is not to be sent, else ''; response
 --   for the idempotency record; seconds for which that is kept, 0 without a record; entry of the
---   log; if a second person has approved it, the digest of the draft that it was, and their entry
--- Returns 1; 0 if another correction came first; -1 if the draft is not that any more; or the
+--   log; if it waited, as a draft or a scheduled one, the digest of what it was, and an entry of its
+--   own or ''; the state that the alert gets, or '', and the entry of that, if it is in one of the
+--   states that follow
+-- Returns 1; 0 if another correction came first; -1 if it is not what waited any more; or the
 --   earlier response to the same idempotency key. The first write allocates. NOTE stands in front of
 --   this file.
 local alert, correction, active, idempotency, started, log, scheduled = unpack(KEYS, 1, 7)
 local revision, id, document, state, text, corrections, now, report = unpack(ARGV, 1, 8)
-local response, seconds_kept, entry, draft, approval = unpack(ARGV, 9, 13)
+local response, seconds_kept, entry, waited, own_entry, to, moved = unpack(ARGV, 9, 15)
 
 if seconds_kept ~= '0' then
   local before = redis.call('GET', idempotency)
@@ -21,9 +23,9 @@ if seconds_kept ~= '0' then
 end
 if redis.call('HGET', correction, 'doc') == document then return 1 end -- a repeated call
 if (redis.call('HGET', alert, 'revision') or '0') ~= revision then return 0 end
-if draft ~= '' then
+if waited ~= '' then
   local before, is = unpack(redis.call('HMGET', correction, 'doc', 'state'))
-  if is ~= 'draft' or redis.sha1hex(before) ~= draft then return -1 end
+  if is ~= 'draft' and is ~= 'scheduled' or redis.sha1hex(before) ~= waited then return -1 end
 end
 
 if seconds_kept ~= '0' then redis.call('SET', idempotency, response, 'EX', seconds_kept) end
@@ -43,6 +45,13 @@ for i = 8, #KEYS do
     redis.call('HSET', KEYS[i], 'state', 'cancelled')
   end
 end
+local is = redis.call('HGET', alert, 'state')
+for i = 16, #ARGV do
+  if is == ARGV[i] then
+    redis.call('HSET', alert, 'state', to)
+    note(log, alert, moved)
+  end
+end
 note(log, alert, entry)
-note(log, correction, approval)
+note(log, correction, own_entry)
 return 1

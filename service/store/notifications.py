@@ -31,6 +31,7 @@ from service.model.notifications import (
     ROUND_THE_WORLD,
     Audience,
     Content,
+    Mends,
     Notification,
     Outcome,
     Progress,
@@ -250,6 +251,15 @@ return 1
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A change of an alert's state, if it is in one of those from which that is possible."""
+
+    to: State
+    possible_from: Sequence[State]
+    entry: LogEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
     """The response to the same idempotency key again."""
 
@@ -390,11 +400,11 @@ class Notifications:
         args: list[Any] = [id, packed(entry), int(only_draft), "" if changes is None else changes]
         return bool(self._remove(keys=[alert_key(id), SCHEDULED, LOG], args=args))
 
-    def due(self) -> list[int]:
-        """Return the scheduled notifications that are due."""
+    def due(self, ahead: float = 0.0) -> list[int]:
+        """Return the scheduled notifications that are due, or will be in so many seconds."""
         seconds, microseconds = self._redis.time()
-        now = seconds * 1000 + microseconds // 1000
-        found = cast("list[bytes]", self._redis.zrangebyscore(SCHEDULED, "-inf", now))
+        until = seconds * 1000 + microseconds // 1000 + int(ahead * 1000)
+        found = cast("list[bytes]", self._redis.zrangebyscore(SCHEDULED, "-inf", until))
         return [int(id) for id in found]
 
     def next_due(self) -> float | None:
@@ -421,13 +431,15 @@ class Notifications:
         correction: Notification,
         idempotency: IdempotencyRecord | None,
         entry: LogEntry,
-        approved: tuple[Notification, LogEntry] | None = None,
+        waited: tuple[Notification, LogEntry | None] | None = None,
+        then: Move | None = None,
     ) -> dict[str, Any] | int:
         """Store a correction, and give its text to recipients that `root` has not reached yet.
 
         1; 0 if another correction came first; or the response of an idempotency record. A
-        correction that is not to be sent is finished at once. `approved` is the draft that waited
-        for a second person, and what the log says of that; -1 if it is not that draft any more.
+        correction that is not to be sent is finished at once. `waited` is what it was until now, a
+        draft or scheduled, and what the log says of that; -1 if it is not that any more. `then` is
+        what else becomes of `root`.
         """
         ids = [*root.corrections, correction.id]
         over = correction.state is not State.SENDING
@@ -455,8 +467,11 @@ class Notifications:
                 json.dumps(idempotency.response) if idempotency else "",
                 idempotency.seconds if idempotency else 0,
                 packed(entry),
-                approved[0].digest if approved else "",
-                packed(approved[1] if approved else None),
+                waited[0].digest if waited else "",
+                packed(waited[1] if waited else None),
+                then.to.value if then else "",
+                packed(then.entry if then else None),
+                *((state.value for state in then.possible_from) if then else ()),
             ],
         )
         if isinstance(result, bytes):
@@ -607,6 +622,7 @@ def _doc(notification: Notification) -> str:
             **({"second_text": asdict(other)} if (other := notification.second_text) else {}),
             **({"link_parameters": own} if (own := notification.link_parameters) else {}),
             **({"repeat": repeat.as_json()} if (repeat := notification.repeat) else {}),
+            **({"mends": asdict(mends)} if (mends := notification.mends) else {}),
         }
     )
 
@@ -627,6 +643,13 @@ def _send_at(document: dict[str, Any]) -> SendAt | None:
     return SendAt(
         **{"sent_at": document.get("sent_at"), **known_fields(SendAt, document["send_at"])}
     )
+
+
+def _mends(document: dict[str, Any] | None) -> Mends | None:
+    if document is None:
+        return None
+    known = known_fields(Mends, document)
+    return Mends(**known | {"paused": tuple(known.get("paused", ()))})
 
 
 def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
@@ -663,5 +686,6 @@ def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
         withheld=bool(withheld),
         repeat=Repeat.from_json(repeat) if repeat else None,
         link_parameters=document.get("link_parameters", ""),
+        mends=_mends(document.get("mends")),
         digest=hashlib.sha1(cast(bytes, doc), usedforsecurity=False).hexdigest(),
     )

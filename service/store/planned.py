@@ -16,7 +16,8 @@ from service.store.notifications import SCHEDULED, alert_key
 
 _AT_ONCE = 1000  # drafts that one script looks at: a few milliseconds
 
-# KEYS: drafts. Returns of each `missed`, `waits` for a second person, `sent back` by one, or ''.
+# KEYS: drafts. Returns of each `missed`, `waits` for a second person, `sent back` by one, a
+# `correction` that was taken back, or ''.
 _KINDS = """
 local found = {}
 for i = 1, #KEYS do
@@ -27,6 +28,9 @@ for i = 1, #KEYS do
     if request and request ~= cjson.null then
       found[i] = (request.sent_back_by or '') == '' and 'waits' or 'sent back'
     end
+  end
+  if found[i] == '' and text and not string.find(text, '"corrects": null', 1, true) then
+    found[i] = 'correction'
   end
 end
 return found
@@ -50,7 +54,7 @@ class Plan:
         return [
             *(id for kind in ("missed", "waits") for id in self.of(kind)),
             *self.scheduled,
-            *self.of("sent back", ""),
+            *self.of("sent back", "correction", ""),
         ]
 
 

@@ -10,13 +10,15 @@ from flask.typing import ResponseReturnValue
 
 from service.api import fields, notification_requests
 from service.current import runtime
-from service.desk.alerts.correction_form import CorrectionForm
+from service.desk.alerts.correction_form import CorrectionForm, draft_of
+from service.desk.alerts.one_alert import TAKEN_BACK
 from service.desk.blueprint import bp
 from service.desk.fields import read_nonce
 from service.desk.permissions import allowed
-from service.desk.session import signed_in
+from service.desk.session import shown_once, signed_in
 from service.domain.publishing import Conflict, KeyReused, PlanWithdrawn
 from service.domain.requests import Idempotency
+from service.domain.waiting_corrections import Undo
 from service.model.notifications import Notification, State
 from service.model.roles import Role
 
@@ -26,8 +28,8 @@ NOBODY_NEEDED = (
     " press the button again."
 )
 WITHDRAWN = (
-    "You have already sent this form, and what waited for a second person was deleted meanwhile."
-    " Nothing was changed this time. Send it again to ask anew."
+    "You have already sent this form, and what waited was deleted meanwhile. Nothing was changed"
+    " this time. Send it again to begin anew."
 )
 _USED = (
     "You have already sent this form with a different text. Nothing was changed this time. Send it"
@@ -40,6 +42,10 @@ _USED = (
 def write_correction(id: int) -> ResponseReturnValue:
     """Show the form for a correction, filled with the current text."""
     root = runtime().publishing.root(id)
+    if draft := draft_of(root):
+        if draft.state is not State.DRAFT:
+            return redirect(url_for("desk.alert", id=draft.id))
+        return correction_page(root, CorrectionForm.of_draft(draft), said=shown_once(TAKEN_BACK))
     reached = "leave" if request.args.get("reached") == "leave" else "replace"
     return correction_page(root, replace(CorrectionForm.of(root.text), reached=reached))
 
@@ -54,7 +60,10 @@ def correct(id: int) -> ResponseReturnValue:
         return correction_page(root, form, notice=_TOO_LATE), 409
     if "asked" in request.form and not _asks(root):
         return correction_page(root, form, notice=NOBODY_NEEDED), 409
-    body = form.as_json()
+    if (draft := draft_of(root)) and draft.state is not State.DRAFT:
+        return redirect(url_for("desk.alert", id=draft.id), 303)  # the second of two clicks
+    body, seconds = form.as_json(), runtime().config.undo_for(root.text.kind)
+    goes_on = form.go_on and root.state is State.PAUSED
     key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + body)
     try:
         requested = fields.parse(notification_requests.Correction, body, runtime())
@@ -65,6 +74,8 @@ def correct(id: int) -> ResponseReturnValue:
             by=signed_in().email,
             idempotency=key,
             check=lambda root: requested.check(root, runtime()),
+            undo=Undo(seconds, State.SENDING if goes_on else None) if seconds else None,
+            draft=draft,
         )
     except fields.Invalid as invalid:
         return correction_page(root, form, nonce=nonce, errors=form.complaints(invalid)), 422
@@ -74,10 +85,10 @@ def correct(id: int) -> ResponseReturnValue:
         return correction_page(root, form, notice=WITHDRAWN), 409
     except Conflict as conflict:
         return correction_page(root, form, notice=str(conflict)), 409
-    if form.go_on and published.state is not State.DRAFT:
+    waits = published.state in (State.DRAFT, State.SCHEDULED)
+    if form.go_on and not waits:
         runtime().mending.go_on(root.id, by=signed_in().email)
-    shown_there = requested.reached == "leave" and published.state is not State.DRAFT
-    to = root.id if shown_there else published.id
+    to = root.id if requested.reached == "leave" and not waits else published.id
     return redirect(url_for("desk.alert", id=to), 303)
 
 
@@ -88,6 +99,7 @@ def correction_page(
     nonce: str = "",
     errors: dict[str, str] | None = None,
     notice: str = "",
+    said: str = "",
 ) -> str:
     """Show the form for a correction."""
     progress = runtime().publishing.progress(root.id)
@@ -99,6 +111,8 @@ def correction_page(
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
         notice=notice,
+        said=said,
+        draft=draft_of(root),
         reached=runtime().publishing.reached(root),
         asks=_asks(root),
         paused=root.state is State.PAUSED,

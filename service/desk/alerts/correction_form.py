@@ -9,10 +9,22 @@ from flask import request
 
 from service.api.fields import Invalid
 from service.api.notification_requests import NOTHING_CHANGES
+from service.current import runtime
 from service.desk.fields import complaints_of, texts_of
-from service.model.notifications import Content
+from service.domain.publishing import UnknownNotification
+from service.model.notifications import Content, Notification, State
 
 _UNCHANGED = "Nothing has changed yet: write a new title, text or link."
+
+
+def draft_of(root: Notification) -> Notification | None:
+    """Return the draft of a correction of this alert that the request names, if it names one."""
+    id = request.values.get("draft", type=int)
+    try:
+        draft = None if id is None else runtime().publishing.get(id)
+    except UnknownNotification:
+        return None
+    return draft if draft and draft.corrects == root.id and not draft.waits_for_approval else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,15 @@ class CorrectionForm:
     def of(cls, text: Content) -> CorrectionForm:
         """Return the form filled with the current text."""
         return cls(text.title, text.body, text.url)
+
+    @classmethod
+    def of_draft(cls, draft: Notification) -> CorrectionForm:
+        """Return the form as it was when this correction was taken back."""
+        text, mends = draft.content, draft.mends
+        leave, goes_on = (
+            (mends.leave, mends.then == State.SENDING.value) if mends else (False, True)
+        )
+        return cls(text.title, text.body, text.url, "leave" if leave else "replace", goes_on)
 
     @classmethod
     def read(cls) -> CorrectionForm:

@@ -10,16 +10,17 @@ from flask.typing import ResponseReturnValue
 from service.api import fields, notification_requests
 from service.current import runtime
 from service.desk.alerts.correcting import NOBODY_NEEDED, WITHDRAWN
-from service.desk.alerts.correction_form import CorrectionForm
+from service.desk.alerts.correction_form import CorrectionForm, draft_of
+from service.desk.alerts.one_alert import TAKEN_BACK
 from service.desk.alerts.stopping import held_stop
 from service.desk.blueprint import bp
 from service.desk.fields import read_nonce
 from service.desk.permissions import allowed
-from service.desk.session import signed_in
+from service.desk.session import shown_once, signed_in
 from service.domain.publishing import Conflict, KeyReused, PlanWithdrawn
 from service.domain.requests import Idempotency
 from service.model.languages import supported_language, texts
-from service.model.notifications import Content, Notification
+from service.model.notifications import Content, Notification, State
 from service.model.roles import Role
 
 _USED = (
@@ -70,6 +71,10 @@ def go_on(id: int) -> ResponseReturnValue:
 def write_retraction(id: int) -> ResponseReturnValue:
     """Show the text that takes the place of an alert, for the editor to change."""
     root = runtime().publishing.root(id)
+    if draft := draft_of(root):
+        if draft.state is not State.DRAFT:
+            return redirect(url_for("desk.alert", id=draft.id))
+        return _retraction_page(root, CorrectionForm.of_draft(draft), said=shown_once(TAKEN_BACK))
     return _retraction_page(root, _retraction(root))
 
 
@@ -83,6 +88,8 @@ def retract(id: int) -> ResponseReturnValue:
     asks = _asks(root, _without_extras(root, form))
     if "asked" in request.form and not asks:
         return _retraction_page(root, form, notice=NOBODY_NEEDED), 409
+    if (draft := draft_of(root)) and draft.state is not State.DRAFT:
+        return redirect(url_for("desk.alert", id=draft.id), 303)  # the second of two clicks
     try:
         requested = fields.parse(notification_requests.Correction, body, runtime())
         published = runtime().mending.retract(
@@ -91,6 +98,9 @@ def retract(id: int) -> ResponseReturnValue:
             by=signed_in().email,
             idempotency=once,
             check=lambda root: requested.check(root, runtime()),
+            # Where a second person decides, the alert is cancelled before they do.
+            undo_seconds=0 if asks else runtime().config.undo_for(root.text.kind),
+            draft=draft,
         )
     except fields.Invalid as invalid:
         errors = form.complaints(invalid)
@@ -119,6 +129,7 @@ def _retraction_page(
     nonce: str = "",
     errors: dict[str, str] | None = None,
     notice: str = "",
+    said: str = "",
 ) -> str:
     trouble = runtime().mending.trouble(root.id)
     text = _without_extras(root, form)
@@ -130,6 +141,8 @@ def _retraction_page(
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
         notice=notice,
+        said=said,
+        draft=draft_of(root),
         asks=_asks(root, text),
     )
 

@@ -22,10 +22,10 @@ from service.domain.publishing import Conflict
 from service.domain.receipts import estimates
 from service.domain.waves import HeldSummary
 from service.model import clock
-from service.model.notifications import Audience, Notification
+from service.model.notifications import Audience, Notification, State
 from service.model.roles import Role
 
-_TAKEN_BACK = "an alert taken back"
+TAKEN_BACK = "an alert taken back"  # what the page says once, after that
 
 
 def report_of(notification: Notification, *, receipts: bool = True) -> Report:
@@ -68,8 +68,8 @@ def _alert(id: int, notice: str = "") -> str:
     if one.planned:
         log = runtime().alert_log.of(id)
         shown = _planned(one)
-        shown |= _to_approve(one, shown.get("delivery"))
-        said = shown_once(_TAKEN_BACK)
+        shown |= _to_approve(one, shown["reach"], shown.get("delivery"))
+        said = shown_once(TAKEN_BACK)
         return render_template("desk/planned.html", notice=notice, said=said, log=log, **shown)
     report = report_of(one)
     return render_template(
@@ -96,7 +96,8 @@ def _planned(one: Notification) -> dict[str, Any]:
     if one.corrects is not None:
         root = publishing.get(one.corrects)
         reach = publishing.reached(root)
-        return {"report": report, "root": root, "reach": reach, "leaves_out": True}
+        own = {"root": root, "reach": reach, "leaves_out": True, "write_on": write_on(one)}
+        return {"report": report, **own}
     at = one.send_at if report.scheduled or one.waits_for_approval else None
     now = clock.time()
     delivery = runtime().forecaster.forecast(one.content, one.audience, at, now)
@@ -111,7 +112,7 @@ def _planned(one: Notification) -> dict[str, Any]:
     }
 
 
-def _to_approve(one: Notification, delivery: Forecast | None) -> dict[str, Any]:
+def _to_approve(one: Notification, reach: int, delivery: Forecast | None) -> dict[str, Any]:
     """Return what a second person sees beside the alert itself, as on the page before sending."""
     if not one.waits_for_approval:
         return {}
@@ -121,6 +122,8 @@ def _to_approve(one: Notification, delivery: Forecast | None) -> dict[str, Any]:
             one.content.url, but=one.corrects or one.id
         ),
         "own": signed_in().email in one.authors,
+        # Else an editor who sends takes the usual way, with its confirmation and its undo.
+        "asks": not one.is_ready or runtime().approvals.needed(one.content, reach),
     }
 
 
@@ -168,8 +171,17 @@ def resume(id: int) -> ResponseReturnValue:
 def undo(id: int) -> ResponseReturnValue:
     """Make a draft again of an alert that an editor has just sent."""
     runtime().publishing.take_back(id, by=signed_in().email)
-    show_once(_TAKEN_BACK, "Taken back. Nobody has seen it.")
-    return redirect(url_for("desk.alert", id=id), 303)
+    show_once(TAKEN_BACK, "Taken back. Nobody has seen it.")
+    return redirect(write_on(runtime().publishing.get(id)), 303)
+
+
+def write_on(one: Notification) -> str:
+    """Return the page of an alert that is a draft again: of a correction its form."""
+    if one.corrects is None:
+        return url_for("desk.alert", id=one.id)
+    retracts = one.mends is not None and one.mends.then == State.CANCELLED.value
+    form = "desk.write_retraction" if retracts else "desk.write_correction"
+    return url_for(form, id=one.corrects, draft=one.id)
 
 
 @bp.post("/alerts/<int:id>/send-now")

@@ -113,6 +113,8 @@ class Report:
             return "withdrawn"
         if self.waits:
             return "waits"
+        if self.notification.is_ready:
+            return "ready"
         if self.notification.request is not None:
             waits = self.notification.waits_for_approval
             return "waits for a second person" if waits else "sent back"

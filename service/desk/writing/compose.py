@@ -238,9 +238,7 @@ def leaves_at(form: Form, checked: CheckedAlert) -> SendAt | None:
     """Return when an alert leaves: as chosen, or once nobody can take it back any more."""
     if form.when != "now":
         return checked.send_at
-    config, now = runtime().config, clock.time()
-    breaking = checked.content.kind == "breaking"
-    seconds = config.undo_breaking_seconds if breaking else config.undo_seconds
+    seconds, now = runtime().config.undo_for(checked.content.kind), clock.time()
     return SendAt(now + seconds, sent_at=now) if seconds else None
 
 

@@ -202,7 +202,7 @@ def _is_done(form: Form, one: Notification) -> bool:
         return False
     if form.when != "now" and not checked.is_repeated_as(one):
         return False
-    if one.waits_for_approval and form.when != "draft":
+    if one.waits_for_approval and not one.is_ready and form.when != "draft":
         return True
     if form.when == "now":
         return one.waits_for_undo or not (one.planned or one.state is State.CANCELLED)
