@@ -36,6 +36,15 @@ def pretend_readers() -> Mixture | None:
     return runtime().pretend_readers.mixture() if signed_in else None
 
 
+@bp.app_template_global("nobody_clicks")
+def nobody_clicks() -> bool:
+    """Whether all readers are pretended: no browser shows or clicks anything."""
+    if "REHEARSAL" in current_app.config:
+        return True
+    readers = pretend_readers()
+    return readers is not None and not readers.real
+
+
 @bp.get("/")
 @allowed(EVERYBODY)
 def start() -> ResponseReturnValue:

@@ -12,9 +12,11 @@ from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_datetime
 from babel.lists import format_list
 from babel.numbers import format_decimal
+from markupsafe import Markup
 
 from service.domain.forecast import Forecast
 from service.domain.receipts import Estimate
+from service.model import clock
 from service.model.alert_log import COMMAND_LINE, LogEntry
 from service.model.clocks import zone_of
 from service.model.graphemes import cut
@@ -236,7 +238,7 @@ def late_words(forecast: Forecast, wall: str, now: float) -> str:
     return (
         f"{capital(_share(forecast.late, forecast))} {browsers} will not get it, because"
         f" {chosen:%H:%M} has passed in {'its' if exact_one else 'their'} time zone. Choose"
-        f" {format_date(better, 'd MMMM', locale=_ENGLISH)}, and nobody is missed."
+        f" {format_date(better, 'EEE d MMM', locale=_ENGLISH)}, and nobody is missed."
     )
 
 
@@ -334,35 +336,49 @@ def _about(estimate: Estimate) -> str:
 
 
 # Times --------------------------------------------------------------------------------------------
-# A page gives them in UTC, and `desk.js` rewrites them for the editor's own time zone.
+# All pages write a time in one way: `14:02` of today, else `Sat 28 Nov, 14:02`, with the year if it
+# is another one. A page gives it in UTC, and `desk.js` rewrites it for the editor's own time zone.
 
 
-def _utc(seconds: float) -> str:
-    return _at(seconds, "d MMM y, HH:mm 'UTC'")
+def time_words(seconds: float, zone: str = "UTC") -> str:
+    """Return a time in a zone; UTC, which may not be the editor's own, is named."""
+    return _in_words(seconds, zone, datetime.fromtimestamp(clock.time(), zone_of(zone)).date())
 
 
-def _clock(seconds: float) -> str:
-    return _at(seconds, "HH:mm 'UTC'")
-
-
-def _iso(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _wall(seconds: float, zone: str) -> str:
-    """Return the time in a zone: the editor's own, or UTC, which is then named."""
-    return _at(seconds, f"EEE d MMM, HH:mm{' zzz' if zone == 'UTC' else ''}", zone)
+def _when(seconds: float, zone: str) -> str:
+    """Return the same with the word before it: `at 14:02`, `on Sat 28 Nov, 14:02`."""
+    words = time_words(seconds, zone)
+    return f"{'at' if words[0].isdigit() else 'on'} {words}"
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _at(seconds: float, pattern: str, zone: str = "UTC") -> str:
-    moment = datetime.fromtimestamp(seconds, zone_of(zone))
-    return format_datetime(moment, pattern, tzinfo=moment.tzinfo, locale=_ENGLISH)
+def _in_words(seconds: float, zone: str, today: date) -> str:
+    at = datetime.fromtimestamp(seconds, zone_of(zone))
+    words = f"{at:%H:%M}" if at.date() == today else _of_day(at, today.year)
+    return f"{words} UTC" if zone == "UTC" else words
 
 
-def _clock_time(wall: str) -> str:
-    """Return a time without a zone (ISO 8601): `07:00 on 29 Mar 2026`."""
-    return format_datetime(datetime.fromisoformat(wall), "HH:mm 'on' d MMM y", locale=_ENGLISH)
+def _of_day(at: datetime, this_year: int) -> str:
+    year = "" if at.year == this_year else " y"
+    return format_datetime(at, f"EEE d MMM{year}, HH:mm", tzinfo=at.tzinfo, locale=_ENGLISH)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def iso(seconds: float) -> str:
+    """Return a time as programs read it (ISO 8601)."""
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _time(seconds: float) -> Markup:
+    """Return a time as an element of a page."""
+    return Markup('<time class="figures" datetime="{}">{}</time>').format(
+        iso(seconds), time_words(seconds)
+    )
+
+
+def _wall_time(wall: str) -> str:
+    """Return a time without a zone (ISO 8601), which each reader's own clock shows."""
+    return _of_day(datetime.fromisoformat(wall), date.fromtimestamp(clock.time()).year)
 
 
 def repeat_words(weekdays: Sequence[str], next_at: SendAt) -> str:
@@ -458,11 +474,11 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "plural": plural,
     "capital": capital,
     "cut": cut,
-    "iso": _iso,
-    "utc": _utc,
-    "clock": _clock,
-    "wall": _wall,
-    "clock_time": _clock_time,
+    "iso": iso,
+    "time": _time,
+    "time_words": time_words,
+    "when": _when,
+    "wall_time": _wall_time,
     "each_day": each_day,
     "repeated": repeat_words,
     "until_last_clock": _until_last_clock,

@@ -45,6 +45,9 @@ _NOT_PUBLIC_6 = tuple(
 _NAT64 = IPv6Network("64:ff9b::/96")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::\d{1,5})?", re.ASCII)
 
+# Names that only one network, or one machine, knows (RFC 6761, RFC 6762, RFC 8375).
+_LOCAL_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".test", ".localhost")
+
 
 def is_public(address: str) -> bool:
     """Whether this is the address of a server on the public internet.
@@ -95,6 +98,15 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
     return (mapped or found).is_loopback
+
+
+def is_local_name(host: str) -> bool:
+    """Whether a host is known in one network only: a private address, or a name of no domain."""
+    host = host.strip("[]").lower().rstrip(".")
+    try:
+        return not is_public(str(ip_address(host)))
+    except ValueError:
+        return "." not in host or host.endswith(_LOCAL_NAMES)
 
 
 def network_of(address: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import abort, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -23,6 +24,7 @@ from service.domain.publishing import UnknownNotification
 from service.domain.reader_alerts import TooManyActive
 from service.domain.stops import EverythingStopped
 from service.model import clock
+from service.model.addresses import is_local_name, is_loopback
 from service.model.languages import supported_language, texts
 from service.model.notifications import MAX_PLAINTEXT, Content, Notification
 from service.model.payload import shortened
@@ -75,16 +77,30 @@ def _state() -> dict[str, Any]:
         browser = runtime().paired_browsers.waiting(code, signed_in().email)
     except CodeOver:
         return {"link": "", "browser": None, "error": _OVER if code else ""}
-    link = f"{runtime().config.front_page}#stop-press=pair&code={code}"
+    front = runtime().config.front_page
+    link, no_way = f"{front}#stop-press=pair&code={code}", _no_way_for_a_phone(front)
     if browser is not None:
         ago = int(clock.time()) - browser.paired_at
         return {"link": "", "browser": browser, "ago": ago, "error": ""}
     return {
         "link": link,
-        "picture": qr_code(link, "QR code for your phone"),
+        "picture": "" if no_way else qr_code(link, "QR code for your phone"),
+        "no_way": no_way,
+        "one_network": is_local_name(urlsplit(front).hostname or ""),
         "browser": None,
         "error": "",
     }
+
+
+def _no_way_for_a_phone(page: str) -> str:
+    """Return why a phone cannot be paired at this address; empty if it may be possible."""
+    parts = urlsplit(page)
+    host = parts.hostname or ""
+    if is_loopback(host) or host.endswith(".localhost"):
+        return f"A phone cannot open {page}: there “{host}” is the phone itself."
+    if parts.scheme != "https":
+        return f"A phone cannot subscribe at {page}: browsers allow alerts only over https."
+    return ""
 
 
 @bp.post("/account/browsers/pair")

@@ -218,20 +218,27 @@ for (const link of document.querySelectorAll("[data-own-zone]")) {
   link.search += `&zone=${encodeURIComponent(own)}`;
 }
 
-/** Rewrite all times in the editor's own time zone. */
+/** A time in the editor's own time zone, written as `time_words` of the server does. */
+function timeWords(moment) {
+  const two = (number) => String(number).padStart(2, "0");
+  const clock = `${two(moment.getHours())}:${two(moment.getMinutes())}`;
+  const now = new Date();
+  if (moment.toDateString() === now.toDateString()) return clock;
+  const name = (part) => moment.toLocaleDateString("en-US", { [part]: "short" });
+  const year = moment.getFullYear() === now.getFullYear() ? "" : ` ${moment.getFullYear()}`;
+  return `${name("weekday")} ${moment.getDate()} ${name("month")}${year}, ${clock}`;
+}
+
+/** Rewrite all times in the editor's own time zone; the first one stays to be read in the title. */
 function localiseTimes(page = document) {
-  const time = { hour: "numeric", minute: "2-digit" };
-  const readable = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-  const day = { weekday: "short", day: "numeric", month: "short" };
-  const clock = new Intl.DateTimeFormat(undefined, time);
   for (const element of page.querySelectorAll("time[datetime]:not([title])")) {
-    const moment = new Date(element.dateTime);
-    const year = moment.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
     element.title = element.textContent;
-    if ("clock" in element.dataset) element.textContent = clock.format(moment);
-    else if ("day" in element.dataset) {
-      element.textContent = new Intl.DateTimeFormat(undefined, { ...day, ...year, ...time }).format(moment);
-    } else element.textContent = readable.format(moment);
+    element.textContent = timeWords(new Date(element.dateTime));
+  }
+  for (const option of page.querySelectorAll("option[data-at]")) {
+    const title = option.textContent.slice(0, option.textContent.lastIndexOf(" – "));
+    option.textContent = `${title} – ${timeWords(new Date(option.dataset.at))}`;
+    delete option.dataset.at;
   }
 }
 

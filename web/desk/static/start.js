@@ -54,7 +54,23 @@ function ownToken() {
   }
 }
 
+const ARRIVED = "stop-press-first-alert"; // kept in this browser: an alert has arrived here
+
+/** Say which steps are done; what has arrived once stays done when the page is opened again. */
+function showArrived(subscribed) {
+  let arrived = false;
+  try {
+    arrived = subscribed && localStorage.getItem(ARRIVED) !== null;
+  } catch {
+    // No storage: then it is said until the page is left.
+  }
+  if (arrived && form) page.querySelector("#sent").hidden = false;
+  page.querySelector("#arrived").hidden = !arrived;
+  page.querySelector("[data-when=waiting]").hidden = arrived;
+}
+
 function showSubscription({ subscribed, id }) {
+  showArrived(subscribed);
   page.querySelector("[data-when=unsubscribed]").hidden = subscribed;
   page.querySelector("[data-when=subscribed]").hidden = !subscribed;
   if (!form) return;
@@ -90,6 +106,12 @@ async function watch(id, seen) {
     if (finished && shown) {
       page.classList.add("arrived");
       why.hidden = true;
+      page.querySelector("#arrived").hidden = false;
+      try {
+        localStorage.setItem(ARRIVED, "yes");
+      } catch {
+        // no storage
+      }
       return;
     }
     const waited = Date.now() - begun;
@@ -115,6 +137,7 @@ async function send(event) {
   why.hidden = true;
   page.classList.remove("arrived");
   page.querySelector("[data-when=waiting]").hidden = true;
+  for (const done of ["#sent", "#arrived"]) page.querySelector(done).hidden = true;
   arrival.textContent = "On its way…";
   arrival.scrollIntoView({ block: "nearest" });
   try {
