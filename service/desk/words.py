@@ -376,7 +376,7 @@ def _time(seconds: float) -> Markup:
     )
 
 
-def _wall_time(wall: str) -> str:
+def wall_time(wall: str) -> str:
     """Return a time without a zone (ISO 8601), which each reader's own clock shows."""
     return _of_day(datetime.fromisoformat(wall), date.fromtimestamp(clock.time()).year)
 
@@ -478,7 +478,7 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "time": _time,
     "time_words": time_words,
     "when": _when,
-    "wall_time": _wall_time,
+    "wall_time": wall_time,
     "each_day": each_day,
     "repeated": repeat_words,
     "until_last_clock": _until_last_clock,

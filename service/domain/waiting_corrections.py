@@ -105,6 +105,8 @@ class WaitingCorrections:
 
         That is so if the alert was corrected meanwhile, or if nobody has it any more.
         """
+        if not one.waits_for_undo:
+            return  # taken back
         root = self._store.notifications.get(one.corrects or 0)
         if root is None or one.mends is None or root.revision != one.mends.revision:
             self.put_back(one, "overtaken")
@@ -133,8 +135,8 @@ class WaitingCorrections:
             return None
         by = one.created_by
         if one.mends.then == State.CANCELLED.value:
-            entry = alert_log.moved(root, "cancelled", by)
-            return Move(State.CANCELLED, self._stoppable(root), entry)
+            cancelled = alert_log.moved(root, "cancelled", by)
+            return Move(State.CANCELLED, self._stoppable(root), cancelled)
         self._wake_held(root)
         # What was paused for these seconds alone is not in the log.
         noted = root.id not in one.mends.paused

@@ -131,7 +131,7 @@ def test_an_edit_keeps_all_that_a_tool_has_set(
     at = f"{datetime.fromtimestamp(send_at.at, RIGA):%Y-%m-%dT%H:%M}"
     asked = edit(editor, id, title="Delayed", at=at, zone="Europe/Riga")
     assert question in words(asked.text)
-    assert FILTERS["wall"](send_at.at, "Europe/Riga") in words(asked.text)
+    assert FILTERS["time_words"](send_at.at, "Europe/Riga") in words(asked.text)
     assert confirmed(editor, id, asked).status_code == 303
 
     after = runtime.publishing.get(id)

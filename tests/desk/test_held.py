@@ -28,7 +28,7 @@ def held(runtime: Runtime, readers: int) -> int:
 
 
 def clock(quarter: int) -> str:
-    return FILTERS["utc"](quarter * QUARTER)
+    return FILTERS["time_words"](quarter * QUARTER)
 
 
 def test_the_page_of_a_sent_alert_says_how_many_wait_until_when(

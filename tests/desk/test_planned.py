@@ -47,7 +47,7 @@ def test_a_later_alert_is_confirmed_and_scheduled_once_in_the_editors_zone(
     fields = later()
     page = review(editor, **fields)
     text = words(page.text)
-    day = FILTERS["wall"](moment(fields["at"]), "Europe/Riga")
+    day = FILTERS["time_words"](moment(fields["at"]), "Europe/Riga")
     assert f"Notify {readers} browsers (World) on {day}?" in text
     assert re.search(r"Time .* UTC, in 2 hours 1\d minutes", text)
     assert 'class="urgent"' not in page.text

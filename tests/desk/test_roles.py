@@ -71,6 +71,7 @@ ROUTES = {
     "desk.confirm_gone": SENDS,
     "desk.take_back": SENDS,
     "desk.approve": SENDS,
+    "desk.hand_in": ANY,
     "desk.send_back": SENDS,
     "desk.halt": SENDS,
     "desk.wrong": SENDS,

@@ -324,6 +324,6 @@ def test_the_page_has_the_lines_to_copy_and_the_state_of_the_keys(
     assert f"{runtime.keys.current[:20]}…" in text
     assert "They are not backed up." in text
     runtime.keys.note_backup()
-    assert "All of them were backed up on" in words(editor.get("/desk/settings").text)
+    assert "Last backup of all of them:" in words(editor.get("/desk/settings").text)
     secret = runtime.settings.environment.secret_key[0]
     assert secret not in page

@@ -112,7 +112,7 @@ def test_a_paused_alert_says_when_it_runs_out_and_can_be_resumed(
     assert post(editor, f"{page}/pause", page=page).location == page
     assert runtime.publishing.get(id).state is State.PAUSED
     paused = words(editor.get(page).text)
-    until = FILTERS["utc"](runtime.publishing.get(id).deadline)
+    until = FILTERS["time_words"](runtime.publishing.get(id).deadline)
     assert f"Paused. The alert still runs out of time at {until}." in paused
     assert "Pause " not in paused
     assert "per second" not in words(editor.get(f"{page}/progress").text)
@@ -179,7 +179,7 @@ def test_the_page_says_why_readers_are_waiting(
     assert "Another push service does not respond. We try again at" in page()
     services.recovered(origin)
     services.rest(origin, Rest(1, now, now + 60, "429"))
-    until = FILTERS["clock"](now + 60)
+    until = FILTERS["time_words"](now + 60)
     assert f"Another push service asks us to wait until {until}. 100 browsers are" in page()
     services.recovered(origin)
     services.rest(origin, Rest(1, now, now + 60, "credentials"))

@@ -7,6 +7,7 @@ import pytest
 from service.desk.words import FILTERS, describe, estimate_words, forecast_words, plural
 from service.domain.forecast import Forecast
 from service.domain.receipts import estimates
+from service.model import clock
 from service.model.notifications import Audience, SubscriptionId, Topic
 
 
@@ -90,14 +91,29 @@ def test_a_number_has_its_own_form_of_the_word() -> None:
     ]
 
 
-def test_a_time_is_written_in_the_zone_that_is_asked_for() -> None:
+def test_a_time_is_written_in_the_zone_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     noon = 1_790_596_800.0  # Monday, 28 September 2026
-    assert FILTERS["utc"](noon) == "28 Sep 2026, 12:00 UTC"
+    monkeypatch.setattr(clock, "time", lambda: noon - 3 * 86_400)
     zones = ("Europe/Riga", "Europe/Lisbon", "UTC", "Europe/Riga")
-    assert [FILTERS["wall"](noon, zone) for zone in zones] == [
+    assert [FILTERS["time_words"](noon, zone) for zone in zones] == [
         "Mon 28 Sep, 15:00",
         "Mon 28 Sep, 13:00",
         "Mon 28 Sep, 12:00 UTC",
         "Mon 28 Sep, 15:00",
     ]
-    assert FILTERS["clock_time"]("2026-03-29T07:00:00") == "07:00 on 29 Mar 2026"
+    assert FILTERS["wall_time"]("2026-03-29T07:00:00") == "Sun 29 Mar, 07:00"
+    assert FILTERS["wall_time"]("2027-03-29T07:00:00") == "Mon 29 Mar 2027, 07:00"
+
+
+def test_a_time_of_today_is_only_that_and_another_year_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noon = 1_790_596_800.0
+    monkeypatch.setattr(clock, "time", lambda: noon + 11.5 * 3600)
+    assert FILTERS["time_words"](noon) == "12:00 UTC"
+    assert FILTERS["when"](noon, "UTC") == "at 12:00 UTC"
+    assert FILTERS["when"](noon, "Europe/Riga") == "on Mon 28 Sep, 15:00", "it is tomorrow there"
+    monkeypatch.setattr(clock, "time", lambda: noon + 200 * 86_400)
+    assert FILTERS["time"](noon) == (
+        '<time class="figures" datetime="2026-09-28T12:00:00Z">Mon 28 Sep 2026, 12:00 UTC</time>'
+    )

@@ -8,7 +8,7 @@ from babel.lists import format_list
 
 from service.api.notification_requests import document_size
 from service.current import runtime
-from service.desk.words import each_of, number, plural, plural_days, topic_names
+from service.desk.words import each_of, number, plural, plural_days, topic_names, wall_time
 from service.desk.writing.forms import Form
 from service.model.notifications import DEFAULT_TTL, ENCRYPTION, MAX_PLAINTEXT
 from service.model.payload import LARGE
@@ -104,7 +104,10 @@ def _when(form: Form) -> str:
     spread = f", spread over {form.spread} minutes" if form.spread else ""
     if form.when != "at":
         return f"now{spread}"
-    day = form.at.replace("T", " ") or "no time chosen"
+    try:
+        day = wall_time(form.at)
+    except ValueError:
+        day = "no time chosen"
     zone = "each reader’s own time" if form.local else form.zone
     repeat = f", {each_day(form.weekdays)}" if form.weekdays else ""
     return f"{day}, {zone}{repeat}{spread}"
