@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from service.desk.words import FILTERS
 from service.domain import forecast
 from service.model.notifications import Content, Outcome, SendAt, State
 from service.runtime import Runtime
@@ -26,7 +27,7 @@ def wall(ahead: float) -> str:
 
 DAY = 86_400.0  # seconds
 TOMORROW = wall(DAY)
-SHOWN = f"{datetime.fromisoformat(TOMORROW):%H:%M on %-d %b %Y}"
+SHOWN = FILTERS["wall_time"](TOMORROW)
 
 
 def local(at: str = TOMORROW, **more: Any) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def test_a_local_time_is_confirmed_and_scheduled_once(
 ) -> None:
     page = review(editor, **local())
     text = words(page.text)
-    assert f"Notify {readers} browsers (World) at {SHOWN}, each reader’s own time?" in text
+    assert f"Notify {readers} browsers (World) on {SHOWN}, each reader’s own time?" in text
     assert f"{SHOWN} in each reader’s own time zone: in the first one in" in text
     assert "in the last one 1 day 2 hours later" in text
     assert "Riga" not in text
@@ -81,7 +82,7 @@ def test_readers_whose_time_has_passed_are_counted_before_sending(
     better = datetime.fromisoformat(soon) + timedelta(days=1)
     said = (
         f"will not get it, because {soon[11:]} has passed in {{}} time zone."
-        f" Choose {better:%-d %B}, and nobody is missed."
+        f" Choose {better:%a %-d %b}, and nobody is missed."
     )
     few = f"1 browser {said.format('its')}"
     page = review(editor, **local(soon))
@@ -107,7 +108,7 @@ def test_an_alert_whose_time_has_come_for_few_readers_says_that_it_waits(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     soon = wall(5 * 3600)
-    shown = f"{datetime.fromisoformat(soon):%H:%M on %-d %b %Y}"
+    shown = FILTERS["wall_time"](soon)
     send_at = SendAt(time.time() - 30, wall=f"{soon}:00")
     one = runtime.publishing.publish(
         Content("Morning", "https://paper.example/"), WORLD, by="a test", send_at=send_at
@@ -115,10 +116,10 @@ def test_an_alert_whose_time_has_come_for_few_readers_says_that_it_waits(
     runtime.publishing.send_due()
     send_all(runtime, one.id, {(Outcome.ACCEPTED, "other"): 3})
     page = words(editor.get(f"/desk/alerts/{one.id}").text)
-    last = datetime.fromisoformat(soon) + timedelta(hours=12)  # UTC-12
+    last = datetime.fromisoformat(f"{soon}-12:00").timestamp()
     assert f"Waits for {shown} in each reader’s own time" in page
     assert f"Handed over so far: 3 of {readers} browsers" in page
-    assert f"the last readers at {last:%-d %b %Y, %H:%M} UTC" in page
+    assert f"the last readers at {FILTERS['time_words'](last)}" in page
     assert "Sending" not in page
     assert "per second" not in page
     assert "the last browser" not in page

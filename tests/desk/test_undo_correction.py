@@ -185,7 +185,7 @@ def test_it_waits_while_everything_is_stopped(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
     page = correct(editor, half_sent).location
-    runtime.stops.stop(by="Ben")
+    runtime.stops.hold(by="Ben")
     let_it_be_due(runtime, waiting(runtime))
     assert waiting(runtime).state is State.SCHEDULED
     with pytest.raises(Conflict):
