@@ -28,7 +28,8 @@ class Search:
     until: float = math.inf
 
     @cached_property
-    def _words(self) -> list[str]:
+    def words(self) -> list[str]:
+        """The words, folded as those of rows are."""
         return folded(self.text).split()[:_MOST_WORDS]
 
     @cached_property
@@ -38,7 +39,7 @@ class Search:
     def fits(self, row: SearchRow, slugs: Set[str]) -> bool:
         """Whether this is one of them by all but its state and time; `slugs` mean its topic."""
         return (
-            all(word in row.text for word in self._words)
+            all(word in row.text for word in self.words)
             and self._by in row.by
             and self.kind in ("", row.kind)
             and (not self.topic or not slugs.isdisjoint(row.topics.split()))
@@ -73,7 +74,10 @@ class AlertSearch:
         if search.state in _PLANNED:
             return planned
         began = self._rows.began(search.since, search.until)
-        ids = [id for id, row in self._rows.rows(began) if search.fits(row, slugs)]
+        ids = began
+        if search.text or search.by or search.kind or search.topic:
+            rows = self._rows.rows(began, search.words)
+            ids = [id for id, row in rows if search.fits(row, slugs)]
         if search.state is not None:
             ids = self._rows.in_state(ids, search.state)
         return planned + ids

@@ -33,7 +33,12 @@ TOPICS = ("world", "sport", "culture", "science")
 ORIGIN = "https://push.example"
 PASSWORD = "three quiet words"
 PAGES = (
-    *("/desk/", "/desk/list?seen=none", "/desk/search?q=ferry", "/desk/search?q=nothing-like-it"),
+    *(
+        "/desk/",
+        "/desk/list?seen=none",
+        "/desk/search?text=ferry",
+        "/desk/search?text=nothing-like-it",
+    ),
     *("/desk/alerts/{sent}", "/desk/alerts/{sent}/progress", "/desk/alerts/{draft}"),
     *("/desk/new?again={sent}", "/desk/reach?audience=everyone", "/desk/reach?topic=world"),
     *("/desk/overview", "/desk/log", "/desk/stories", "/desk/templates", "/desk/topics"),
