@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Blueprint, abort, current_app, render_template, request
+from flask import Blueprint, abort, current_app, g, render_template, request
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 
@@ -32,8 +32,11 @@ bp = Blueprint("start", __name__, template_folder="../../web")
 @bp.app_template_global("pretend_readers")
 def pretend_readers() -> Mixture | None:
     """Return how many readers are pretended, for an editor who is signed in, if any is."""
-    signed_in = current_editor() is not None and "REHEARSAL" not in current_app.config
-    return runtime().pretend_readers.mixture() if signed_in else None
+    if "pretend_readers" not in g:  # a list asks for each of its rows
+        signed_in = current_editor() is not None and "REHEARSAL" not in current_app.config
+        g.pretend_readers = runtime().pretend_readers.mixture() if signed_in else None
+    found: Mixture | None = g.pretend_readers
+    return found
 
 
 @bp.app_template_global("nobody_clicks")

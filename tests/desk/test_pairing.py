@@ -508,3 +508,36 @@ def test_what_the_phone_learns_is_given_to_it_with_all_that_is_stored(
     paired = phone.own("GET", "/export").json["paired"]
     assert paired.pop("paired_at").endswith("Z")
     assert paired == {"editor": EMAIL, "browser": "Chrome on Android", "used_at": None}
+
+
+class TestOnThisMachineOnly:
+    """Where readers' pages are at an address that no phone can open."""
+
+    @pytest.fixture
+    def settings(self) -> dict[str, str]:
+        return {}
+
+    def test_the_page_says_so_and_shows_no_code_to_scan(self, editor: FlaskClient) -> None:
+        post(editor, "/desk/account/browsers/code", page=account_of(editor))
+        page = editor.get(PAIR)
+        Page(page.text)
+        text = words(page.text)
+        assert "A phone cannot open http://localhost:" in text
+        assert "there “localhost” is the phone itself." in text
+        assert "SITE_URL" in text
+        assert "<svg" not in page.text
+        assert re.search(r'href="http://localhost:\d+/demo/#stop-press=pair&amp;code=', page.text)
+
+
+@pytest.mark.parametrize("origin", ["https://desk.local", "http://paper.example"])
+def test_an_address_that_some_phones_cannot_use_is_said_to_be_so(
+    editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    config = replace(runtime.config, site_origins=(origin,))
+    monkeypatch.setattr(type(runtime), "config", config)
+    post(editor, "/desk/account/browsers/code", page=account_of(editor))
+    text = words(editor.get(PAIR).text)
+    said = (
+        "Only phones in your own network" if "https" in origin else "allow alerts only over https"
+    )
+    assert said in text

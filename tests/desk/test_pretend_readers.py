@@ -19,6 +19,17 @@ def test_each_page_says_that_readers_are_pretend_ones(editor: FlaskClient, reade
         assert "real" not in text.partition("--remove")[0]
 
 
+def test_what_nobody_clicks_does_not_look_broken(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    said = "Pretend readers never show or click anything."
+    assert said in words(editor.get(f"/desk/alerts/{half_sent}").text)
+    assert "Clicks: none: pretend" in words(editor.get("/desk/").text)
+    runtime.store.subscriptions.subscribe(requested("x")._replace(vapid_key=runtime.keys.current))
+    shown = words(editor.get(f"/desk/alerts/{half_sent}").text)
+    assert said not in shown and "Shown in 0 browsers" in shown, "a real reader may click"
+
+
 def test_it_says_that_a_real_reader_has_joined_them_until_they_are_removed(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:

@@ -145,7 +145,14 @@ def setup_of(client: FlaskClient) -> str:
     return words(" ".join(steps.values()))
 
 
-def test_the_steps_before_the_first_alert_say_by_themselves_when_they_are_done(
+def test_the_first_alert_comes_before_what_can_wait(editor: FlaskClient) -> None:
+    page = editor.get("/").text
+    steps = ("subscribe", "send", "arrive", "named", "installed")
+    at = [page.index(f'<li id="{step}"') for step in steps]
+    assert at == sorted(at)
+
+
+def test_the_newsrooms_own_steps_say_by_themselves_when_they_are_done(
     editor: FlaskClient, app: Flask, runtime: Runtime
 ) -> None:
     paper = "https://www.paper.example"

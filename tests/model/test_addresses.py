@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.config import Config, ConfigError
-from service.model.addresses import is_public, network_of
+from service.model.addresses import is_local_name, is_public, network_of
 from service.model.endpoints import EndpointPolicy
 
 PRIVATE = [
@@ -109,3 +109,19 @@ def test_a_push_service_without_tls_is_refused_unless_it_is_on_this_machine(orig
 )
 def test_a_push_service_of_a_test_on_this_machine_needs_no_tls(origin: str) -> None:
     assert Config.read({"PUSH_SERVICES": origin}).push_services == (origin,)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("paper.example", False),
+        ("203.0.114.1", False),
+        ("paper", True),
+        ("desk.local.", True),
+        ("desk.home.arpa", True),
+        ("192.168.1.7", True),
+        ("[fd00::1]", True),
+    ],
+)
+def test_a_host_that_only_one_network_knows_is_local(host: str, local: bool) -> None:
+    assert is_local_name(host) is local
