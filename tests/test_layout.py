@@ -46,6 +46,7 @@ TABLE = {
     " service.store.subscriptions babel flask flask_wtf itsdangerous redis werkzeug",
     "service/desk/charts.py": "markupsafe svg",
     "service/desk/people/qr_code.py": "segno",
+    "service/desk/times.py": "markupsafe",
     "service/desk/people/two_step.py": "pyotp",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.api service.config service.domain service.local service.model"

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timezone
+from datetime import date, datetime
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date
 from babel.lists import format_list
 from babel.numbers import format_decimal
-from markupsafe import Markup
 
+from service.desk.times import iso, time_element, time_words, wall_time, when
 from service.domain.forecast import Forecast
 from service.domain.receipts import Estimate
-from service.model import clock
 from service.model.alert_log import COMMAND_LINE, LogEntry
-from service.model.clocks import zone_of
 from service.model.graphemes import cut
 from service.model.notifications import (
     LIMIT,
@@ -336,51 +334,6 @@ def _about(estimate: Estimate) -> str:
 
 
 # Times --------------------------------------------------------------------------------------------
-# All pages write a time in one way: `14:02` of today, else `Sat 28 Nov, 14:02`, with the year if it
-# is another one. A page gives it in UTC, and `desk.js` rewrites it for the editor's own time zone.
-
-
-def time_words(seconds: float, zone: str = "UTC") -> str:
-    """Return a time in a zone; UTC, which may not be the editor's own, is named."""
-    return _in_words(seconds, zone, datetime.fromtimestamp(clock.time(), zone_of(zone)).date())
-
-
-def _when(seconds: float, zone: str) -> str:
-    """Return the same with the word before it: `at 14:02`, `on Sat 28 Nov, 14:02`."""
-    words = time_words(seconds, zone)
-    return f"{'at' if words[0].isdigit() else 'on'} {words}"
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _in_words(seconds: float, zone: str, today: date) -> str:
-    at = datetime.fromtimestamp(seconds, zone_of(zone))
-    words = f"{at:%H:%M}" if at.date() == today else _of_day(at, today.year)
-    return f"{words} UTC" if zone == "UTC" else words
-
-
-def _of_day(at: datetime, this_year: int) -> str:
-    year = "" if at.year == this_year else " y"
-    return format_datetime(at, f"EEE d MMM{year}, HH:mm", tzinfo=at.tzinfo, locale=_ENGLISH)
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def iso(seconds: float) -> str:
-    """Return a time as programs read it (ISO 8601)."""
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _time(seconds: float) -> Markup:
-    """Return a time as an element of a page."""
-    return Markup('<time class="figures" datetime="{}">{}</time>').format(
-        iso(seconds), time_words(seconds)
-    )
-
-
-def wall_time(wall: str) -> str:
-    """Return a time without a zone (ISO 8601), which each reader's own clock shows."""
-    return _of_day(datetime.fromisoformat(wall), date.fromtimestamp(clock.time()).year)
-
-
 def repeat_words(weekdays: Sequence[str], next_at: SendAt) -> str:
     """Say when an alert repeats: `each Friday at 17:00 in Riga, next on Friday 5 December`."""
     wall, zone = wall_of(next_at), next_at.zone
@@ -475,9 +428,9 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "capital": capital,
     "cut": cut,
     "iso": iso,
-    "time": _time,
+    "time": time_element,
     "time_words": time_words,
-    "when": _when,
+    "when": when,
     "wall_time": wall_time,
     "each_day": each_day,
     "repeated": repeat_words,

@@ -8,7 +8,8 @@ from babel.lists import format_list
 
 from service.api.notification_requests import document_size
 from service.current import runtime
-from service.desk.words import each_of, number, plural, plural_days, topic_names, wall_time
+from service.desk.times import wall_time
+from service.desk.words import each_of, number, plural, plural_days, topic_names
 from service.desk.writing.forms import Form
 from service.model.notifications import DEFAULT_TTL, ENCRYPTION, MAX_PLAINTEXT
 from service.model.payload import LARGE
