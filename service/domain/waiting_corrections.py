@@ -72,6 +72,9 @@ class WaitingCorrections:
         one waits, or if `draft`, of which it is made, was changed meanwhile.
         """
         for other in self.of(root.id):
+            # This very request may have come twice at once.
+            if before := record and self._store.notifications.remembered(record.digest):
+                return before
             raise Conflict(root.id, _ANOTHER.format(by=other.created_by))
         running = [one.id for one in self._family(root) if one.state is State.SENDING]
         then = undo.then or (State.SENDING if root.id in running else None)

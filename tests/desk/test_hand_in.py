@@ -48,8 +48,8 @@ def test_those_who_send_see_who_handed_it_in_and_how_many_wait(
     listed = editor.get("/desk/").text
     Page(listed)
     assert f"ready: by {WRITER}, " in words(listed)
-    assert "Alerts 1 waits for you" in words(listed)
-    assert "waits for you" not in words(writer.get("/desk/").text)
+    assert "Alerts 1 to decide about" in words(listed)
+    assert "to decide about" not in words(writer.get("/desk/").text)
     shown = words(editor.get(page).text)
     assert f"Draft, ready to be sent. {WRITER} handed it in (" in shown
     assert "Send now…" in shown and "Send it back" in shown and "Hand in" not in shown
@@ -65,7 +65,7 @@ def test_it_is_sent_by_the_usual_confirmation(
     one = only(runtime)
     assert (one.state, one.request) == (State.SENDING, None)
     assert one.authors == (WRITER, EMAIL)
-    assert "waits for you" not in words(editor.get("/desk/").text)
+    assert "to decide about" not in words(editor.get("/desk/").text)
 
 
 def test_it_is_given_back_with_a_word_and_handed_in_again(
