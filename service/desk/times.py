@@ -56,6 +56,11 @@ def time_element(seconds: float) -> Markup:
     )
 
 
+def seconds_of(text: str) -> float:
+    """Return the seconds since 1970 of a time in UTC as the API writes it."""
+    return datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc).timestamp()
+
+
 def wall_time(wall: str) -> str:
     """Return a time without a zone (ISO 8601), which each reader's own clock shows."""
     return _of_day(datetime.fromisoformat(wall), date.fromtimestamp(clock.time()).year)

@@ -13,7 +13,7 @@ from babel.dates import format_date
 from babel.lists import format_list
 from babel.numbers import format_decimal
 
-from service.desk.times import iso, time_element, time_words, wall_time, when
+from service.desk.times import iso, seconds_of, time_element, time_words, wall_time, when
 from service.domain.forecast import Forecast
 from service.domain.receipts import Estimate
 from service.model.alert_log import COMMAND_LINE, LogEntry
@@ -429,6 +429,7 @@ FILTERS: dict[str, Callable[..., str | bool]] = {
     "cut": cut,
     "iso": iso,
     "time": time_element,
+    "seconds": seconds_of,
     "time_words": time_words,
     "when": when,
     "wall_time": wall_time,
