@@ -64,9 +64,10 @@ function showArrived(subscribed) {
   } catch {
     // No storage: then it is said until the page is left.
   }
-  if (arrived && form) page.querySelector("#sent").hidden = false;
   page.querySelector("#arrived").hidden = !arrived;
-  page.querySelector("[data-when=waiting]").hidden = arrived;
+  if (!arrived) return;
+  page.querySelector("[data-when=waiting]").hidden = true;
+  if (form) page.querySelector("#sent").hidden = false;
 }
 
 function showSubscription({ subscribed, id }) {
