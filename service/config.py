@@ -264,7 +264,7 @@ class Config:
     undo_seconds: int = _setting(
         values.whole(0, 60),
         "5",
-        "for how long an editor can take back an alert after pressing Send at the desk; 0: not",
+        "for how long an editor can take back an alert or a correction sent at the desk; 0: not",
     )
     undo_breaking_seconds: int = _setting(values.whole(0, 60), "5", "the same for breaking alerts")
     two_person_above: int = _setting(
