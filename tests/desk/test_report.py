@@ -140,6 +140,7 @@ def test_what_safari_does_not_report_is_said_and_is_no_zero(
 def test_an_alert_that_only_safari_got_has_nothing_to_report(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
+    runtime.store.installation.unmark_synthetic()
     text = words(editor.get(f"/desk/alerts/{sent(runtime, apple=30)}").text)
     assert "Not reported: Safari shows alerts by itself, and no other browser got this one" in text
 
@@ -229,6 +230,7 @@ def test_a_running_alert_a_test_and_one_that_nobody_got_have_no_such_part(
 def test_receipts_that_are_not_kept_any_more_are_not_called_zero(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
+    runtime.store.installation.unmark_synthetic()
     page = f"/desk/alerts/{(id := sent(runtime, google=30))}"
     assert "Nothing is reported yet." in words(editor.get(page).text)
     runtime.store.redis.hset(alert_key(id), "started_at", time.time() - 31 * DAY)
