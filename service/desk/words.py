@@ -419,7 +419,7 @@ def _is_svg(link: str) -> bool:
     return urlsplit(link).path.lower().endswith((".svg", ".svgz"))
 
 
-FILTERS: dict[str, Callable[..., str | bool]] = {
+FILTERS: dict[str, Callable[..., str | bool | float]] = {
     "number": number,
     "percent": percent,
     "short_date": short_date,

@@ -14,7 +14,8 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.tables import table
-from service.desk.words import FILTERS, LOGGED, logged_changes
+from service.desk.times import iso
+from service.desk.words import LOGGED, logged_changes
 from service.domain.alert_log import Search
 from service.model.alert_log import ENTRY_ID, LogEntry
 from service.model.retention import DAY
@@ -54,7 +55,7 @@ def export_log() -> ResponseReturnValue:
 
 def _row(one: LogEntry) -> Sequence[object]:
     tool = "yes" if one.tool else ""
-    begins = (FILTERS["iso"](one.at), one.alert or "", one.title, one.action, one.by or "clock")
+    begins = (iso(one.at), one.alert or "", one.title, one.action, one.by or "clock")
     return (*begins, tool, logged_changes(one))
 
 
