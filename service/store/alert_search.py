@@ -77,8 +77,8 @@ class SearchRows:
     def rows(self, ids: Sequence[int], words: Sequence[str] = ()) -> Iterator[Found]:
         """Yield these alerts, whose sending has begun, each with its row.
 
-        A stored row that lacks one of these words is left out before it is taken apart: of 5,000
-        that costs more than reading them, and keeps Python's garbage collector busy.
+        A stored row that lacks one of these words is not taken apart, and no rows are kept: some
+        thousand at once set off Python's garbage collector, which takes up to 100 ms.
         """
         wanted = [word.encode() for word in words]
         for at in range(0, len(ids), _AT_ONCE):
