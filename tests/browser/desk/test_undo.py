@@ -92,3 +92,21 @@ def test_without_scripts_the_page_follows_as_well(
     send_to_everyone(page)
     expect(page.locator(".state")).to_contain_text("Sent in", timeout=30_000)
     page.context.close()
+
+
+def test_a_correction_is_taken_back_by_a_key_and_is_in_its_form_again(
+    installation: Installation, desk: Page
+) -> None:
+    id = installation.publish(title=TITLE)
+    installation.over(id)
+    desk.goto(f"{installation.address}/desk/alerts/{id}/correct")
+    desk.get_by_label("Title", exact=True).fill("Ferry afloat")
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator(".lead")).to_contain_text("Nobody has it yet. It leaves in")
+    assert faults(desk) == []
+    desk.wait_for_load_state()  # scripts run
+    desk.keyboard.press("u")
+    expect(desk.get_by_role("heading", level=1)).to_have_text("Correct this alert")
+    expect(desk.get_by_label("Title", exact=True)).to_have_value("Ferry afloat")
+    expect(desk.get_by_text("Taken back. Nobody has seen it.")).to_be_visible()
+    assert installation.runtime.publishing.get(id).revision == 0
