@@ -16,6 +16,7 @@ def test_keys_lead_to_pages_but_not_while_an_editor_types(desk: Page) -> None:
     expect(heading).to_have_text("Keys")
     assert faults(desk) == []
     desk.keyboard.press("n")
+    desk.wait_for_url("**/unfinished/*")
     expect(heading).to_have_text("New alert")
     desk.get_by_label("Title", exact=True).focus()
     desk.keyboard.type("a new one?")
@@ -32,6 +33,7 @@ def test_keys_lead_to_pages_but_not_while_an_editor_types(desk: Page) -> None:
 def test_single_keys_can_be_switched_off(desk: Page) -> None:
     heading = desk.get_by_role("heading", level=1)
     desk.keyboard.press("?")
+    desk.wait_for_url("**/shortcuts")
     desk.get_by_label("Use single keys").uncheck()
     desk.locator("main").focus()
     desk.keyboard.press("n")

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, Route, expect
 
 from service.model.notifications import Audience, Content
 from tests.support.browser.axe import faults
+from tests.support.browser.desk import new_alert
 from tests.support.browser.readers import wait_for_page
 from tests.support.installation import Installation, wait_until
 from tests.support.planned import plan
@@ -89,10 +90,9 @@ def test_a_hidden_list_asks_for_nothing_until_it_is_looked_at(
     installation.publish(title="Being sent now")
     desk.add_init_script(HIDDEN)
     desk.reload()
-    requests: list[str] = []
+    seen = desk.evaluate("window.isHidden = true, window.asked")
+    requests: list[str] = []  # since then
     desk.on("request", lambda request: requests.append(request.url))
-    desk.evaluate("window.isHidden = true")
-    seen = desk.evaluate("window.asked")
     wait_for_page(desk, f"window.asked >= {seen} + 2")
     asked = [url for url in requests if "/desk/list" in url]
     installation.publish(title="And another")
@@ -122,7 +122,7 @@ def test_what_is_typed_into_the_search_is_found_at_once_and_kept_in_the_address(
     expect(desk.locator("#found a")).to_have_text("Ferry aground")
     expect(field).to_be_focused()
     expect(desk).to_have_url(re.compile(r"/desk/search\?text=ferry(\+|%20)AGR&"))
-    assert desk.locator("#found time").first.get_attribute("title")
+    expect(desk.locator("#found time").first).to_have_attribute("title", re.compile("UTC"))
     desk.get_by_label("State").select_option("ran out of time")
     expect(count).to_have_text("0 alerts found")
     desk.reload()
@@ -145,7 +145,7 @@ def test_what_is_typed_into_the_search_is_found_at_once_and_kept_in_the_address(
 def test_a_template_is_saved_and_opened_in_a_browser(
     installation: Installation, desk: Page
 ) -> None:
-    desk.get_by_role("link", name="New alert").click()
+    new_alert(desk)
     title = desk.get_by_label("Title", exact=True)
     title.fill("Polls are closed")
     desk.get_by_text("Save as a template").click()
@@ -155,15 +155,17 @@ def test_a_template_is_saved_and_opened_in_a_browser(
     expect(title).to_have_value("Polls are closed")
     assert faults(desk) == []
     desk.get_by_role("link", name="Templates").click()
+    expect(desk.get_by_role("heading", level=1)).to_have_text("Templates")
     assert faults(desk) == []
     desk.get_by_text("Rename…").click()
     desk.get_by_label("New name").fill("Vēlēšanas")
     desk.get_by_role("button", name="Rename").click()
     expect(desk.get_by_role("heading", level=2).first).to_have_text("Vēlēšanas")
-    desk.get_by_role("link", name="New alert", exact=True).click()
+    new_alert(desk)
     desk.get_by_label("Template", exact=True).select_option("Vēlēšanas")
     desk.get_by_role("button", name="Begin with it").click()
     expect(title).to_have_value("Polls are closed")
+    desk.wait_for_load_state()  # scripts run
     expect(desk.locator("#saved")).to_have_text("")
     # Enter in a field goes on; it does not save a template.
     title.press("Enter")

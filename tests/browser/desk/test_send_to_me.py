@@ -35,6 +35,7 @@ def write(page: Page, installation: Installation) -> None:
     page.get_by_label("Everyone").first.check()
     page.get_by_role("button", name=re.compile("Review")).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Notify")
+    page.wait_for_load_state()  # scripts run
 
 
 def make_code(page: Page, installation: Installation) -> str:

@@ -48,6 +48,7 @@ def test_a_form_whose_session_has_ended_asks_to_sign_in_over_the_page_and_is_sav
     end_sessions(installation)
     desk.get_by_role("button", name="Save", exact=True).click()
     expect(desk.get_by_role("dialog", name="Your session has ended")).to_be_visible()
+    expect(desk.get_by_label("Password")).to_be_focused()
     desk.keyboard.type(PASSWORD)
     desk.keyboard.press("Enter")
     expect(desk.get_by_role("status")).to_have_text("Saved.")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.support.browser.axe import faults
-from tests.support.browser.desk import EMAIL, TITLE, tab_to
+from tests.support.browser.desk import EMAIL, TITLE, new_alert, tab_to
 from tests.support.installation import Installation
 from tests.support.provider import NAME, Provider, running_provider
 
@@ -81,8 +81,7 @@ def test_an_editor_adds_a_passkey_and_signs_in_with_it_by_keyboard_alone(
 def test_an_editor_signs_in_over_the_page_through_the_provider_in_another_window(
     installation: Installation, desk: Page, provider: Provider
 ) -> None:
-    desk.get_by_role("link", name="New alert").click()
-    desk.wait_for_url("**/unfinished/*")
+    new_alert(desk)
     desk.get_by_label("Title", exact=True).fill(TITLE)
     expect(desk.locator("#saved")).to_have_text("Saved")
     redis = installation.runtime.store.redis

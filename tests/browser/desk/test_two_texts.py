@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser.axe import faults
-from tests.support.browser.desk import READERS, TITLE
+from tests.support.browser.desk import READERS, TITLE, new_alert
 from tests.support.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.browser
 def test_two_texts_are_written_tried_and_chosen(installation: Installation, desk: Page) -> None:
     installation.worker()
     installation.clock()
-    desk.get_by_role("link", name="New alert").click()
+    new_alert(desk)
     desk.get_by_label("Title", exact=True).fill(TITLE)
     desk.get_by_label("Text (optional)").fill("All aboard are safe.")
     desk.get_by_label("Link to the story").fill("https://paper.example/ferry")
@@ -31,7 +33,9 @@ def test_two_texts_are_written_tried_and_chosen(installation: Installation, desk
     desk.get_by_role("button", name="Notify").click()
     (one,) = wait_until(lambda: installation.runtime.publishing.latest(1))
     expect(desk.locator(".trial tbody tr")).to_have_count(2)
-    expect(desk.locator(".trial")).to_contain_text("All others get the better text in 15 minutes")
+    expect(desk.locator(".trial")).to_contain_text(
+        re.compile("All others get the better text in 1[45] minutes")
+    )
     assert faults(desk) == []
     desk.get_by_text("Send text B to all others").click()
     desk.get_by_role("button", name="Send text B", exact=True).click()
@@ -43,7 +47,7 @@ def test_two_texts_are_written_tried_and_chosen(installation: Installation, desk
 
 
 def test_a_look_at_the_second_text_does_not_keep_breaking_news_from_going_out(desk: Page) -> None:
-    desk.get_by_role("link", name="New alert").click()
+    new_alert(desk)
     first, second = desk.locator("#body"), desk.locator("#body_b")
     desk.locator("#title").fill(TITLE)
     first.fill("All aboard are safe.")

@@ -20,7 +20,8 @@ _RUN = """async (within) => {
 
 
 def faults(page: Page, *within: str) -> list[str]:
-    """Return the violations within these elements, or on the whole page."""
+    """Return the violations within these elements, or on the whole page, once it is loaded."""
+    page.wait_for_load_state()
     if not page.evaluate("Boolean(window.axe)"):
         page.evaluate(AXE_SCRIPT)
     found: list[str] = page.evaluate(_RUN, within)
