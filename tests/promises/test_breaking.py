@@ -84,7 +84,7 @@ def test_switched_off_no_key_is_prepared_and_the_pool_is_dropped(
     installation.clock()
     installation.over(installation.publish())
     assert not set(used(push)) & ready
-    assert installation.runtime.store.prepared_keys.ready() == 0
+    wait_until(lambda: installation.runtime.store.prepared_keys.ready() == 0)
     installation.end(worker)
 
 

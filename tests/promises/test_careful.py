@@ -11,6 +11,10 @@ import pytest
 from service.model.notifications import Audience, Content, Notification, State
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
+from tests.support.seeded import silence
+
+
+STREAMS = 200  # of a worker to one push service
 
 
 def part(message: Message) -> int:
@@ -87,16 +91,16 @@ def test_ttl_of_a_retry_is_the_time_that_is_left(
     push.answer_with(busy_at_first)
     installation.worker()
     installation.clock()
-    installation.over(installation.publish(ttl=300))
+    over = installation.over(installation.publish(ttl=300))
+    deadline = time.monotonic() + over.deadline - time.time()
     first: dict[str, Message] = {}
     for message in push.received:
-        before = first.setdefault(message.path, message)
+        before, ttl = first.setdefault(message.path, message), int(message.headers["ttl"])
+        # The header is cached for a second, and a busy machine may delay a message.
+        assert ttl >= deadline - message.at - 2
         if before is not message:
-            passed = message.at - before.at
-            assert passed >= 3
-            shorter = int(before.headers["ttl"]) - int(message.headers["ttl"])
-            # The header is cached for a second, and a busy machine may delay a message.
-            assert abs(shorter - passed) <= 2
+            assert message.at - before.at >= 3
+            assert ttl <= deadline - (before.at + 3) + 2
     assert len(times) == 20
 
 
@@ -104,16 +108,13 @@ def test_spread_send_goes_out_evenly(installation: Installation, push: PushServi
     installation.seed(1200)
     installation.worker()
     installation.clock()
+    began = time.monotonic()
     id = stored(installation, content("Slowly"), spread_minutes=1)
-    push.wait_for(100, timeout=60)
-    start = push.received[0].at
-    time.sleep(max(0.0, start + 7 - time.monotonic()))
+    push.wait_for(140, timeout=60)
     installation.runtime.publishing.cancel(id, by="a test")
-    by_second = Counter(int(message.at - start) for message in push.received)
-    # 1,200 in 60 s are 20 a second.
-    in_six = sum(by_second[second] for second in range(6))
-    assert 84 <= in_six <= 156
-    assert max(by_second[second] for second in range(7)) <= 80
+    # 1,200 in 60 s are 20 a second. A busy machine may be late, and catches up then.
+    for number, message in enumerate(push.received):
+        assert number <= 20 * (message.at - began) + 60
 
 
 def test_paused_send_stops_within_a_second_and_goes_on_where_it_was(
@@ -121,6 +122,7 @@ def test_paused_send_stops_within_a_second_and_goes_on_where_it_was(
 ) -> None:
     installation.seed(1500)
     push.answer_with(lambda _message: Answer(201, delay=0.2))
+    push.hold_after(100)
     id = installation.publish()
     # As in a large send, many batches are due when it is paused.
     monkeypatch.setattr("service.domain.planning.BATCH_RECIPIENTS", 128)
@@ -131,9 +133,9 @@ def test_paused_send_stops_within_a_second_and_goes_on_where_it_was(
     notifications = installation.runtime.store.notifications
     assert notifications.move(id, State.PAUSED, possible_from=[State.SENDING])
     time.sleep(1)
-    paused_at = len(push.received)
-    time.sleep(1.5)
-    assert len(push.received) == paused_at < 1500
+    push.go_on()
+    paused_at = silence(push)
+    assert paused_at <= 100 + STREAMS
     assert installation.outcomes(id) == {"accepted": paused_at}
     assert notifications.move(id, State.SENDING, possible_from=[State.PAUSED])
     installation.over(id)

@@ -16,7 +16,7 @@ from service.model.subscriptions import SubscriptionRequest
 from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation, content, wait_until
 from tests.support.night import hold
-from tests.support.push_service import Answer, PushService
+from tests.support.push_service import PushService
 from tests.support.seeded import FRONT, begin_send, choose
 from workers.sending.lease import Lease
 from workers.sending.send import Rows
@@ -33,6 +33,7 @@ def test_correction_during_a_send_gives_every_reader_the_new_text_once(
     first = begin_send(installation, 1000, received=300, delay=0.2, title="Ten dead")
 
     second = installation.correct(first, "Nobody dead").id
+    push.go_on()
 
     assert installation.over(first).state is State.SENT
     assert installation.over(second).state is State.SENT
@@ -63,6 +64,7 @@ def test_retraction_amid_a_send_reaches_those_who_have_the_alert_and_nobody_else
         idempotency=Idempotency("a test", "once", b""),
         check=lambda _root: (),
     ).id
+    push.go_on()
     assert installation.over(first).state is State.CANCELLED
     assert installation.over(retraction).state is State.SENT
     outcomes = installation.outcomes(first)
@@ -112,10 +114,11 @@ def test_second_correction_ends_the_first(installation: Installation, push: Push
     installation.clock()
     first = installation.publish()
     installation.over(first)
-    push.answer_with(lambda _message: Answer(201, delay=0.3))
+    push.hold_after(50)
     wrong = installation.correct(first, "Wrong once more").id
     push.wait_for(650, timeout=30)
     right = installation.correct(first, "Right at last").id
+    push.go_on()
     assert installation.over(wrong).state is State.CANCELLED
     assert installation.over(right).state is State.SENT
     assert installation.outcomes(right) == {"accepted": 600}

@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +18,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from service.domain.job_queue import QUEUE
+from service.local import pretend_readers
 from service.model.notifications import Audience, Notification, Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.store.records import BUCKET, records_key
@@ -106,11 +107,13 @@ def test_work_of_a_killed_worker_is_taken_up_by_another(
     installation.environment["PUSH_WINDOW"] = str(WINDOW)
     installation.seed(600)
     push.answer_with(lambda _message: Answer(201, delay=0.5))
+    push.hold_after(WINDOW // 2)
     doomed = installation.worker()
     id = installation.publish()
     push.wait_for(WINDOW // 2, timeout=30)
     installation.end(doomed, signal.SIGKILL)
     killed_at = time.monotonic()
+    push.go_on()
     sent_before = len(push.received)
     installation.worker()
     installation.clock()
@@ -131,24 +134,26 @@ def test_late_push_service_gets_more_messages_at_once_and_a_kill_repeats_no_othe
     delay, readers = 1.5, 2000  # late enough that a slow machine needs more than the least window
     installation.seed(readers)
     push.answer_with(lambda _message: Answer(201, delay=delay))
+    push.hold_after(readers * 2 // 3)
     doomed = installation.worker()
     installation.clock()
     id = installation.publish()
     push.wait_for(readers * 2 // 3, timeout=60)
+    wait_until(lambda: installation.outcomes(id) == {"accepted": readers * 2 // 3})
+    answered = {message.path for message in push.received}
     installation.end(doomed, signal.SIGKILL)
     killed_at = time.monotonic()
+    push.go_on()
     installation.worker()
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": readers}
     times = sorted(message.at for message in push.received if message.at <= killed_at)
     under_way = max(n + 1 - bisect_left(times, at - delay) for n, at in enumerate(times))
     assert 1.2 * WINDOW < under_way <= MOST
-    came: dict[str, list[float]] = defaultdict(list)
-    for message in push.received:
-        came[message.path].append(message.at)
-    repeated = [min(each) for each in came.values() if len(each) > 1]
-    # Answers are recorded within a fraction of a second.
-    assert min(repeated) > killed_at - delay - 1.0
+    came = Counter(message.path for message in push.received)
+    repeated = {path for path, times in came.items() if times > 1}
+    assert repeated
+    assert not repeated & answered
     assert len(repeated) <= MOST
 
 
@@ -206,10 +211,13 @@ def test_worker_that_is_stopped_records_all_answers_and_exits_with_0(
 ) -> None:
     installation.seed(1200)
     push.answer_with(lambda _message: Answer(201, delay=0.2))
+    push.hold_after(100)
     worker = installation.worker()
     id = installation.publish()
     push.wait_for(100, timeout=30)
 
+    worker.send_signal(signal.SIGTERM)
+    push.go_on()
     assert installation.end(worker) == 0
 
     answered = {message.path for message in push.received}
@@ -227,6 +235,7 @@ def test_cancelled_alert_stops_and_counts_recipients_it_did_not_reach(
 ) -> None:
     id = begin_send(installation, 1500, received=100, delay=0.2)
     installation.runtime.publishing.cancel(id, by="a test")
+    push.go_on()
 
     over = installation.over(id)
 
@@ -273,6 +282,8 @@ def test_alert_that_cannot_be_sent_before_its_deadline_ends_as_expired(
     push.answer_with(lambda _message: Answer(503))
     installation.worker()
     installation.clock()
+    wait_until(installation.runtime.job_queue.workers)
+    wait_until(lambda: installation.runtime.store.installation.clock_age() < 2)
     notifications = installation.runtime.store.notifications
     id = notifications.new_id()
     notifications.publish(
@@ -320,11 +331,16 @@ def test_breaking_alert_overtakes_a_running_send(
 ) -> None:
     large = begin_send(installation, 2000, received=200)
     installation.seed(50, topics=["breaking"], first=2000)
+    first = {pretend_readers.path(number) for number in range(2000)}
+    # To them it takes twenty seconds: 200 streams, each two seconds for a message.
+    push.answer_with(lambda message: Answer(delay=2) if message.path in first else None)
+    push.go_on()
     breaking = installation.publish(
         Audience(topics=("breaking",)), title="Breaking", kind="breaking"
     )
     installation.over(breaking)
     assert installation.runtime.publishing.get(large).finished_at is None
+    push.answer_with(lambda _message: None)
     installation.over(large)
     assert installation.outcomes(breaking) == {"accepted": 50}
     assert installation.outcomes(large) == {"accepted": 2000}
@@ -336,6 +352,7 @@ def test_failing_job_records_messages_under_way_and_repeats_none(
     redis = installation.runtime.store.redis
     id = begin_send(installation, 1000, received=100, delay=0.2)
     redis.set("{g}:resting", "a value that no worker can read")
+    push.go_on()
     time.sleep(2.5)  # several jobs fail meanwhile
     stopped_at = len(push.received)
     assert stopped_at < 1000

@@ -135,8 +135,10 @@ def test_send_survives_a_failover_to_a_lagging_replica(
 def test_worker_that_redis_lost_registers_again(installation: Installation) -> None:
     installation.worker()
     wait_until(lambda: installation.runtime.job_queue.workers() == 1)
-    installation.runtime.store.redis.delete("rq:workers", f"rq:workers:{QUEUE}")
-    assert installation.runtime.job_queue.workers() == 0
+    with installation.runtime.store.redis.pipeline() as pipe:
+        pipe.delete("rq:workers", f"rq:workers:{QUEUE}")
+        pipe.exists(f"rq:workers:{QUEUE}")  # before the worker's next heartbeat
+        assert pipe.execute()[-1] == 0
     wait_until(lambda: installation.runtime.job_queue.workers() == 1)
 
 

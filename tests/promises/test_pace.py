@@ -93,10 +93,11 @@ def test_workers_together_take_no_more_than_the_pace_allows(store: Store) -> Non
     pace = Pace(630, 0.0)  # ten a second
     begun = time.monotonic()
     taken = 0
-    while (passed := time.monotonic() - begun) < 2.0:
+    while taken < 20:
         taken += store.push_services.take(ORIGIN, pace)
+        assert taken <= 1 + 10 * (time.monotonic() - begun) + 1
         time.sleep(0.02)
-    assert 15 <= taken <= 1 + 10 * passed + 1
+    assert time.monotonic() - begun > 1.5
 
 
 @pytest.mark.redis
@@ -120,23 +121,23 @@ def test_no_recipient_has_two_workers_while_only_one_knows_of_a_pace(
     sending, planning = installation.runtime.store.batches, installation.runtime.planning
     id = installation.publish()
     planning.sending()
-    first = sending.claim(id, 0, "one:1 ", 5000)
-    second = sending.claim(id, 0, f"two:1 {ORIGIN}", 5000)
+    first = sending.claim(id, 0, "one:1 ", 60_000)
+    second = sending.claim(id, 0, f"two:1 {ORIGIN}", 60_000)
     assert first is not None
     assert second is not None
     back = {"wait_ms": 60_000, "left": True, "undone": len(second.pending)}
     assert sending.release(id, second.batch, f"two:1 {ORIGIN}", **back)
-    third = sending.claim(id, 0, f"two:2 {ORIGIN}", 5000)
+    third = sending.claim(id, 0, f"two:2 {ORIGIN}", 60_000)
     assert third is not None
     assert not isinstance(third.batch, Recent), "the first may be sending to them"
     assert sending.release(id, first.batch, "one:1 ", wait_ms=0)
-    recent = sending.claim(id, 0, f"two:3 {ORIGIN}", 5000)
+    recent = sending.claim(id, 0, f"two:3 {ORIGIN}", 60_000)
     assert recent is not None
     assert isinstance(recent.batch, Recent)
-    assert sending.claim(id, 0, "one:2 ", 5000) is None, "it does not know of the pace"
-    assert sending.claim(id, 0, f"two:4 {ORIGIN}", 5000) is not None
+    assert sending.claim(id, 0, "one:2 ", 60_000) is None, "it does not know of the pace"
+    assert sending.claim(id, 0, f"two:4 {ORIGIN}", 60_000) is not None
     assert sending.release(id, recent.batch, f"two:3 {ORIGIN}", wait_ms=None)
-    again = sending.claim(id, 0, "one:3 ", 5000)
+    again = sending.claim(id, 0, "one:3 ", 60_000)
     assert again is not None
     assert again.batch == second.batch, "what was left waiting is due again"
 
@@ -164,6 +165,7 @@ def test_paced_push_service_gets_no_more_than_its_pace_and_slows_no_other(
     for _ in range(2):
         installation.worker()
     installation.clock()
+    begun = time.monotonic()
     id = installation.publish()
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 280}
@@ -171,11 +173,10 @@ def test_paced_push_service_gets_no_more_than_its_pace_and_slows_no_other(
     slow = [one.at for one in push.received if one.endpoint.startswith(push.origin)]
     others = [one.at for one in push.received if not one.endpoint.startswith(push.origin)]
     assert len(slow) == len(others) == 140
-    assert max(others) < slow[0] + 0.5 * (slow[-1] - slow[0]), "the others did not wait"
-    for window in (1.0, 2.0, 3.0):
-        most = max(sum(at <= other < at + window for other in slow) for at in slow)
+    assert sum(at < max(others) for at in slow) < 100, "the others did not wait"
+    for number, at in enumerate(slow):
         # Messages for two seconds may be saved up, and a worker asks for one second ahead.
-        assert most <= per_second * (window + 3)
+        assert number <= per_second * (at - begun + 3)
 
 
 def at_most(per_second: int) -> Rule:
@@ -264,6 +265,7 @@ def test_pace_that_begins_and_ends_during_a_send_loses_and_repeats_nothing(
 ) -> None:
     installation.seed(2500)
     push.answer_with(lambda _message: Answer(201, delay=0.2))
+    push.hold_after(200)
     services = installation.runtime.store.push_services
     for _ in range(2):
         installation.worker()
@@ -271,11 +273,14 @@ def test_pace_that_begins_and_ends_during_a_send_loses_and_repeats_nothing(
     id = installation.publish()
     push.wait_for(200, timeout=30)
     services.pace(push.origin, Pace(63 * 50, time.time()))
-    time.sleep(1.5)
-    held = len(push.received)
-    assert held < 2500
-    time.sleep(1)
-    assert 10 <= len(push.received) - held <= 250
+    time.sleep(1.5)  # each worker learns of it within a second
+    held, begun = len(push.received), time.monotonic()
+    push.go_on()
+    came = push.wait_for(held + 450, timeout=60)[held:]
+    for number, message in enumerate(came):
+        # At most 400 were under way. Messages for two seconds may be saved up, and each worker
+        # asks for one second ahead.
+        assert number <= 400 + 50 * (message.at - begun + 4)
     services.unpace(push.origin, since=time.time())
     assert installation.over(id).state is State.SENT
     assert installation.outcomes(id) == {"accepted": 2500}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
+
+from tests.support.installation import wait_until
 
 T = TypeVar("T", bound="Port")
 
@@ -82,16 +85,20 @@ class Port:
 class Relay(Port):
     """Passes connections on to an origin's port, `wait` seconds after it accepted them.
 
-    A connection that the other port refuses is closed.
+    Before that it waits until `after` is true. A connection that the other port refuses is closed.
     """
 
-    def __init__(self, origin: str, *, wait: float = 0.0) -> None:
+    def __init__(
+        self, origin: str, *, wait: float = 0.0, after: Callable[[], bool] = lambda: True
+    ) -> None:
         super().__init__()
+        self._after = after
         self._port = int(origin.rpartition(":")[2])
         self._wait = wait
         self.origin = f"https://{self.address}"
 
     def serve(self, client: socket.socket) -> None:
+        wait_until(self._after)
         time.sleep(self._wait)
         try:
             self.connect(client, "127.0.0.1", self._port)

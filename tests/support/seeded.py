@@ -62,14 +62,32 @@ def begin_send(
     delay: float = 0.1,
     **options: object,
 ) -> int:
-    """Send slowly to new readers by a worker and a clock; return when some messages came."""
+    """Send slowly to new readers by a worker and a clock; return when some messages came.
+
+    The others are answered once the test says so, by `push.go_on()`.
+    """
     installation.seed(readers)
     installation.push.answer_with(lambda _: Answer(201, delay=delay))
+    installation.push.hold_after(received)
     installation.worker()
     installation.clock()
     id = installation.publish(**options)
     installation.push.wait_for(received, timeout=30)
     return id
+
+
+def silence(push: PushService, seconds: float = 2.5) -> int:
+    """Wait until no message has come for so many seconds; return how many had come by then."""
+    seen, since = len(push.received), time.monotonic()
+
+    def is_silent() -> bool:
+        nonlocal seen, since
+        if seen != (seen := len(push.received)):
+            since = time.monotonic()
+        return time.monotonic() - since > seconds
+
+    wait_until(is_silent)
+    return seen
 
 
 def assert_adds_up(installation: Installation, id: int, readers: int, repeats: int) -> None:

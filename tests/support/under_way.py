@@ -18,7 +18,7 @@ from tests.support.push_service import Answer, PushService
 from tests.support.seeded import assert_adds_up
 
 WINDOW = 256
-AGAIN = 20.0  # seconds within which publishing works again
+AGAIN = 60.0  # seconds within which publishing works again
 
 
 _ALERT = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
@@ -88,7 +88,7 @@ class UnderWay:
     def check(self) -> None:
         """Check that the send adds up, and that a correction reaches every reader."""
         assert self._refusals.keys() <= {503}
-        assert all(seconds < 3 for seconds in self._refusals.values())
+        assert all(seconds < 8 for seconds in self._refusals.values())
         wait_until(self._is_there)
         wait_until(lambda: self._installation.runtime.store.installation.clock_age() < 3)
         self._installation.over(self.id)

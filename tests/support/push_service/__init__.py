@@ -16,6 +16,12 @@ gets: another status, late or too large, none at all, the stream or the connecti
     push.answer_with(lambda message: Answer(429, {"retry-after": "2"}))
     push.answer_with(every(100, Answer(goaway=True)))
 
+A sender is stopped in the middle of a send by an answer that does not come:
+
+    push.hold_after(100)
+    push.wait_for(100, timeout=30)
+    push.go_on()
+
 `received` has every message that the service took, once for each time it came. Messages that HTTP/2
 reports as not taken (a refused stream, a stream beyond a GOAWAY) are in `disowned`.
 """

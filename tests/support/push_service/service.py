@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ class PushService:
         self._judge = Judge(strict_subject)
         self._autopush = Autopush(self)
         self._rule: Rule = lambda message: None
+        self._let_through: int | None = None  # messages that are still answered; None: all
+        self._held: list[Callable[[], None]] = []
         self._name = secrets.token_urlsafe(8)  # a Firefox profile must not see a version twice
         self._numbers = itertools.count(1)
         self._waiting: list[tuple[Callable[[], bool], threading.Event]] = []
@@ -112,6 +115,24 @@ class PushService:
         The rule runs in the service's own thread and must not wait.
         """
         self._rule = rule
+
+    def hold_after(self, n: int) -> None:
+        """Answer so many of the messages that come from now on, and the others after `go_on`.
+
+        The send is then neither over nor further before the test has done what it wants to do.
+        A sender gives a message up after 15 seconds.
+        """
+        self._let_through = n
+
+    def go_on(self) -> None:
+        """Answer what is held, and all that comes."""
+        asyncio.run_coroutine_threadsafe(self._answer_held(), self._loop).result()
+
+    async def _answer_held(self) -> None:
+        self._let_through = None
+        held, self._held = self._held, []
+        for answer in held:
+            answer()
 
     def begin_anew(self) -> None:
         """Forget earlier messages and the rule; browsers stay registered."""
@@ -179,6 +200,11 @@ class PushService:
         refusal = self._refusal(message)
         answer = self._rule(message) or (refusal.answer() if refusal else Answer())
         finish = self._accept if answer.status == 201 and refusal is None else self._answer
+        if self._let_through is not None:
+            if not self._let_through:
+                self._held.append(partial(finish, connection, stream, message, answer))
+                return
+            self._let_through -= 1
         if answer.delay > 0:
             self._loop.call_later(answer.delay, finish, connection, stream, message, answer)
         else:
