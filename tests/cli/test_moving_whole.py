@@ -134,7 +134,8 @@ def test_alerts_totals_and_stories_move_along(
     rows = [ReceiptRow(alert.id, "clicked", str(n), tallies) for n in range(20)]
     newsroom.store.receipt_counts.count(rows, 1000)
     newsroom.daily_totals.keep(time.time())
-    before, totals = newsroom.figures.all([alert]), newsroom.daily_totals.days(today(), 2)
+    day = today()
+    before, totals = newsroom.figures.all([alert]), newsroom.daily_totals.days(day, 2)
     assert before[0].counted.events["clicked"] == 20
     topics = newsroom.topics.all()
     file = tmp_path / "all.jsonl"
@@ -144,7 +145,7 @@ def test_alerts_totals_and_stories_move_along(
     runtime = opened(there)
     assert runtime.publishing.latest(9) == [alert]
     assert runtime.figures.all([alert]) == before
-    assert runtime.daily_totals.days(today(), 2) == totals
+    assert runtime.daily_totals.days(day, 2) == totals
     assert runtime.topics.all() == topics
     assert runtime.store.stories.slugs() == {"quake"}
     assert runtime.store.notifications.new_id() > alert.id

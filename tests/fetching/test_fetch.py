@@ -273,7 +273,7 @@ def test_a_redirect_to_the_same_name_is_looked_up_and_checked_again(paper: Newsp
     look_up = leading_to("127.0.0.1", "127.0.0.2")
     with pytest.raises(CannotFetch):
         # The origin is named, so that it goes on to 127.0.0.2, where nobody listens.
-        Fetcher([origin], look_up=look_up).fetch(f"{origin}/", BRIEF)
+        Fetcher([origin], look_up=look_up).fetch(f"{origin}/", LIMITS)
     assert look_up.asked == ["paper.example"] * 2  # type: ignore[attr-defined]
     assert len(paper.requests) == 1
 

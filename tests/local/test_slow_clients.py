@@ -16,6 +16,8 @@ from tests.support.installation import Installation
 
 pytestmark = pytest.mark.processes
 
+SOON = 0.8 * HEADERS_WITHIN
+
 # Parts of requests that never become whole ones, by what a client withholds.
 HELD_BACK = {
     "everything": b"",
@@ -56,7 +58,8 @@ def connect(web: Installation) -> socket.socket:
 def answers(web: Installation, times: int = 20) -> None:
     """A reader's browser gets answers meanwhile, each on a connection of its own."""
     for _ in range(times):
-        with closing(HTTPConnection("127.0.0.1", web.port, timeout=3)) as connection:
+        # Before the time of those who withhold is up.
+        with closing(HTTPConnection("127.0.0.1", web.port, timeout=SOON)) as connection:
             connection.request("GET", "/healthz")
             assert connection.getresponse().status == 200
 
@@ -190,7 +193,7 @@ def test_what_is_no_request_or_too_large_is_refused_at_once(
     web: Installation, sent: bytes, status: bytes
 ) -> None:
     with connect(web) as sock:
-        sock.settimeout(5)
+        sock.settimeout(SOON)
         sock.sendall(sent)
         assert sock.recv(1000).startswith(b"HTTP/1.1 " + status)
     answers(web, 1)

@@ -13,7 +13,6 @@ from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.seeded import silence
 
-
 STREAMS = 200  # of a worker to one push service
 
 

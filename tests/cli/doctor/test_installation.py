@@ -433,10 +433,10 @@ def test_pretend_readers_are_reported_and_real_ones_among_them(environment: dict
 def test_the_doctor_follows_no_redirect_of_our_own_address(environment: dict[str, str]) -> None:
     class Elsewhere(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            asked.append(self.path)
             self.send_response(302)
             self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
             self.end_headers()
-            asked.append(self.path)
 
         def log_message(self, *_: object) -> None:
             pass
