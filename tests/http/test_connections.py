@@ -65,7 +65,7 @@ def test_no_more_connections_are_made_than_allowed(push: PushService) -> None:
 def fill(
     transport: Transport, push: PushService, wanted: int, least: int, *, gently: bool = False
 ) -> int:
-    """Start `wanted` requests, or as many as connections take, at least so many; return how many."""
+    """Start `wanted` requests, or as many as connections take, but at least `least`."""
     started, full_since = 0, time.monotonic()
     while started < wanted and time.monotonic() - full_since < (WAIT if started < least else 1.0):
         room = transport.room(push.origin, wanted=wanted - started, gently=gently)

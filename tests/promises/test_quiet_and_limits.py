@@ -25,6 +25,7 @@ from tests.support.seeded import (
     around_now,
     beginning_in,
     choose,
+    midday,
     reader_of,
     sent_at_night,
     texts,
@@ -260,8 +261,8 @@ def test_daily_limit_holds_while_many_alerts_are_sent_at_once(
     reading: Installation, push: PushService
 ) -> None:
     reading.worker()
-    choose(reading, range(20), daily_limit=2)
-    choose(reading, range(20, 40), daily_limit=5)
+    choose(reading, range(20), zone=midday(), daily_limit=2)
+    choose(reading, range(20, 40), zone=midday(), daily_limit=5)
     ids = [reading.publish() for _ in range(7)]
     for id in ids:
         reading.over(id)
@@ -274,7 +275,7 @@ def test_alert_counts_once_though_its_worker_is_killed(
     installation: Installation, push: PushService
 ) -> None:
     installation.seed(READERS)
-    choose(installation, range(READERS), daily_limit=1)
+    choose(installation, range(READERS), zone=midday(), daily_limit=1)
     push.answer_with(lambda _: Answer(201, delay=0.5))
     worker = installation.worker()
     installation.clock()
@@ -299,7 +300,7 @@ def test_count_is_taken_back_even_if_redis_is_full() -> None:
 def test_breaking_alerts_and_corrections_do_not_count_against_the_limit(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(READERS), daily_limit=1)
+    choose(reading, range(READERS), zone=midday(), daily_limit=1)
     for _ in range(2):
         reading.over(reading.publish(kind="breaking"))
     first = reading.publish()
@@ -313,7 +314,7 @@ def test_breaking_alerts_and_corrections_do_not_count_against_the_limit(
 
 
 def test_story_counts_once_a_day(reading: Installation, push: PushService) -> None:
-    choose(reading, range(READERS), daily_limit=1)
+    choose(reading, range(READERS), zone=midday(), daily_limit=1)
     ferry = replace(EVERYONE, story="ferry")
     for audience in (ferry, ferry, ferry, EVERYONE):
         reading.over(reading.publish(audience))
@@ -324,7 +325,7 @@ def test_story_counts_once_a_day(reading: Installation, push: PushService) -> No
 def test_story_counts_once_although_its_second_alert_was_written_first(
     reading: Installation,
 ) -> None:
-    choose(reading, range(READERS), daily_limit=1)
+    choose(reading, range(READERS), zone=midday(), daily_limit=1)
     ferry = replace(EVERYONE, story="ferry")
     publishing = reading.runtime.publishing
     draft = publishing.publish(content(), ferry, by="a test", draft=True).id
@@ -338,7 +339,7 @@ def test_story_counts_once_although_its_second_alert_was_written_first(
 def test_alert_that_was_not_accepted_does_not_count(
     reading: Installation, push: PushService
 ) -> None:
-    choose(reading, range(READERS), daily_limit=1)
+    choose(reading, range(READERS), zone=midday(), daily_limit=1)
     push.answer_with(lambda _: Answer(413))
     refused = reading.publish()
     reading.over(refused)
@@ -352,11 +353,11 @@ def test_alert_that_was_not_accepted_does_not_count(
 def test_alerts_are_counted_by_the_date_of_each_readers_clock(
     reading: Installation, push: PushService
 ) -> None:
-    east, west = "Pacific/Kiritimati", "Pacific/Pago_Pago"  # 25 hours apart
+    here, there = midday(), midday(another_date=True)
     quarter = int(time.time()) // QUARTER
-    assert day(east, quarter) != day(west, quarter)
-    choose(reading, range(20), zone=east, daily_limit=1)
-    choose(reading, range(20, 40), zone=west, daily_limit=1)
+    assert day(here, quarter) != day(there, quarter)
+    choose(reading, range(20), zone=here, daily_limit=1)
+    choose(reading, range(20, 40), zone=there, daily_limit=1)
     reading.over(reading.publish())
     daily = reading.runtime.store.daily_counts
 
@@ -367,8 +368,8 @@ def test_alerts_are_counted_by_the_date_of_each_readers_clock(
             for one in readers
         ]
 
-    assert fits(east, 1) == [False] * 20 + [True] * 20
-    assert fits(west, 2) == [True] * 40
+    assert fits(here, 1) == [False] * 20 + [True] * 20
+    assert fits(there, 2) == [True] * 40
 
 
 # Local time ---------------------------------------------------------------------------------------

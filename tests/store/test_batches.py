@@ -23,10 +23,11 @@ from service.store import Store, connect
 from service.store.batches import Claim, Retry, part_key
 from service.store.outcomes import Result
 from service.store.records import BUCKET
+from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.redis
 
-LEASE_MS = 400
+LEASE_MS = 60_000
 
 
 @pytest.fixture
@@ -74,8 +75,9 @@ def test_batch_is_leased_to_one_worker_until_its_lease_ends(
     assert claim is not None
     batch = claim.batch
     assert store.batches.claim(id, 0, "second", LEASE_MS) is None
-    time.sleep(LEASE_MS / 1000 + 0.05)
-    assert claimed(store, id, "second", LEASE_MS).batch == batch
+    assert store.outcomes.record(id, batch, "first", 1, {})  # now it ends in a millisecond
+    again = wait_until(lambda: store.batches.claim(id, 0, "second", LEASE_MS))
+    assert again.batch == batch
     assert not store.outcomes.record(id, batch, "first", LEASE_MS, {})
     assert store.outcomes.record(id, batch, "second", LEASE_MS, {})
     assert not store.batches.release(id, batch, "first", wait_ms=None)
@@ -217,10 +219,10 @@ def test_released_batch_is_due_again_after_its_wait_with_its_retries(
     id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     retry = {7: Retry(3, 2, 200), 8: Retry(3, 1, 100), 9: Retry(4, 1, 90_000)}
+    began = time.monotonic()
     store.batches.release(id, batch, "worker", wait_ms=200, retries=retry, undone=1000)
-    assert store.batches.claim(id, 0, "worker", LEASE_MS) is None
-    time.sleep(0.25)
-    again = claimed(store, id, "other", LEASE_MS)
+    again = wait_until(lambda: store.batches.claim(id, 0, "other", LEASE_MS), every=0.01)
+    assert time.monotonic() - began > 0.19
     assert again.batch == batch
     assert {n: one.attempts for n, one in again.retries.items()} == {7: 2, 8: 1, 9: 1}
     assert again.retries[7].in_ms <= 0

@@ -107,16 +107,16 @@ def test_release_reaches_recipients_of_a_leased_batch_too(
     planning.sending()
     services, now = store.push_services, time.time()
     services.rest(installation.push.origin, Rest(1, now, now + 3600, "503"))
-    claim = store.batches.claim(id, 0, "one", 5000)
+    claim = store.batches.claim(id, 0, "one", 60_000)
     assert claim is not None
     assert services.release(installation.push.origin, time.time())
     installation.runtime.push_services.try_released(time.time())
     (base,) = store.names.bases.all().values()
     retries = {1: Retry(base, 2, 3_600_000), 2: Retry(base + 1, 5, 3_600_000)}
     store.batches.release(id, claim.batch, "one", wait_ms=3_600_000, retries=retries, undone=10)
-    assert store.batches.claim(id, 0, "two", 5000) is None
+    assert store.batches.claim(id, 0, "two", 60_000) is None
     installation.runtime.push_services.try_released(time.time())
-    again = store.batches.claim(id, 0, "two", 5000)
+    again = store.batches.claim(id, 0, "two", 60_000)
     assert again is not None
     assert again.retries[1].attempts == 2
     assert again.retries[1].in_ms <= 0

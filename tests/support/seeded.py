@@ -40,6 +40,18 @@ def choose(
         subscriptions.change(one.id, requested)
 
 
+def midday(*, another_date: bool = False) -> str:
+    """A zone whose clock shows between 12 and 13, so that no day ends during a test.
+
+    With `another_date` it is between 0 and 1 on the next day there, or between 22 and 23 on the
+    day before: no zone is more than 14 hours ahead of UTC, or 12 behind.
+    """
+    ahead = 12 - time.gmtime().tm_hour  # -11 to 12 hours
+    if another_date:
+        ahead += 12 if ahead <= 2 else -14
+    return f"Etc/GMT{-ahead:+d}"
+
+
 def around_now() -> Quiet:
     """Quiet hours in UTC that began two hours ago and end in six.
 
