@@ -239,7 +239,7 @@ def test_a_command_waits_while_redis_loads_its_data_and_says_so(
     environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {**environment, "REDIS_URL": server.url}
-    with server.loading(1.0):
+    with server.loading():
         result = call("token add tool", given, monkeypatch)
     assert result.exit_code == 0
     assert "stoppress: waiting, because REDIS_URL: Redis is loading its data" in result.output
