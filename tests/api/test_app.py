@@ -231,7 +231,7 @@ def test_subscribing_too_often_is_429_with_retry_after(client: Client) -> None:
     assert statuses("192.0.2.1", 60) == [422] * 60
     response = client.call("POST", f"{API}/subscriptions", {}, address="192.0.2.1")
     assert response.status_code == 429
-    assert response.headers["Retry-After"] == "60"
+    assert 0 < int(response.headers["Retry-After"]) <= 60
     # Other addresses may still subscribe, and this one may still read.
     assert statuses("192.0.2.2", 1) == [422]
     assert client.call("GET", f"{API}/site", address="192.0.2.1").status_code == 200
