@@ -107,7 +107,7 @@ def test_one_address_makes_up_ten_hosts_a_day(client: Client) -> None:
     statuses = [subscribes(client, f"made-up-{n}").status_code for n in range(12)]
     assert statuses == [201] * 10 + [429] * 2
     refused = subscribes(client, "one-more")
-    assert refused.headers["Retry-After"] == str(DAY)
+    assert DAY - 60 < int(refused.headers["Retry-After"]) <= DAY
     assert subscribes(client, "one-more", address="192.0.2.2").status_code == 201
     assert subscribes(client, "made-up-3").status_code == 201, "a host that is in use already"
 
