@@ -111,9 +111,9 @@ def test_control_and_enter_review_an_alert_and_then_send_it_once(
     keys.down("Enter")
     expect(heading).to_have_text(f"Notify all {READERS} browsers now?")
     desk.wait_for_load_state()  # the keys are listened to
-    desk.evaluate("sent = 0, addEventListener('submit', () => (sent += 1), true)")
+    desk.evaluate("window.sent = 0, addEventListener('submit', () => (window.sent += 1), true)")
     keys.down("Enter")  # still held
-    assert desk.evaluate("sent") == 0
+    assert desk.evaluate("window.sent") == 0
     assert installation.runtime.publishing.latest(10) == []
     keys.up("Enter")
     keys.press("Enter")
