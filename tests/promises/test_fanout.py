@@ -332,12 +332,12 @@ def test_breaking_alert_overtakes_a_running_send(
     large = begin_send(installation, 2000, received=200)
     installation.seed(50, topics=["breaking"], first=2000)
     first = {pretend_readers.path(number) for number in range(2000)}
-    # To them it takes twenty seconds: 200 streams, each two seconds for a message.
-    push.answer_with(lambda message: Answer(delay=2) if message.path in first else None)
-    push.go_on()
+    # To them it takes three times four seconds at least: what is under way at once may double.
+    push.answer_with(lambda message: Answer(delay=4) if message.path in first else None)
     breaking = installation.publish(
         Audience(topics=("breaking",)), title="Breaking", kind="breaking"
     )
+    push.go_on()
     installation.over(breaking)
     assert installation.runtime.publishing.get(large).finished_at is None
     push.answer_with(lambda _message: None)

@@ -173,7 +173,7 @@ def test_paced_push_service_gets_no_more_than_its_pace_and_slows_no_other(
     slow = [one.at for one in push.received if one.endpoint.startswith(push.origin)]
     others = [one.at for one in push.received if not one.endpoint.startswith(push.origin)]
     assert len(slow) == len(others) == 140
-    assert sum(at < max(others) for at in slow) < 100, "the others did not wait"
+    assert sum(at < max(others) for at in slow) < 120, "the others did not wait"
     for number, at in enumerate(slow):
         # Messages for two seconds may be saved up, and a worker asks for one second ahead.
         assert number <= per_second * (at - begun + 3)
