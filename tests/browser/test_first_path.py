@@ -101,6 +101,7 @@ def test_leaving_takes_one_click_and_no_alert_comes_after_it(
 ) -> None:
     tab = open_demo(installation, firefox)
     subscribe(tab)
+    desktop.wait_for_test_alert()  # or it would be received below
     tab.go(f"{installation.address}/demo/")
     tab.click("button.bell")
     tab.click("button.leave")

@@ -24,6 +24,7 @@ from tests.support.browser.readers import (
     preferences,
     subscribe,
     tab_to,
+    visit_over,
     wait_for_page,
 )
 from tests.support.installation import Installation, wait_until
@@ -75,6 +76,7 @@ def test_preferences_are_saved_in_one_call_and_shown_again(
     tab_to(page, "button.save")
     page.keyboard.press("Enter")
     wait_until(lambda: stored(paper, id)["daily_limit"] == 4)
+    expect(panel(page).locator("button.save")).to_be_enabled()  # the page knows it too
     expect(panel(page).get_by_role("status")).to_have_text("Saved.")
     expect(panel(page).locator("button.save")).to_be_focused()
     choose(page, "At most", "3 a day")
@@ -174,6 +176,7 @@ def test_leaving_offline_is_finished_on_the_next_visit(paper: Installation, visi
     page = visit()
     subscribe(page)
     bell(page).click()
+    expect(panel(page).locator("button.save")).to_be_visible()
     page.context.set_offline(True)
     page.evaluate("window.testStuck = true")  # the browser's own unsubscribe fails too
     panel(page).get_by_role("button", name="Leave").click()
@@ -203,12 +206,13 @@ def test_a_reader_unknown_to_the_service_for_a_month_can_subscribe_again(
     expect(panel(page).get_by_role("button", name="Yes, alert me")).to_be_visible()
     expect(bell(page)).to_have_text("Alerts")
     panel(page).get_by_role("button", name="Not now").click()
+    expect(panel(page)).to_have_count(0)
     # A page view makes no call for a browser that the service does not know.
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.method))
     page.reload()
     expect(bell(page)).to_have_text("Alerts")
-    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
+    visit_over(page)
     assert "POST" not in asked
     subscribe(page)
     assert paper.runtime.store.subscriptions.count() == 1
@@ -257,6 +261,7 @@ def test_a_reader_sees_missed_alerts_and_can_send_a_test(
     paper.clock()
     for topic, title in (("world", "Ferry aground — عاجل <b>"), ("sport", "A draw")):
         paper.over(paper.publish(Audience(topics=(topic,)), title=title))
+    push_service.wait_for(2, timeout=30)  # one of them, and the test that a new reader gets
     bell(page).click()
     missed = panel(page).get_by_role("list")
     expect(missed.get_by_role("link")).to_have_text(["Ferry aground — عاجل <b>"])

@@ -15,6 +15,7 @@ from tests.support.browser.readers import (
     stop_clock,
     subscribe,
     timers,
+    visit_over,
     wait_for_page,
 )
 from tests.support.installation import wait_until
@@ -124,9 +125,10 @@ def test_another_path_is_another_page_view_with_its_own_topic(visit: Visit) -> N
     run_clock(page, 19_000, timer=ASKED_AFTER_MS)
     page.evaluate(GO, ["/demo/culture/a-novel", "culture"])
     wait_for_views(page, 3)
+    wait_until(lambda: timers(page).count(ASKED_AFTER_MS) == 2)
     # Each page has its own twenty seconds before the panel opens.
     with not_asked(page):
-        run_clock(page, 10_000, timer=ASKED_AFTER_MS, count=2)
+        run_clock(page, 10_000, timer=ASKED_AFTER_MS)
     assert timers(page).count(ASKED_AFTER_MS) == 1, "the timer of the second page is over"
     run_clock(page, 10_000, timer=ASKED_AFTER_MS)
     expect(panel(page)).to_be_visible()
@@ -144,5 +146,5 @@ def test_changing_pages_makes_no_uncached_call(visit: Visit) -> None:
     page.on("request", lambda request: asked.append(request.url))
     for number in range(5):
         page.evaluate(GO, [f"/demo/page-{number}", "world"])
-    page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visits are over
+    visit_over(page)
     assert {url.partition("/api/")[2] for url in asked} <= {"", "v1/site"}

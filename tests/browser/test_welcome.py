@@ -12,7 +12,7 @@ from service.model.notifications import Audience
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher
-from tests.support.browser.readers import Visit, panel, subscribe, wait_for_page
+from tests.support.browser.readers import Visit, panel, subscribe, visit_over, wait_for_page
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
@@ -74,7 +74,7 @@ def test_unconfirmed_readers_check_in_on_each_page_view_others_daily(
         asked.clear()
         page.reload()
         wait_for_page(page, "window.StopPress")
-        page.evaluate("navigator.locks.request('stop-press', () => 0)")  # its visit is over
+        visit_over(page)
         return "POST" in asked
 
     assert checks_in()

@@ -206,9 +206,9 @@ export class Panel {
     return of("activeElement") === this.#host;
   }
 
-  /** Replace what the panel shows. `brief`, if given, puts the heading into a line of its own.
-      `asks` says that it is the question. `keep` is called before the panel closes, and returns
-      true if it must not. */
+  /** Replace what the panel shows; return the heading, which is connected for as long as the panel
+      shows this. `brief`, if given, puts the heading into a line of its own. `asks` says that it is
+      the question. `keep` is called before the panel closes, and returns true if it must not. */
   show({ paper, heading, brief, asks, keep }, ...body) {
     const follow = this.#hasFocus;
     this.#keep = keep;
@@ -222,10 +222,11 @@ export class Panel {
     this.#box.open = true; // which means nothing to a part of the page
     this.#box.scrollTop = 0;
     if (follow) this.focus();
+    return title;
   }
 
   say(paper, heading, text, ...buttons) {
-    this.show({ paper, heading }, element("p", {}, text), choices(...this.closing(), ...buttons));
+    return this.show({ paper, heading }, element("p", {}, text), choices(...this.closing(), ...buttons));
   }
 
   /** Return the button of that name. Clicks do nothing while its handler is at work. If the handler
@@ -333,7 +334,7 @@ export function promise(t) {
 }
 
 /** Wait for what the reader need not wait for, but not for long. */
-export function soon(promise) {
+function soon(promise) {
   return Promise.race([promise, new Promise((resolve) => setTimeout(resolve, 2000))]);
 }
 

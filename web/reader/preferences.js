@@ -178,9 +178,9 @@ export async function showPreferences(panel) {
       if (field.change) return field.change();
       return { [name]: lists[name] ? merged(field, chosen[name], now[name]) : field.value() };
     });
-    const shown = chosen;
+    const [shown, sent] = [chosen, states()];
     chosen = await reader.change(Object.assign({}, ...changes));
-    before = states();
+    before = sent; // what was changed since then is not saved yet
     const differs = ([name]) => JSON.stringify(now[name]) !== JSON.stringify(shown[name]);
     if (all.some(differs)) await showPreferences(panel);
     panel.tell(t.saved, "status");

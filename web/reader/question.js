@@ -1,6 +1,6 @@
 /* The question in one line, and what both of its steps share: the buttons and the site's icon. */
 
-import { choices, often, soon, stored } from "./dialog.js";
+import { choices, often, stored } from "./dialog.js";
 import { element, outline } from "./dom.js";
 
 const DOWN = "m6 9 6 6 6-6";
@@ -29,8 +29,9 @@ export function answers(panel, facts, chosen) {
       if (error.kind === "blocked") await reader.later(); // so that other tabs do not ask either
       throw error;
     });
-    panel.say(facts.name, t.thanks, t.promise);
-    (await soon(help))?.showThanks(panel, facts, topics, listening);
+    const thanks = panel.say(facts.name, t.thanks, t.promise);
+    const more = await help; // it may come late, or never
+    if (thanks.isConnected) more?.showThanks(panel, facts, topics, listening);
   });
   const later = panel.button("later", async () => {
     await reader.later(); // so that no other tab asks once this one no longer does

@@ -41,7 +41,7 @@ function sayFollowing(panel, story) {
     panel.say("", t.follow, t.unfollowed);
   };
   const more = panel.button("more", () => fill(panel));
-  panel.say("", t.follow, t.follows, panel.button("unfollow", unfollow), more);
+  return panel.say("", t.follow, t.follows, panel.button("unfollow", unfollow), more);
 }
 
 /** Follow at once. */
@@ -64,10 +64,11 @@ function showQuestion(panel, facts, story) {
     const preferences = { topics: [], followed_stories: [story] };
     const listening = panel.reader.listen();
     await orEnded(() => facts.join(preferences, (kind) => panel.hint(kind)));
-    sayFollowing(panel, story);
-    // That a first alert arrives, or what to do on this system.
+    const said = sayFollowing(panel, story);
+    // That a first alert arrives, or what to do on this system; unless the reader has gone on.
     const help = panel.reader.load("./help.js");
-    help.then(({ showArrival }) => showArrival(panel, facts.welcome, listening)).catch(console.warn);
+    const show = ({ showArrival }) => said.isConnected && showArrival(panel, facts.welcome, listening);
+    help.then(show).catch(console.warn);
   });
   const row = element("p", { class: "choices" }, yes, panel.button("later", () => panel.close()));
   yes.classList.add("main");

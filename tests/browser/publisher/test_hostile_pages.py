@@ -7,7 +7,9 @@ of its script that runs ours in the end.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from math import log2
 from typing import Any
 
 import pytest
@@ -389,6 +391,7 @@ def test_a_failing_script_on_a_busy_page_is_not_requested_again_and_again(
         route.fulfill(status=503)
 
     context.route(fails, fail)
+    begun = time.monotonic()
     page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
     page.evaluate(
         """async () => {
@@ -398,7 +401,8 @@ def test_a_failing_script_on_a_busy_page_is_not_requested_again_and_again(
           }
         }"""
     )
-    assert 1 <= len(tried) <= 3  # at once, and after two seconds
+    # At once, and after two seconds; then after four, and so on, where the machine is slow.
+    assert 1 <= len(tried) <= 1 + log2(1 + (time.monotonic() - begun) / 2)
     context.unroute(fails)
     expect(page.locator("button.bell")).to_be_visible()  # it comes by itself once the file is there
 

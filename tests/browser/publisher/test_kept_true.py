@@ -136,7 +136,7 @@ def test_subscribing_while_the_service_is_down_says_so_and_leaves_nothing(
     installation.end(installation.processes[0])
     tab.click("button.yes")
     assert "Nothing was stored" in tab.wait_until(MESSAGE)
-    assert tab.evaluate(SUBSCRIPTION) is None
+    wait_until(lambda: tab.evaluate(SUBSCRIPTION) is None)
     made = registered(installation, push_service)
     wait_until(lambda: made[-1].unsubscribed)
     assert not tab.evaluate("StopPress.state().subscribed")

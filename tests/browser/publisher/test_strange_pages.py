@@ -17,7 +17,14 @@ from tests.browser.publisher.test_hostile_pages import BELL, PLAIN, open_page
 from tests.browser.publisher.test_page_views import StopPress
 from tests.support import ROOT
 from tests.support.browser.publisher_site import Publisher
-from tests.support.browser.readers import BROWSER, wait_for_page
+from tests.support.browser.readers import (
+    BROWSER,
+    NOTE_TIMERS,
+    timers,
+    visit_over,
+    wait_for_page,
+)
+from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -49,6 +56,7 @@ def context(chromium: Browser, publisher: Publisher) -> Iterator[BrowserContext]
     with chromium.new_context(viewport={"width": 390, "height": 844}) as context:
         context.grant_permissions(["notifications"], origin=publisher.origin)
         context.add_init_script(BROWSER % json.dumps(given))
+        context.add_init_script(NOTE_TIMERS)
         yield context
 
 
@@ -59,9 +67,8 @@ def subscribe(page: Page) -> None:
 
 
 def is_not_asked(page: Page) -> None:
-    """Wait longer than the question takes, which comes after a second."""
-    wait_for_page(page, "window.StopPress")
-    page.wait_for_timeout(2500)
+    """Wait until the page has found the reader busy, and is to look again in two seconds."""
+    wait_until(lambda: 2000 in timers(page))
     expect(page.locator("dialog.panel")).to_have_count(0)
 
 
@@ -140,6 +147,7 @@ def test_the_question_comes_once_what_was_in_its_way_is_gone(
     context.add_init_script(
         "Object.defineProperty(VisualViewport.prototype, 'scale',"
         f" {{ get: () => window.zoomed ?? {2 if 'zoomed' in busy else 1} }});"
+        "window.testPatience = 1;"  # it looks again after two seconds
     )
     body = IN_THE_WAY["a bar for consent"] if "bar" in busy else ""
     page, _ = open_page(context, publisher, stop_press, ASKING, body)
@@ -154,7 +162,7 @@ def test_an_advertisement_at_the_edge_does_not_lie_over_the_buttons(
 ) -> None:
     ad = "<div id=ad style='position:fixed;inset:auto 0 0;height:90px;z-index:2147483647'>Buy</div>"
     page, _ = open_page(context, publisher, stop_press, ASKING, ad)
-    page.locator("dialog.panel button.later").click(timeout=5000)
+    page.locator("dialog.panel button.later").click()
     expect(page.locator("dialog.panel")).to_have_count(0)
 
 
@@ -192,7 +200,8 @@ def test_a_reader_whose_storage_is_full_is_not_asked_on_each_view(
         }
       }""")
     page, _ = open_page(context, publisher, stop_press, ASKING)
-    is_not_asked(page)
+    wait_for_page(page, "JSON.parse(localStorage['stop-press-asked']).views === 11")
+    assert "asking.js" not in " ".join(path for path, _ in stop_press.asked)
 
 
 def test_a_page_in_a_frame_asks_nothing_whatever_its_address_says(
@@ -206,7 +215,9 @@ def test_a_page_in_a_frame_asks_nothing_whatever_its_address_says(
     page, _ = open_page(context, publisher, stop_press, "", frame)
     framed = page.frame_locator("iframe")
     expect(framed.get_by_text("Framed")).to_be_visible()
-    page.wait_for_timeout(2000)
+    wait_until(lambda: page.frames[1].evaluate("Boolean(window.StopPress)"))
+    # It would load what shows something at once.
+    assert [path for path, _ in stop_press.asked] == ["/optin.js"]
     expect(framed.locator("dialog.panel")).to_have_count(0)
 
 
@@ -353,7 +364,7 @@ def test_a_page_without_the_browsers_notifications_says_so_and_loses_no_reader(
     body = f"{BELL}<script>window.Notification = {replaced};</script>"
     page, said = open_page(context, publisher, stop_press, PLAIN, body)
     wait_for_page(page, "window.StopPress")
-    page.wait_for_timeout(1000)
+    visit_over(page)
     assert page.evaluate("localStorage['stop-press']") == kept
     assert stop_press.store.subscriptions.count() == 1
     assert [line for line in said if "window.Notification" in line] == [
@@ -414,7 +425,8 @@ def test_a_firewall_that_refuses_the_daily_check_costs_no_reader(
     with page.expect_response(lambda one: one.url.endswith("/subscriptions")) as response:
         page.reload()
     assert response.value.status == status
-    page.wait_for_timeout(1000)
+    wait_for_page(page, "window.StopPress")
+    visit_over(page)
     assert page.evaluate("StopPress.state().subscribed")
     assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals ?? 0") == 0
     assert stop_press.store.subscriptions.count() == 1
@@ -441,7 +453,9 @@ def test_a_setting_that_makes_no_sense_is_named_and_the_bell_works(
     tag = PLAIN.replace("{tag}", f'data-worker="/alerts.js" {attribute}')
     page, said = open_page(context, publisher, stop_press, tag, BELL)
     subscribe(page)
+    said.clear()
     page.reload()
-    page.wait_for_timeout(1000)
-    assert said_of_it in " ".join(said)
+    wait_until(lambda: page.evaluate("1") and said_of_it in " ".join(said))
+    wait_for_page(page, "window.StopPress")
+    visit_over(page)
     assert page.evaluate("StopPress.state().subscribed")

@@ -105,6 +105,10 @@ class BiDiError(Exception):
     """Firefox refused a command, or the page's JavaScript threw."""
 
 
+class PageError(BiDiError):
+    """The page's JavaScript threw."""
+
+
 class Firefox:
     """A running Firefox; a context manager that leaves no process or file behind.
 
@@ -184,9 +188,10 @@ class Firefox:
             self.command("session.unsubscribe", events=list(names))
             self._events = []
 
-    def open(self, url: str) -> "Tab":
-        """Open a tab in front and return when its page has loaded."""
-        tab = Tab(self, self.command("browsingContext.create", type="tab")["context"])
+    def open(self, url: str, *, behind: bool = False) -> "Tab":
+        """Open a tab in front, or behind the others; return when its page has loaded."""
+        made = self.command("browsingContext.create", type="tab", background=behind)
+        tab = Tab(self, made["context"])
         tab.go(url)
         return tab
 
@@ -244,7 +249,7 @@ class Tab:
     def evaluate(self, expression: str) -> Any:
         """Return the awaited value of a JavaScript expression, as JSON carries it.
 
-        BiDiError if it throws or its promise is rejected.
+        PageError if it throws or its promise is rejected.
         """
         result = self.firefox.command(
             "script.evaluate",
@@ -253,13 +258,22 @@ class Tab:
             awaitPromise=True,
         )
         if result["type"] == "exception":
-            raise BiDiError(result["exceptionDetails"]["text"])
+            raise PageError(result["exceptionDetails"]["text"])
         return json.loads(result["result"].get("value", "null"))
 
     def wait_until(self, expression: str, timeout: float = 30) -> Any:
         """Evaluate the expression until it is true, and return its value; TimeoutError."""
+
+        def look() -> Any:
+            try:
+                return self.evaluate(expression)
+            except PageError:
+                raise
+            except BiDiError:  # the page went away meanwhile
+                return None
+
         return _poll(
-            lambda: self.evaluate(expression),
+            look,
             timeout,
             lambda: f"{expression} is still {self.evaluate(expression)!r}",
         )

@@ -70,18 +70,18 @@ const does = {
   },
   async pushSlowly(text) {
     const show = registration.showNotification.bind(registration);
-    let pictures;
+    let pictures, whole;
     const come = new Promise((resolve) => { pictures = resolve; });
-    registration.showNotification = async (title, options) => {
-      if (options.image || options.icon) await come;
-      await show(title, options);
+    registration.showNotification = (title, options) => {
+      if (!options.image && !options.icon) return show(title, options);
+      return (whole = come.then(() => show(title, options)));
     };
     patience = 0;
     await happen("push", { data: data(text) });
     patience = 5000;
     const before = await shown();
     pictures();
-    await new Promise((resolve) => later(resolve, 300));
+    await whole;
     return [before, await shown()];
   },
   async order(text) {
