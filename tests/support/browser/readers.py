@@ -41,8 +41,8 @@ IPHONE = (
 BROWSER = """
 (() => {
   const given = %s;
-  // On a slow machine the page waits in vain for what comes. Seconds are ten times as long, unless a
-  // test says otherwise or stops the clock.
+  // On a slow machine the page would wait in vain for what comes. Its seconds are ten times as long,
+  // unless a test says otherwise or stops the clock.
   const patient = (ms) => (ms >= 2000 ? ms * (window.testPatience ?? 10) : ms);
   const [later, ending] = [window.setTimeout.bind(window), AbortSignal.timeout.bind(AbortSignal)];
   window.setTimeout = (run, ms, ...more) => later(run, patient(ms), ...more);
@@ -214,8 +214,8 @@ def run_clock(page: Page, milliseconds: int, *, timer: int, count: int = 1) -> N
 def visit_over(page: Page) -> None:
     """Wait until the page has compared and mended its subscription on this page view.
 
-    It asks for this lock before it is ready. Where it may ask by itself, what it then loads for that
-    is under way: wait for its timer too, or for its last request.
+    It asks for this lock before it is ready. Where it may ask its reader, it then begins to load
+    what it needs for that: wait for its timer too, or for its last request.
     """
     page.evaluate("navigator.locks.request('stop-press', () => 0)")
 
