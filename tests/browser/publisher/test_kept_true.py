@@ -11,10 +11,9 @@ import pytest
 from service.model.keys import VapidKey
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
-from tests.support.browser.publisher_site import Publisher, subscribe
+from tests.support.browser.publisher_site import Publisher, registered, subscribe
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
-from tests.support.push_service.messages import Channel
 
 pytestmark = pytest.mark.browser
 
@@ -38,15 +37,6 @@ def tab(installation: Installation, page: str, firefox: Firefox) -> Tab:
 
 def readers(installation: Installation) -> int:
     return installation.runtime.store.subscriptions.count()
-
-
-def registered(installation: Installation, push_service: PushService) -> list[Channel]:
-    """What Firefox registered with our key; other tests' sites have workers that register too."""
-    return [
-        one
-        for one in push_service.registrations
-        if one.vapid_public_key == installation.vapid.public
-    ]
 
 
 def settled(tab: Tab) -> bool:

@@ -14,6 +14,7 @@ from tests.support.browser.publisher_site import (
     Publisher,
     policy,
     receipts,
+    registered,
     registrations,
     subscribe,
 )
@@ -86,11 +87,15 @@ def test_a_module_worker_imports_ours(
 
 
 def test_a_worker_that_unregisters_itself_ends_the_subscription(
-    page: str, publisher: Publisher, firefox: Firefox, push_service: PushService
+    installation: Installation,
+    page: str,
+    publisher: Publisher,
+    firefox: Firefox,
+    push_service: PushService,
 ) -> None:
     tab = firefox.open(page)
     subscribe(tab)
-    channel = push_service.registrations[-1]
+    (channel,) = registered(installation, push_service)
     unregistering = """
         self.addEventListener("install", () => self.skipWaiting());
         self.addEventListener("activate", (event) =>

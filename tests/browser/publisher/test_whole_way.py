@@ -17,7 +17,7 @@ from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
-from tests.support.browser.publisher_site import POLICY, Publisher, policy
+from tests.support.browser.publisher_site import POLICY, Publisher, policy, registered
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
@@ -130,7 +130,7 @@ def test_a_readers_whole_way_from_the_question_to_leaving(
         reader.presses("leave")
         reader.sees("h2", reader.t["left"])
         assert installation.runtime.store.subscriptions.count() == 0
-        wait_until(lambda: push_service.registrations[-1].unsubscribed)
+        wait_until(lambda: registered(installation, push_service)[-1].unsubscribed)
         kept = tab.evaluate("Object.keys(localStorage).sort()")
         assert kept == ["stop-press", "stop-press-asked"]
         tab.go(front)

@@ -9,6 +9,8 @@ from flask import Flask, Response, request
 from tests.support.browser.firefox import Tab
 from tests.support.browser.served import Served
 from tests.support.installation import Installation
+from tests.support.push_service import PushService
+from tests.support.push_service.messages import Channel
 
 HTML, JAVASCRIPT = "text/html", "text/javascript"
 
@@ -127,6 +129,15 @@ def registrations(tab: Tab) -> dict[str, str]:
         " (active ?? waiting ?? installing).scriptURL.replace(location.origin, '')])))"
     )
     return found
+
+
+def registered(installation: Installation, push_service: PushService) -> list[Channel]:
+    """What Firefox registered with our key; other tests' sites have workers that register too."""
+    return [
+        one
+        for one in push_service.registrations
+        if one.vapid_public_key == installation.vapid.public
+    ]
 
 
 def receipts(installation: Installation, id: int) -> dict[str, int]:

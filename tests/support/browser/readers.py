@@ -41,8 +41,8 @@ IPHONE = (
 BROWSER = """
 (() => {
   const given = %s;
-  // On a slow machine the page would wait in vain for what comes. Its seconds are ten times as long,
-  // unless a test says otherwise or stops the clock.
+  // On a slow machine a page may give up what comes. Its seconds are ten times as long, unless a
+  // test says otherwise or stops the clock.
   const patient = (ms) => (ms >= 2000 ? ms * (window.testPatience ?? 10) : ms);
   const [later, ending] = [window.setTimeout.bind(window), AbortSignal.timeout.bind(AbortSignal)];
   window.setTimeout = (run, ms, ...more) => later(run, patient(ms), ...more);
