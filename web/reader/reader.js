@@ -23,6 +23,7 @@ const WORDING = 2; // the version of the question, stored with a reader's consen
 const UNKNOWN = [401, 403, 404, 410];
 const NOT_THERE = 422; // a topic or story that the service does not have
 const RENEW_AFTER_MS = 600_000; // after a renewal that failed
+const LOOK_MS = 200; // until the next look at a worker that does not tell of its coming
 const HERE_MS = 3000; // within which a worker says that our script is in it
 const SUBSCRIBED = "stop-press"; // see optin.js; what the worker needs is in a cache of that name
 const ASKED = "stop-press-asked"; // see optin.js
@@ -123,11 +124,17 @@ async function listed() {
   return found;
 }
 
-/** Return the registration at exactly our scope, not the site's own at a wider one. */
+/** Return the registration at exactly our scope, not the site's own at a wider one. While another
+    part of the page, or another tab, has begun to register and the browser still fetches the file,
+    the registration has no worker: wait for that. */
 async function ownRegistration() {
   const { scopeUrl } = page;
-  const registration = await navigator.serviceWorker.getRegistration(scopeUrl);
-  return registration?.scope === scopeUrl.href ? registration : undefined;
+  for (let spent = 0; ; spent += LOOK_MS) {
+    const registration = await navigator.serviceWorker.getRegistration(scopeUrl);
+    if (registration?.scope !== scopeUrl.href) return undefined;
+    if (workerOf(registration) || spent >= ACTIVE_MS) return registration;
+    await pause(LOOK_MS);
+  }
 }
 
 function register(url, updateViaCache = "none") {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -399,6 +400,19 @@ def test_a_topic_that_was_deleted_under_the_open_question_costs_no_reader(
     yes.click()
     wait_for_page(page, "window.StopPress.state().subscribed")
     assert page.evaluate("StopPress.state().topics") == ["sport"]
+
+
+def test_a_worker_that_another_part_of_the_page_registers_just_now_is_waited_for(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    publisher.slow["/alerts.js"] = threading.Event()
+    page.evaluate("void navigator.serviceWorker.register('/alerts.js')")
+    wait_until(lambda: "/alerts.js" in publisher.requested)
+    page.locator("button.bell").click()
+    wait_until(lambda: 200 in timers(page))  # the page has seen it, still without a worker
+    publisher.slow["/alerts.js"].set()
+    expect(page.locator("dialog.panel button.yes")).to_be_visible()
 
 
 # What answers in our place -----------------------------------------------------------------------

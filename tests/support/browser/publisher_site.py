@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from flask import Flask, Response, request
@@ -52,6 +53,7 @@ class Publisher(Served):
         self.headers: dict[str, str] = {}
         self.files = {"/page.js": (JAVASCRIPT, PAGE_SCRIPT)}  # by path: type, text
         self.requested: list[str] = []  # paths, with queries
+        self.slow: dict[str, threading.Event] = {}  # by path: when it may come
 
     def page(
         self, path: str, stop_press: str, title: str = "Paper", lang: str = "en", **data: str
@@ -76,6 +78,8 @@ class Publisher(Served):
 
     def _respond(self, path: str) -> Response:
         self.requested.append(request.full_path.rstrip("?"))
+        if (may_come := self.slow.get(f"/{path}")) is not None:
+            may_come.wait(30)
         if (found := self.files.get(f"/{path}")) is None:
             return Response("There is nothing here.", 404, self.headers)
         kind, text = found
