@@ -206,27 +206,26 @@ export class Panel {
     return of("activeElement") === this.#host;
   }
 
-  /** Replace what the panel shows; return the heading, which is connected for as long as the panel
-      shows this. `brief`, if given, puts the heading into a line of its own. `asks` says that it is
-      the question. `keep` is called before the panel closes, and returns true if it must not. */
+  /** Replace what the panel shows; `title` is its heading then. `brief`, if given, puts the heading
+      into a line of its own. `asks` says that it is the question. `keep` is called before the panel
+      closes, and returns true if it must not. */
   show({ paper, heading, brief, asks, keep }, ...body) {
     const follow = this.#hasFocus;
     this.#keep = keep;
     this.#answers = asks && answered();
     this.#subscribed = this.reader.state().subscribed;
     this.#box.classList.toggle("brief", Boolean(brief));
-    const title = element("h2", { id: "heading", tabindex: "-1" }, heading);
-    const head = [element("p", { class: "small" }, element("bdi", {}, paper)), title];
-    this.#box.replaceChildren(...(brief ? [brief(title)] : head), ...body);
+    this.title = element("h2", { id: "heading", tabindex: "-1" }, heading);
+    const head = [element("p", { class: "small" }, element("bdi", {}, paper)), this.title];
+    this.#box.replaceChildren(...(brief ? [brief(this.title)] : head), ...body);
     // The attribute, not show(), which would take the focus from a reader in mid-sentence.
     this.#box.open = true; // which means nothing to a part of the page
     this.#box.scrollTop = 0;
     if (follow) this.focus();
-    return title;
   }
 
   say(paper, heading, text, ...buttons) {
-    return this.show({ paper, heading }, element("p", {}, text), choices(...this.closing(), ...buttons));
+    this.show({ paper, heading }, element("p", {}, text), choices(...this.closing(), ...buttons));
   }
 
   /** Return the button of that name. Clicks do nothing while its handler is at work. If the handler
@@ -278,13 +277,13 @@ export class Panel {
   }
 
   focus() {
-    this.#box.querySelector("h2")?.focus(); // there is none yet while a slow script loads
+    this.title?.focus(); // there is none yet while a slow script loads
   }
 
   /** Have screen readers read out the heading when they next pause. It is not seen again and takes no
       room, because a button that moves while it is pressed is not clicked. */
   announce() {
-    const text = this.#box.querySelector("h2").textContent;
+    const text = this.title.textContent;
     const status = element("p", { role: "status", class: "spoken" });
     this.#box.append(status);
     // A live region announces only changes after it exists.

@@ -83,9 +83,11 @@ async function watch(panel, t, place, listening, coming, hint) {
   place.append(arrived ? hint() : steps(t, false));
 }
 
-/** Thank a new subscriber: repeat the topics that were chosen, and show whether alerts arrive. */
+/** Thank a new subscriber: repeat the topics that were chosen, and show whether alerts arrive. This
+    script may come so late that the panel, which has given short thanks, shows something else. */
 export function showThanks(panel, facts, chosen, listening) {
   const { t } = panel;
+  if (panel.title.textContent !== t.thanks) return;
   const names = facts.topics.filter(({ slug }) => chosen.includes(slug)).map(({ name }) => name);
   const list = new Intl.ListFormat(t.locale).format(names);
   panel.show(

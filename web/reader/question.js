@@ -29,9 +29,8 @@ export function answers(panel, facts, chosen) {
       if (error.kind === "blocked") await reader.later(); // so that other tabs do not ask either
       throw error;
     });
-    const thanks = panel.say(facts.name, t.thanks, t.promise);
-    const more = await help; // it may come late, or never
-    if (thanks.isConnected) more?.showThanks(panel, facts, topics, listening);
+    panel.say(facts.name, t.thanks, t.promise);
+    (await help)?.showThanks(panel, facts, topics, listening);
   });
   const later = panel.button("later", async () => {
     await reader.later(); // so that no other tab asks once this one no longer does

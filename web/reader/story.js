@@ -41,7 +41,7 @@ function sayFollowing(panel, story) {
     panel.say("", t.follow, t.unfollowed);
   };
   const more = panel.button("more", () => fill(panel));
-  return panel.say("", t.follow, t.follows, panel.button("unfollow", unfollow), more);
+  panel.say("", t.follow, t.follows, panel.button("unfollow", unfollow), more);
 }
 
 /** Follow at once. */
@@ -64,10 +64,11 @@ function showQuestion(panel, facts, story) {
     const preferences = { topics: [], followed_stories: [story] };
     const listening = panel.reader.listen();
     await orEnded(() => facts.join(preferences, (kind) => panel.hint(kind)));
-    const said = sayFollowing(panel, story);
+    sayFollowing(panel, story);
+    const { title } = panel;
     // That a first alert arrives, or what to do on this system; unless the reader has gone on.
     const help = panel.reader.load("./help.js");
-    const show = ({ showArrival }) => said.isConnected && showArrival(panel, facts.welcome, listening);
+    const show = ({ showArrival }) => title === panel.title && showArrival(panel, facts.welcome, listening);
     help.then(show).catch(console.warn);
   });
   const row = element("p", { class: "choices" }, yes, panel.button("later", () => panel.close()));
