@@ -27,7 +27,7 @@ from tests.support.browser.readers import (
     wait_for_page,
     with_site,
 )
-from tests.support.installation import Installation
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
@@ -129,6 +129,22 @@ def test_a_welcome_that_comes_before_the_panel_speaks_of_it_is_noticed(
 
 def arrival(page: Page) -> Locator:
     return panel(page).locator(".arrival")
+
+
+def test_the_thanks_are_whole_however_late_their_script_comes(visit: Visit) -> None:
+    page = visit(script='data-topic="world"')
+    late: list[Route] = []
+    page.route("**/help.js", lambda route: late.append(route))
+    stop_clock(page)
+    bell(page).click()
+    panel(page).locator("button.yes").click()
+    expect(panel(page).get_by_role("heading")).to_contain_text("Thank you")
+    page.clock.run_for(10_000)
+    wait_until(lambda: page.evaluate("1") and late)
+    page.unroute("**/help.js")
+    late[0].continue_()
+    expect(panel(page)).to_contain_text("You will get alerts about: World.")
+    expect(arrival(page)).to_contain_text("An alert is on its way.")
 
 
 def test_when_no_alert_arrives_after_yes_the_panel_says_what_to_do_on_this_system(

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from service.model.languages import LANGUAGES
 from service.model.notifications import Audience, Topic
@@ -183,6 +183,33 @@ def test_closing_with_unsaved_changes_asks(paper: Installation, visit: Visit) ->
     panel(page).get_by_role("button", name="Go on without saving").click()
     expect(panel(page)).to_have_count(0)
     assert stored(paper, id)["daily_limit"] == 10
+
+
+def test_what_is_changed_while_the_rest_is_being_saved_is_not_taken_for_saved(
+    paper: Installation, visit: Visit
+) -> None:
+    page = visit()
+    id = subscribe(page)
+    bell(page).click()
+    choose(page, "At most", "3 a day")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route) if route.request.method == "PATCH" else route.continue_()
+
+    page.route("**/api/v1/subscriptions/*", hold)
+    panel(page).locator("button.save").click()
+    wait_until(lambda: page.evaluate("1") and held)
+    choose(page, "From", "23:15")
+    page.unroute("**/api/v1/subscriptions/*")
+    held[0].continue_()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    panel(page).locator("button.close").click()
+    expect(panel(page).get_by_role("alert")).to_contain_text("Your changes are not saved yet.")
+    panel(page).locator("button.save").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Saved.")
+    kept = stored(paper, id)
+    assert (kept["daily_limit"], kept["quiet_hours"]["from"]) == (3, "23:15")
 
 
 def test_a_page_that_goes_with_unsaved_changes_asks_first(visit: Visit) -> None:
