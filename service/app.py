@@ -105,6 +105,19 @@ class _Headers:
         return self._app(environ, start)
 
 
+class _Proxies(ProxyFix):
+    """Takes the reader's address from our proxies, in a tenth of the steps that Werkzeug takes.
+
+    Werkzeug looks at each character, because an entry of such a list may be quoted.
+    """
+
+    def _get_real_value(self, trusted: int, value: str | None) -> str | None:
+        if not value or '"' in value:
+            return super()._get_real_value(trusted, value)
+        values = [one for part in value.split(",") if (one := part.strip(" \t"))]
+        return values[-trusted] if 0 < trusted <= len(values) else None
+
+
 def create_app(config: Config | None = None, *, beside: Runtime | None = None) -> Flask:
     """Make the application, in the process that will serve it; `ConfigError`.
 
@@ -161,7 +174,7 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
         )
     if config.trusted_proxies:
         hops = config.trusted_proxies
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+        app.wsgi_app = _Proxies(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops
         )
     return app

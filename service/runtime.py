@@ -200,12 +200,8 @@ class Runtime:
         seals = Seals(tokens.webhook_keys)
         settings = LiveSettings(config, store.desk_settings)
 
-        def welcome() -> WelcomeSettings:
-            return _welcome(settings.config)
-
-        def for_feeds() -> FeedSettings:
-            return _for_feeds(settings.config)
-
+        welcome = _of_settings(settings, _welcome)
+        for_feeds = _of_settings(settings, _for_feeds)
         hubs = FeedHubs(store, fetch_queue, lambda: for_feeds().callbacks)
         feed_alerts = FeedAlerts(publishing, stops, for_feeds)
         reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
@@ -303,6 +299,19 @@ class Runtime:
         """
         publics = " ".join(public[:KEY_NAME] for public in self.keys.publics)
         return {**self.settings.environment.shared, "VAPID_PRIVATE_KEY": publics}
+
+
+def _of_settings(settings: LiveSettings, make: Callable[[Config], T]) -> Callable[[], T]:
+    """Return what makes something of the settings as they are now, and again when they change."""
+    last = settings.config, make(settings.config)
+
+    def made() -> T:
+        nonlocal last
+        if (now := settings.config) is not last[0]:
+            last = now, make(now)
+        return last[1]
+
+    return made
 
 
 def _welcome(config: Config) -> WelcomeSettings:

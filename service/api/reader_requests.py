@@ -85,7 +85,10 @@ def _bytes(value: object) -> bytes:
     try:
         if isinstance(value, list) and value:
             return bytes(value)
-        return any_base64(unquote(text(value)).strip().replace(" ", "+"))
+        spelled = text(value)
+        if "%" in spelled:
+            spelled = unquote(spelled)
+        return any_base64(spelled.strip().replace(" ", "+"))
     except (ValueError, TypeError):
         raise ValueError("must be base64") from None
 

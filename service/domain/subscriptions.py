@@ -57,7 +57,8 @@ class Subscriptions:
         def is_owner(id: SubscriptionId, auth: bytes) -> bool:
             return token is not None and self._tokens.is_reader(token, id, auth)
 
-        requested = requested._replace(must_confirm=self._alerts.must_confirm)
+        if self._alerts.must_confirm:
+            requested = requested._replace(must_confirm=True)
         one, new = self._subscriptions.subscribe(requested, refresh=refresh, is_owner=is_owner)
         self._alerts.send_welcome(one, new=new, caller=caller)
         return one, new

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import binascii
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 # P-256: y² = x³ - 3x + b, modulo p (SEC 2, section 2.4.2).
 _P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+_BASE64 = re.compile("[A-Za-z0-9+/]*")
 _IPAD = bytes(byte ^ 0x36 for byte in range(256))
 _OPAD = bytes(byte ^ 0x5C for byte in range(256))
 
@@ -36,7 +39,9 @@ def any_base64(text: str) -> bytes:
     For keys that come from other programs, whose bytes count and not their spelling.
     """
     compact = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
-    return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    if not _BASE64.fullmatch(compact):
+        raise ValueError("not base64")
+    return binascii.a2b_base64(compact + "=" * (-len(compact) % 4))
 
 
 def on_p256(point: bytes) -> bool:

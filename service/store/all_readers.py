@@ -11,7 +11,7 @@ from service.model.subscriptions import Subscription, SubscriptionId
 from service.store.bitmaps import bitmap_key, bitmaps_chosen
 from service.store.names import Names
 from service.store.partitions import Partitions
-from service.store.records import BUCKET, subscription_of
+from service.store.records import BUCKET, endpoint_of, subscription_of
 from service.store.stories import Stories
 from service.store.subscriptions import Subscriptions
 from service.store.topics import Topics
@@ -77,6 +77,7 @@ class AllReaders:
                     self._names,
                     SubscriptionId(partition, number),
                     record,
+                    endpoint_of(self._names, record),
                     frozenset(picked[: counts[0]]),
                     frozenset(picked[counts[0] : counts[1]]),
                     frozenset(picked[counts[1] :]),

@@ -28,6 +28,7 @@ T = TypeVar("T")
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
+@lru_cache(maxsize=4096)  # a new reader needs eight, and nearly all are those of the reader before
 def bitmap_key(partition: int, kind: str, name: object = "") -> str:
     """Return the key of a bitmap; `name` is the topic, locale, month and so on."""
     return f"{{{partition}}}:{kind}:{name}" if name else f"{{{partition}}}:{kind}"

@@ -13,6 +13,8 @@ pages that need no Redis. A `Guard` has calls fail at once while an earlier one 
 from __future__ import annotations
 
 import re
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -176,6 +178,38 @@ class _Packer:
 _OWN_PACKER: Any = {"command_packer": _Packer()}
 
 
+class _Socket(socket.socket):
+    """A socket whose time-outs the kernel keeps.
+
+    Python would ask the kernel before each call whether it has to wait, and each question gives its
+    lock to another thread. A web process has several that want it.
+    """
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Wait so long at most in each call; None: for ever."""
+        if seconds == 0:
+            super().settimeout(seconds)
+            return
+        super().settimeout(None)
+        longest = struct.pack("@ll", int(seconds or 0), int((seconds or 0) % 1 * 1e6))
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, longest)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, longest)
+
+    def recv_into(self, *args: Any) -> int:
+        """Receive; `TimeoutError`."""
+        try:
+            return super().recv_into(*args)
+        except BlockingIOError:
+            raise TimeoutError from None
+
+    def sendall(self, *args: Any) -> None:
+        """Send; `TimeoutError`."""
+        try:
+            super().sendall(*args)
+        except BlockingIOError:
+            raise TimeoutError from None
+
+
 class _Ours(AbstractConnection):
     """A connection that ends when it leads to a replica, and is not used while Redis is silent."""
 
@@ -183,6 +217,15 @@ class _Ours(AbstractConnection):
         self._line, self._guard = line, guard
         self._generation = 0
         super().__init__(**options, **_OWN_PACKER)
+
+    def _opened(self, sock: socket.socket) -> socket.socket:
+        """Return a socket that was just connected as we use it."""
+        # Only pages are many threads of one process. TLS has a socket of its own.
+        if self._guard is None or type(sock) is not socket.socket:
+            return sock
+        ours = _Socket(fileno=sock.detach())
+        ours.settimeout(self.socket_timeout)
+        return ours
 
     def drop_if_moved(self) -> None:
         """Close a connection that was made before Redis moved; the next command opens another."""
@@ -261,7 +304,7 @@ class _Tcp(_Ours, Connection):
     def _connect(self) -> Any:
         if self._line.master is not None:
             self.host, self.port, _ = self._line.master.address()
-        return super()._connect()  # type: ignore[no-untyped-call]
+        return self._opened(super()._connect())  # type: ignore[no-untyped-call]
 
 
 class _Tls(_Tcp, SSLConnection):
@@ -269,7 +312,8 @@ class _Tls(_Tcp, SSLConnection):
 
 
 class _Unix(_Ours, UnixDomainSocketConnection):
-    pass
+    def _connect(self) -> Any:
+        return self._opened(super()._connect())  # type: ignore[no-untyped-call]
 
 
 _OPTIONS = re.compile("db|username|password|client_name|socket_keepalive|ssl_.*")

@@ -16,6 +16,8 @@ from service.model.subscriptions import Record, Subscription, SubscriptionId, Su
 from service.store.names import Names
 
 BUCKET = 256  # records in one hash
+# Preferences of a new reader who chose nothing, by whether the reader must confirm.
+_NEW = tuple(Preferences(confirmed=not must).pack() for must in (False, True))
 
 
 class StoreFull(Exception):
@@ -47,13 +49,10 @@ def record_of(names: Names, requested: SubscriptionRequest, before: Record | Non
         vapid_key = before.vapid_key
     else:
         vapid_key = names.vapid_keys.number(requested.vapid_key)
-    preferences = (
-        Preferences.unpack(before.preferences)
-        if before
-        else Preferences(confirmed=not requested.must_confirm)
-    )
+    preferences = before.preferences if before else _NEW[requested.must_confirm]
     if requested.chosen:
-        preferences = replace(preferences, **requested.chosen)
+        chosen = replace(Preferences.unpack(preferences), **requested.chosen)
+        preferences = chosen.pack()
     wording = before.wording if before else 0
     base = names.bases.of(requested.endpoint)
     if not base:
@@ -68,7 +67,7 @@ def record_of(names: Names, requested: SubscriptionRequest, before: Record | Non
         locale=kept_locale if requested.locale is None else names.locale(requested.locale),
         created=before.created if before else today,
         seen=today,
-        preferences=preferences.pack(),
+        preferences=preferences,
         wording=wording if requested.wording is None else requested.wording,
     )
 
@@ -82,14 +81,18 @@ def subscription_of(
     names: Names,
     id: SubscriptionId,
     record: Record,
+    endpoint: Endpoint,
     topics: frozenset[str],
     muted: frozenset[str],
     followed: frozenset[str],
 ) -> Subscription:
-    """Return a record with its names, and with the topics and stories, which only bitmaps know."""
+    """Return a record with its names and its endpoint.
+
+    Only bitmaps know its topics and stories.
+    """
     return Subscription(
         id=id,
-        endpoint=endpoint_of(names, record),
+        endpoint=endpoint,
         p256dh=record.p256dh,
         auth=record.auth,
         vapid_key=names.vapid_keys.name(record.vapid_key),

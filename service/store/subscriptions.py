@@ -43,7 +43,7 @@ from service.store.records import (
     subscription_of,
 )
 from service.store.replicas import Replicas
-from service.store.scripts import NOW, lua, run_each
+from service.store.scripts import NOW, lua, run, run_each
 from service.store.stories import Stories
 from service.store.topics import Topics
 
@@ -331,8 +331,9 @@ class Subscriptions:
         while True:
             bucket = self._next_bucket[partition]
             number = int(
-                self._create_one(
-                    keys=[
+                run(
+                    self._create_one,
+                    [
                         records_key(SubscriptionId(partition, bucket * BUCKET)),
                         self.partitions.index_key(partition, digest),
                         left_key(partition),
@@ -342,7 +343,7 @@ class Subscriptions:
                         *set_keys,
                         bitmap_key(partition, "gone"),
                     ],
-                    args=[bucket, entry, digest, packed],
+                    [bucket, entry, digest, packed],
                 )
             )
             if number < 0:
@@ -350,7 +351,7 @@ class Subscriptions:
             self._next_bucket[partition] = number // BUCKET
             if number // BUCKET == bucket:
                 id = SubscriptionId(partition, number)
-                return subscription_of(self._names, id, record, *chosen)
+                return subscription_of(self._names, id, record, requested.endpoint, *chosen)
 
     def _put(self, id: SubscriptionId, requested: SubscriptionRequest, packed: bytes) -> bool:
         """Write a request over the record `packed`; False if it changed meanwhile."""
@@ -445,7 +446,8 @@ class Subscriptions:
         # The bits of the topics, then of muted stories, then of followed stories.
         follows = frozenset(topic for topic in topics.values() if next(bits))
         muted, followed = (frozenset(s for s in stories if next(bits)) for _ in range(2))
-        return subscription_of(self._names, id, record, follows, muted, followed)
+        endpoint = endpoint_of(self._names, record)
+        return subscription_of(self._names, id, record, endpoint, follows, muted, followed)
 
     def find(self, endpoint: Endpoint) -> SubscriptionId | None:
         """Return the id of the subscription with this endpoint."""
