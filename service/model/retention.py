@@ -64,7 +64,7 @@ LEFT_KEPT = 30 * DAY
 # then, and the records are kept until the decision.
 GONE_KEPT = MINUTE
 
-# The number of a reader who has just subscribed.
+# The numbers of readers who have just subscribed, in steps of ten seconds.
 # Why: a push service may call a new endpoint gone for a few seconds; it is tried again meanwhile.
 YOUNG_KEPT = 10 * MINUTE
 

@@ -5,7 +5,8 @@ Each is a record and an entry of the endpoint index (records.py), and bits (bitm
   made  how many ids were given out; ids are dense and never given twice
   {g}:ended  hash: how many subscriptions ended, by why
   left  sorted set: digests of the endpoints of readers who left, scored with when they are dropped
-  young sorted set: numbers of subscriptions made within the last minutes, scored with when (s)
+  young sorted set: of each ten seconds in which somebody subscribed, the last number given out
+        before, scored with when they began (s); of the last minutes
   days  joined.py
 """
 
@@ -47,6 +48,8 @@ from service.store.scripts import NOW, lua, run, run_each
 from service.store.stories import Stories
 from service.store.topics import Topics
 
+_STEP = 10  # seconds
+
 # Stores a new subscription: its record, its index entry, its bits.
 #
 # KEYS: records, index, left, made, young, days; then the bitmaps to set, and `gone`. ARGV: the
@@ -62,10 +65,13 @@ redis.call('HSET', KEYS[1], number % {BUCKET}, ARGV[4])
 redis.call('HSET', KEYS[2], tail, number)
 redis.call('INCR', KEYS[4])
 redis.call('ZREM', KEYS[3], ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now / 1000 - {YOUNG_KEPT})
-redis.call('ZADD', KEYS[5], now / 1000, number)
-redis.call('EXPIRE', KEYS[5], {YOUNG_KEPT})
-mark_day(KEYS[6], number)
+local step = math.floor(now / {_STEP * 1000}) * {_STEP}
+if tonumber(redis.call('ZREVRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]) ~= step then
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now / 1000 - {YOUNG_KEPT})
+  redis.call('ZADD', KEYS[5], step, number - 1)
+  redis.call('EXPIRE', KEYS[5], {YOUNG_KEPT})
+  mark_day(KEYS[6], number)  -- a day begins with such a step
+end
 for i = 7, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) end
 return number
 """
@@ -270,7 +276,6 @@ class Subscriptions:
             self.partitions.index_key(id.partition, digest),
             left_key(id.partition),
             *_prepared_keys(id),
-            _young_key(id.partition),
             clicked_key(id.partition),
             bitmap_key(id.partition, "gone"),
             *bitmaps_of(id.partition, record),
@@ -459,13 +464,16 @@ class Subscriptions:
         return bool(self._redis.getbit(bitmap_key(id.partition, "gone"), id.number))
 
     def first_young(self, partition: int) -> int:
-        """Return the number from which on all subscriptions were made within the last minutes."""
+        """Return the number from which on all subscriptions were made within the last minutes.
+
+        Those of the first seconds of that time may be left out.
+        """
         since = clock.time() - YOUNG_KEPT
         with self._redis.pipeline() as pipe:
             pipe.zrangebyscore(_young_key(partition), since, "+inf", start=0, num=1)
             pipe.get(made_key(partition))
             young, made = pipe.execute()
-        return int(young[0] if young else made or 0)
+        return int(young[0]) + 1 if young else int(made or 0)
 
     def preferences(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
         """Return the preferences of these readers; those who left are missing."""

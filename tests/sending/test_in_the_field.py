@@ -461,7 +461,7 @@ def test_reader_who_has_just_subscribed_is_not_lost_by_a_hasty_gone(
         assert installation.outcomes(id) == {"accepted": 1}
         assert not subscriptions.is_gone(reader)
         # An hour later it is believed.
-        installation.runtime.store.redis.zadd("{0}:young", {reader.number: time.time() - 3600})
+        installation.runtime.store.redis.zadd("{0}:young", {reader.number - 1: time.time() - 3600})
         push.answer_with(lambda _message: Answer(status))
         id = installation.publish()
         send_all(installation, fan_out, id)
