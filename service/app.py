@@ -105,7 +105,7 @@ class _Headers:
         return self._app(environ, start)
 
 
-class _Proxies(ProxyFix):
+class Proxies(ProxyFix):
     """Takes the reader's address from our proxies, in a tenth of the steps that Werkzeug takes.
 
     Werkzeug looks at each character, because an entry of such a list may be quoted.
@@ -174,7 +174,7 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
         )
     if config.trusted_proxies:
         hops = config.trusted_proxies
-        app.wsgi_app = _Proxies(  # type: ignore[method-assign]
+        app.wsgi_app = Proxies(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops
         )
     return app

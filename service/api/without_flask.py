@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from flask import Flask
 from redis import RedisError
-from redis.exceptions import TimeoutError
 
 from service.api import rate_limits, readers
 from service.api.counted_requests import ROUTE
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 _PATH = "/api/v1/subscriptions"
 _POLICY = rate_limits.policy(readers.SUBSCRIBING)
 _RATE = _POLICY.partition(";")[0]  # its name
-_AT_ONCE = int(__import__("os").environ.get("LANES", "2"))  # subscriptions of one process that are under way; more only wait for Python's lock
-_SOON = 0.5  # seconds after which a call does not wait for those before it, which wait for Redis
 _NEW, _KNOWN = "201 CREATED", "200 OK"
 
 
@@ -44,9 +40,6 @@ class SubscribingWithoutFlask:
         self._runtime: Runtime = app.extensions["stoppress"]
         self._hosts: Hosts = app.extensions["stoppress.hosts"]
         self._limits: Limits = app.extensions["stoppress.limits"]
-        self._turns: SimpleQueue[None] = SimpleQueue()
-        for _ in range(_AT_ONCE):
-            self._turns.put(None)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
@@ -58,7 +51,7 @@ class SubscribingWithoutFlask:
             body = environ["wsgi.input"].read(length)
             if len(body) < length:
                 raise OutsideFlask
-            status, response, counted = self._in_turn(body, environ)
+            status, response, counted = self._subscribe(body, environ)
         except (OutsideFlask, Problem):
             environ["wsgi.input"] = io.BytesIO(body)
         except Exception as error:
@@ -88,16 +81,6 @@ class SubscribingWithoutFlask:
 
     def _may_call(self, origin: str) -> bool:
         return not origin or origin in self._runtime.config.site_origins
-
-    def _in_turn(self, body: bytes, environ: WSGIEnvironment) -> tuple[str, bytes, Counted]:
-        try:
-            self._turns.get(timeout=_SOON)
-        except Empty:
-            raise TimeoutError("earlier subscriptions wait for Redis") from None
-        try:
-            return self._subscribe(body, environ)
-        finally:
-            self._turns.put(None)
 
     def _subscribe(self, body: bytes, environ: WSGIEnvironment) -> tuple[str, bytes, Counted]:
         """Return the response's status and body, and what is left of the caller's rate.

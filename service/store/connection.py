@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -52,6 +51,7 @@ from service.model.redis_urls import (
 from service.store.cluster import ONCE, Cluster
 from service.store.cluster_nodes import ANSWER, Address, Nodes
 from service.store.sentinel import Master, look_for_master
+from service.store.sockets import KernelTimeouts
 
 T = TypeVar("T")
 
@@ -178,38 +178,6 @@ class _Packer:
 _OWN_PACKER: Any = {"command_packer": _Packer()}
 
 
-class _Socket(socket.socket):
-    """A socket whose time-outs the kernel keeps.
-
-    Python would ask the kernel before each call whether it has to wait, and each question gives its
-    lock to another thread. A web process has several that want it.
-    """
-
-    def settimeout(self, seconds: float | None) -> None:
-        """Wait so long at most in each call; None: for ever."""
-        if seconds == 0:
-            super().settimeout(seconds)
-            return
-        super().settimeout(None)
-        longest = struct.pack("@ll", int(seconds or 0), int((seconds or 0) % 1 * 1e6))
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, longest)
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, longest)
-
-    def recv_into(self, *args: Any) -> int:
-        """Receive; `TimeoutError`."""
-        try:
-            return super().recv_into(*args)
-        except BlockingIOError:
-            raise TimeoutError from None
-
-    def sendall(self, *args: Any) -> None:
-        """Send; `TimeoutError`."""
-        try:
-            super().sendall(*args)
-        except BlockingIOError:
-            raise TimeoutError from None
-
-
 class _Ours(AbstractConnection):
     """A connection that ends when it leads to a replica, and is not used while Redis is silent."""
 
@@ -223,9 +191,7 @@ class _Ours(AbstractConnection):
         # Only pages are many threads of one process. TLS has a socket of its own.
         if self._guard is None or type(sock) is not socket.socket:
             return sock
-        ours = _Socket(fileno=sock.detach())
-        ours.settimeout(self.socket_timeout)
-        return ours
+        return KernelTimeouts.of(sock, self.socket_timeout)
 
     def drop_if_moved(self) -> None:
         """Close a connection that was made before Redis moved; the next command opens another."""

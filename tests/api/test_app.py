@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from flask import Flask, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import create_environ, run_wsgi_app
 
-from service.app import create_app
+from service.app import Proxies, create_app
 from service.config import Config, ConfigError
 from service.local.secrets_file import make_secrets
 from service.model.keys import VapidKey, b64url
@@ -299,6 +302,44 @@ def test_only_trusted_proxies_may_name_the_callers_address(
         path = f"{API}/subscriptions"
         response = client.call("POST", path, {}, headers=headers, address="127.0.0.1")
     assert response.status_code == status
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        "192.0.2.9",
+        "192.0.2.8, 192.0.2.9",
+        " ,192.0.2.9,\t",
+        "",
+        ",",
+        '"[2001:db8::1]:80", "x,y"',
+        '"',
+    ],
+        "192.0.2.9",
+        "192.0.2.8, 192.0.2.9",
+        " ,192.0.2.9,\t",
+        "",
+        ",",
+        '"[2001:db8::1]:80", "x,y"',
+        '"',
+    ],
+)
+def test_the_callers_address_is_read_as_werkzeug_reads_it(addresses: str) -> None:
+    def seen(environ: dict[str, str], _start: object) -> list[str]:
+        return [environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]]
+
+    for hops, scheme in itertools.product((1, 2), ("https", "http, https", "http,,https")):
+        environ = {
+            "REMOTE_ADDR": "127.0.0.1",
+            "wsgi.url_scheme": "http",
+            "HTTP_X_FORWARDED_FOR": addresses,
+            "HTTP_X_FORWARDED_PROTO": scheme,
+        }
+        answers: list[Any] = [
+            proxies(seen, x_for=hops, x_proto=hops)(dict(environ), lambda *_: None)  # type: ignore[arg-type]
+            for proxies in (Proxies, ProxyFix)
+        ]
+        assert answers[0] == answers[1]
 
 
 def test_a_port_behind_the_callers_address_makes_no_other_caller(redis_url: str) -> None:

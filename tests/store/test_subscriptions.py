@@ -132,6 +132,22 @@ def test_another_endpoint_takes_over_the_preferences_and_ends_the_old_one(store:
         store.subscriptions.subscribe(requested("old0"), refresh=True)
 
 
+def test_reader_counts_as_young_for_minutes(store: Store) -> None:
+    start = time.monotonic()
+    readers = [store.subscriptions.subscribe(requested(name))[0].id for name in range(30)]
+    for partition in store.partitions:
+        key = f"{{{partition}}}:young"
+        numbers = [id.number for id in readers if id.partition == partition]
+        assert store.subscriptions.first_young(partition) == numbers[0]
+        # Not a row for each reader, but one in ten seconds.
+        assert store.redis.zcard(key) <= (time.monotonic() - start) / 10 + 2
+        for mark, at in store.redis.zrange(key, 0, -1, withscores=True):
+            store.redis.zadd(key, {mark: at - 600})
+        assert store.subscriptions.first_young(partition) == numbers[-1] + 1
+    later = store.subscriptions.subscribe(requested("later"))[0].id
+    assert store.subscriptions.first_young(later.partition) == later.number
+
+
 @pytest.mark.parametrize("how", ["another endpoint", "another VAPID key", "back after leaving"])
 def test_endpoint_that_is_new_to_a_known_reader_counts_as_young(store: Store, how: str) -> None:
     """A push service may call it gone by mistake, as it may that of a new reader."""
