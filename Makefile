@@ -57,7 +57,7 @@ check: .venv/for-test
 quick: check
 	$(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or long or alone or soak)"
 
-test: debian-packages check .venv/wordpress .venv/promtool
+test: debian-packages check .venv/wordpress .venv/promtool .venv/nginx
 	$(BIN)/pytest $(call FILES_WITH,alone) -m "alone and not soak"
 	$(BIN)/pytest $(AT_ONCE) -m "not (alone or soak)"
 	@# Once more on a Redis that is reached as REDIS_URL says, over TCP and configured as it comes:
@@ -134,6 +134,14 @@ APT_DOWNLOAD := apt-get download -q -o APT::Sandbox::User=root
 	  folder=$$(mktemp -d) && chmod 755 $$folder && cd $$folder && \
 	  { $(APT_DOWNLOAD) prometheus || { apt-get update -q && $(APT_DOWNLOAD) prometheus; }; } && \
 	  dpkg-deb -x prometheus_*.deb . && cp usr/bin/promtool $(CURDIR)/$@ && rm -r $$folder; \
+	fi
+
+# Unpacked only: it checks docs/ops/proxy/nginx.conf, and no web server is to run here.
+.venv/nginx: | .venv/for-test
+	@if $(MAY_INSTALL); then \
+	  folder=$$(mktemp -d) && cd $$folder && \
+	  { $(APT_DOWNLOAD) nginx || { apt-get update -q && $(APT_DOWNLOAD) nginx; }; } && \
+	  dpkg-deb -x nginx_*.deb $(CURDIR)/$@ && rm -r $$folder; \
 	fi
 
 $(BIN)/python:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from logging import CRITICAL
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request
@@ -22,8 +23,10 @@ from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
 from service.domain.keys import PRIVATE_KEY_IGNORED
 from service.local.secrets_file import read_secrets
+from service.model.process_log import REQUEST, ROUTE, begin_request, say
 from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
+from service.setting_sources import is_set, override
 from service.store import COUNTER, PAGE, connect
 from service.store.rate_counters import RateCounters
 
@@ -89,10 +92,11 @@ class _Headers:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (WSGI, PEP 3333)."""
+        id = environ[REQUEST] = begin_request(environ.get("HTTP_X_REQUEST_ID", ""))
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             # Readers' scripts are for all sites, and say so. Anything else is for our own pages.
-            more, given = list(_HEADERS), dict(headers)
+            more, given = [*_HEADERS, ("X-Request-ID", id)], dict(headers)
             if _FOR_US_ALONE[0] not in given:
                 more.append(_FOR_US_ALONE)
             if given.get("Content-Type", "").startswith("text/html"):
@@ -137,6 +141,8 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
 
     @app.before_request
     def settings_now() -> None:
+        if request.url_rule is not None:
+            request.environ[ROUTE] = request.url_rule.rule
         if request.blueprint != scripts.bp.name and request.endpoint not in _WITHOUT_SETTINGS:
             app.config["STOPPRESS"] = runtime.config  # editors may have changed some at the desk
 
@@ -188,7 +194,7 @@ def serve() -> Flask:
         # Redis is not asked again before the application is there: it may go away meanwhile.
         app = _application(Runtime.start(config, "web", PAGE))
     except ConfigError as error:
-        print(f"web: {error}", file=sys.stderr, flush=True)
+        say("web", str(error), CRITICAL)
         sys.exit(_NO_APPLICATION)
     with suppress(RedisError):
         app.extensions["stoppress"].topics.known()  # for `/api/v1/site` while Redis is away
@@ -198,24 +204,22 @@ def serve() -> Flask:
 
 def _say_what_is_ignored(config: Config) -> None:
     if config.vapid_private_key:
-        print(PRIVATE_KEY_IGNORED, file=sys.stderr, flush=True)
+        say("web", PRIVATE_KEY_IGNORED)
 
 
 def _say_who_is_pretended(runtime: Runtime) -> None:
     """Tell an operator of real readers among pretend ones, who would get the trial's alerts."""
     found = runtime.pretend_readers.mixture()
     if found and found.real:
-        print(
-            f"web: {found.pretend:,} readers are pretend ones, and {found.real:,} real ones have"
+        say(
+            "web",
+            f"{found.pretend:,} readers are pretend ones, and {found.real:,} real ones have"
             " joined them. To remove the pretend ones: stoppress seed --remove",
-            file=sys.stderr,
-            flush=True,
         )
 
 
 def _settings() -> Config:
     kept = read_secrets(Config.read(os.environ).data_dir)
-    given = {name: value for name, value in os.environ.items() if value.strip()}
-    if "VAPID_PUBLIC_KEY" in given:  # as `stoppress web` and `stoppress up` set it
+    if is_set(os.environ, "VAPID_PUBLIC_KEY"):  # as `stoppress web` and `stoppress up` set it
         kept.pop("VAPID_PRIVATE_KEY", None)
-    return Config.read({**kept, **given})
+    return Config.read(override(kept, os.environ))

@@ -14,6 +14,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from service import setting_sources
 from service import setting_values as values
 from service.model.keys import VapidKey
 from service.model.links import LinkParameters, read_parameters
@@ -296,11 +297,18 @@ class Config:
         values.word, "", "the name under which that provider knows the desk"
     )
     oidc_client_secret: str = _setting(values.word, "", "the secret that belongs to this name")
-    oidc_client_secret_file: str = _setting(
-        values.word_in_file, "", "a file with that secret, in place of `OIDC_CLIENT_SECRET`"
-    )
     oidc_name: str = _setting(
         values.line(40), "single sign-on", "what editors call that provider: “Sign in with …”"
+    )
+    log_format: str = _setting(
+        values.one_of("text", "json"),
+        "text",
+        "how all processes write their log to stderr: text, or json, an object a line",
+    )
+    access_log: bool = _setting(
+        values.yes_or_no,
+        "no",
+        "whether web processes log each request: its method, route, status, time and id",
     )
     data_dir: Path = _setting(
         values.path, "var", "folder in which `stoppress up` keeps its keys and its Redis"
@@ -312,11 +320,9 @@ class Config:
         """Read every setting from `environ`; `ConfigError` names the first wrong one."""
         values, given = {}, set()
         for row in settings():
-            name = row.name.upper()
-            names = (n for n in (name, *row.metadata["others"]) if environ.get(n, "").strip())
-            found = next(names, "")
-            values[row.name] = parsed(row, environ.get(found, ""), found or name)
-            if found:
+            variable, text = given_text(row, environ)
+            values[row.name] = parsed(row, text, variable)
+            if variable:
                 given.add(row.name)
         return cls(**values, given=frozenset(given))
 
@@ -347,17 +353,13 @@ class Config:
 
     def check_provider(self) -> None:
         """Raise `ConfigError` if the settings of a provider are not complete."""
-        if self.oidc_client_secret and self.oidc_client_secret_file:
-            raise ConfigError("OIDC_CLIENT_SECRET: OIDC_CLIENT_SECRET_FILE is set too; set one")
-        needed = {"OIDC_CLIENT_ID": self.oidc_client_id, "OIDC_CLIENT_SECRET": self.oidc_secret}
+        needed = {
+            "OIDC_CLIENT_ID": self.oidc_client_id,
+            "OIDC_CLIENT_SECRET": self.oidc_client_secret,
+        }
         missing = [name for name, value in needed.items() if not value]
         if self.oidc_issuer and missing:
             raise ConfigError(f"{missing[0]} is not set, which OIDC_ISSUER needs")
-
-    @property
-    def oidc_secret(self) -> str:
-        """The secret of the desk at an OpenID Connect provider."""
-        return self.oidc_client_secret or self.oidc_client_secret_file
 
     def proxy_to(self, origin: str) -> str | None:
         """Return the proxy that leads to an origin; None: it is connected to directly."""
@@ -434,6 +436,22 @@ def settings() -> tuple[Field[Any], ...]:
 def desk_settings() -> tuple[Field[Any], ...]:
     """Return the settings that editors who manage can set at the desk."""
     return tuple(row for row in settings() if row.metadata["desk"])
+
+
+def given_text(row: Field[Any], environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the variable that sets a setting, and its text or that of the file that it names.
+
+    Both are empty if nothing sets it. `ConfigError`.
+    """
+    own = row.name.upper()
+    name = own
+    try:
+        name = setting_sources.variable_of(environ, own, row.metadata["others"])
+        if name == own + setting_sources.FROM_FILE:
+            return name, setting_sources.text_of(environ[name].strip())
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    return name, environ.get(name, "")
 
 
 def parsed(row: Field[Any], text: str, name: str = "") -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -68,6 +67,7 @@ from service.model.endpoints import EndpointPolicy
 from service.model.keys import b64url
 from service.model.notifications import MAX_PLAINTEXT
 from service.model.payload import Payload
+from service.model.process_log import say
 from service.model.retention import DAY
 from service.model.tokens import Tokens
 from service.store import COMMAND, LayoutError, Patience, Store, connect
@@ -351,7 +351,7 @@ def as_soon_as_redis_answers(
             why = in_one_line(error)
             if why != said or time.monotonic() - said_at >= _SAY_AGAIN:
                 said, said_at = why, time.monotonic()
-                print(f"{process}: waiting, because {why}", file=sys.stderr, flush=True)
+                say(process, f"waiting, because {why}")
         time.sleep(_TRY_AGAIN)
 
 
@@ -361,7 +361,7 @@ def provider_of(config: Config) -> Provider | None:
     if not config.oidc_issuer:
         return None
     back = f"{config.public_url}/desk/sign-in/provider/back"
-    known_as = (config.oidc_client_id, config.oidc_secret)
+    known_as = (config.oidc_client_id, config.oidc_client_secret)
     return Provider(config.oidc_name, config.oidc_issuer, known_as, back)
 
 

@@ -333,21 +333,6 @@ def word(value: str) -> str:
     return value
 
 
-def word_in_file(value: str) -> str:
-    """Return the secret that a file has."""
-    if not value:
-        return ""
-    try:
-        text = path(value).read_bytes().decode("ascii").strip()
-    except OSError as error:
-        raise ValueError(f"the file cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        text = ""
-    if not text:
-        raise ValueError("the file must have one line of ASCII characters")
-    return word(text)
-
-
 def language(value: str) -> str:
     """Return a language tag, if one is given."""
     return language_tag(value) if value else ""

@@ -20,7 +20,7 @@ from tests.support import ROOT
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SETTINGS = {row.name.upper() for row in settings()}
 # Names in capitals that are no settings: of HTTP, Redis, Lua and this project's own scripts.
-OTHER_NAMES = {"CLAUDE_MD", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE"}
+OTHER_NAMES = {"CLAUDE_MD", "NAME", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE"}
 
 each_page = pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -94,7 +94,7 @@ def test_every_make_target_exists(page: Path) -> None:
 def test_every_setting_exists(page: Path) -> None:
     for piece in code(page):
         if named := re.fullmatch(r"([A-Z]+(?:_[A-Z]+)+)(?:=\S*)?", piece):
-            assert named[1] in SETTINGS | OTHER_NAMES, piece
+            assert named[1].removesuffix("_FILE") in SETTINGS | OTHER_NAMES, piece
 
 
 @each_page

@@ -33,7 +33,10 @@ TABLE = {
     "service/domain/publish_hooks.py": "standardwebhooks",
     "service/domain/webhook_calls.py": "standardwebhooks",
     "service/domain/web_authentication.py": "webauthn",
-    "service/local": "service.config service.model service.store cryptography redis",
+    "service/local": "service.config service.model service.setting_sources service.store"
+    " cryptography redis",
+    "service/local/logs.py": "pythonjsonlogger",
+    "service/local/web_log.py": "gunicorn",
     "service/local/web_worker.py": "gunicorn",
     "service/api": "service.current service.domain service.model service.runtime"
     " service.store.subscriptions flask pydantic pydantic_core redis",
@@ -50,19 +53,19 @@ TABLE = {
     "service/desk/people/two_step.py": "pyotp",
     "service/reader": "service.model flask rjsmin",
     "service/cli": "service.api service.config service.domain service.local service.model"
-    " service.runtime service.store click pydantic redis rich rq",
+    " service.runtime service.setting_sources service.store click pydantic redis rich rq",
     "service/cli/main.py": "dotenv",
     "service/cli/doctor/send.py": "pywebpush requests",
     "service/cli/doctor/session.py": "requests urllib3",
-    "service/config.py": "service.model service.setting_values",
+    "service/config.py": "service.model service.setting_sources service.setting_values",
     "service/setting_values.py": "service.model redis",
     "service/current.py": "service.runtime flask",
     "service/live_settings.py": "service.config service.model service.store redis",
     "service/runtime.py": "service.config service.domain service.live_settings service.model"
     " service.store redis",
     "service/app.py": "service.api service.config service.desk service.domain"
-    " service.local.secrets_file service.model service.reader service.runtime service.store flask"
-    " flask_wtf redis werkzeug",
+    " service.local service.model service.reader service.runtime"
+    " service.setting_sources service.store flask flask_wtf redis werkzeug",
     "service/preload.py": "service.app service.domain.processes",
     "workers/http": "h11 hpack",
     "workers/fetching": "service.config service.domain service.model service.store workers.http"
@@ -73,11 +76,13 @@ TABLE = {
     "workers/jobs.py": "service.config service.domain service.model service.runtime service.store"
     " workers.http workers.rq_worker workers.sending redis",
     "workers/own_job.py": "service.domain.job_queue rq",
-    "workers/rq_worker.py": "service.domain service.store workers.own_job redis rq",
-    "workers/worker.py": "service.config service.domain workers.jobs workers.own_job"
+    "workers/rq_worker.py": "service.domain service.model service.store workers.own_job redis rq",
+    "workers/worker.py": "service.config service.domain service.local service.model workers.jobs"
+    " workers.own_job"
     " workers.rq_worker workers.sending redis",
-    "workers/fetcher.py": "service.config service.domain service.runtime workers.fetching"
-    " workers.own_job workers.rq_worker",
+    "workers/fetcher.py": "service.config service.domain service.local service.model"
+    " service.runtime service.setting_sources"
+    " workers.fetching workers.own_job workers.rq_worker",
     "workers/clock.py": "service.config service.domain service.local service.model service.runtime"
     " service.store redis",
     "workers/trials": "service.config service.local service.model service.runtime workers"
@@ -239,6 +244,7 @@ def test_a_worker_loads_no_flask(module: str) -> None:
         ("OIDC_CLIENT_ID", "desk\thunter2"),
         ("OIDC_CLIENT_SECRET", "hunter2é"),
         ("OIDC_CLIENT_SECRET_FILE", "/nowhere/hunter2"),
+        ("SECRET_KEY_FILE", "/nowhere/hunter2"),
         ("OIDC_NAME", "two\nlines"),
         ("VAPID_SUBJECT", "push@paper.example"),
         ("VAPID_SUBJECT", "mailto:push @paper.example"),

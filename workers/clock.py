@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging import CRITICAL
 from typing import NoReturn
 
 from redis.exceptions import RedisError
@@ -23,7 +24,9 @@ from redis.exceptions import RedisError
 from service.config import Config, ConfigError
 from service.domain.processes import Misfit, Presence
 from service.domain.store_errors import in_one_line
+from service.local import logs
 from service.model import clock
+from service.model.process_log import say
 from service.runtime import Runtime
 from service.store import WORKER
 
@@ -83,11 +86,12 @@ def _patience() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        print(f"clock: {in_one_line(error)}", file=sys.stderr, flush=True)
+        say("clock", in_one_line(error))
 
 
 def main() -> int:
     """Run until SIGTERM or Ctrl-C, then exit with 0; 2, with one line, if a setting is wrong."""
+    logs.begin("clock", os.environ)
     for number in (signal.SIGTERM, signal.SIGINT):
         # At once, even while it waits for Redis: each of its writes is whole or not done at all.
         signal.signal(number, lambda *_: os._exit(0))
@@ -96,7 +100,7 @@ def main() -> int:
         presence = Presence("clock", runtime.config.addresses, runtime.shared, runtime.counting)
         presence.check()
     except (ConfigError, Misfit) as error:
-        print(f"stoppress clock: {error}", file=sys.stderr)
+        say("clock", str(error), CRITICAL)
         return 2
     presence.start()
     run(runtime)

@@ -11,11 +11,15 @@ import os
 import socket
 import sys
 import uuid
+from logging import CRITICAL
 
 from service.config import Config, ConfigError
 from service.domain.job_queue import FETCH_QUEUE
 from service.domain.keys import SECRETS
+from service.local import logs
+from service.model.process_log import say
 from service.runtime import as_soon_as_redis_answers, check_redis
+from service.setting_sources import without
 from workers import rq_worker
 from workers.fetching import jobs
 from workers.own_job import FetchJob
@@ -25,14 +29,15 @@ _LONGEST_JOB = 15.0  # seconds; a call to a webhook has ten
 
 def main() -> int:
     """Fetch until asked to end, then return 0; 2, with one line, if a setting is wrong."""
-    for name in SECRETS:
-        os.environ.pop(name, None)
+    logs.begin("fetch", os.environ)
+    for name in os.environ.keys() - without(os.environ, *SECRETS).keys():
+        del os.environ[name]
     try:
         config = Config.read(os.environ)
         config.check_redis_named()
         as_soon_as_redis_answers("fetch", lambda: check_redis(config))
     except ConfigError as error:
-        print(f"stoppress fetch: {error}", file=sys.stderr)
+        say("fetch", str(error), CRITICAL)
         return 2
     rq_worker.end_when_asked()
     jobs.prepare(config)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 import uuid
 
@@ -17,6 +16,7 @@ from service.config import Config, ConfigError
 from service.domain.store_errors import in_one_line
 from service.model import clock
 from service.model.keys import b64url
+from service.model.process_log import say
 from service.runtime import Runtime
 from service.store import WORKER
 from workers.http.transport import Transport
@@ -57,7 +57,7 @@ def send() -> None:
         _fan_out.run(lambda: not stopping.is_set() and time.monotonic() < until)
     except RedisError as error:
         # The clock starts another job as soon as there is a Redis again.
-        print(f"worker: {in_one_line(error)}", file=sys.stderr, flush=True)
+        say("worker", in_one_line(error))
         _drop()
     except BaseException:
         _drop()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -26,8 +25,11 @@ from rq.worker_registration import register
 
 from service.domain.job_queue import note_alive
 from service.domain.store_errors import in_one_line
+from service.model.process_log import say
 from service.store import WORKER, connect
 from workers.own_job import OwnJob
+
+_log = logging.getLogger(__name__)
 
 BEAT = 5.0  # seconds between two heartbeats
 _RESTART = 1.0  # seconds until RQ's worker is started again that ended because of Redis
@@ -70,13 +72,14 @@ class StoppableWorker(SimpleWorker):
             self.connection.set_retry(Retry(NoBackoff(), 0))
         super().teardown()  # type: ignore[no-untyped-call]
 
+    def handle_exception(self, job: Any, *exc_info: Any) -> None:  # noqa: ARG002
+        """Log the error that ended a job; RQ would log its message, and another program's data."""
+        _log.error("a job was ended by an error", exc_info=exc_info)
+
     def execute_job(self, job: Any, queue: Any) -> None:
         """Run our own job; throw any other away."""
         if not job.is_ours:
-            print(
-                f"{self.kind}: threw away a job that is not ours; who writes to Redis?",
-                file=sys.stderr,
-            )
+            say(self.kind, "threw away a job that is not ours; who writes to Redis?")
             self.connection.delete(job.key)
             self.connection.lrem(queue.intermediate_queue_key, 0, job.id)
             return
@@ -178,4 +181,4 @@ def _patience(kind: str) -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        print(f"{kind}: {in_one_line(error)}", file=sys.stderr, flush=True)
+        say(kind, in_one_line(error))

@@ -5,14 +5,18 @@ Without a job it derives keys for later messages.
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
+from logging import CRITICAL
 
 from redis.exceptions import RedisError
 
 from service.config import ConfigError
 from service.domain.job_queue import QUEUE
 from service.domain.processes import Misfit, Presence
+from service.local import logs
+from service.model.process_log import say
 from workers import jobs, rq_worker
 from workers.own_job import OwnJob
 from workers.sending.prepared_keys import Filler
@@ -20,6 +24,7 @@ from workers.sending.prepared_keys import Filler
 
 def main() -> int:
     """Work until asked to end, then return 0; 2, with one line, if a setting is wrong."""
+    logs.begin("worker", os.environ)
     try:
         runtime = jobs.runtime()
         presence = Presence("worker", runtime.config.addresses, runtime.shared, runtime.counting)
@@ -27,7 +32,7 @@ def main() -> int:
         with suppress(RedisError):  # full, say: then web processes go on with what they know
             runtime.keys.announce()
     except (ConfigError, Misfit) as error:
-        print(f"stoppress worker: {error}", file=sys.stderr)
+        say("worker", str(error), CRITICAL)
         return 2
     rq_worker.end_when_asked()
     presence.start()

@@ -33,6 +33,7 @@ main.add_section(
     "To look after it",
     {
         "doctor": "main:doctor",
+        "config": "settings:config",
         "services": "push_services:services",
         "keys": "keys:keys",
         "redis-users": "redis_users:print_users",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections import UserDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ from service.domain.store_errors import Loading, in_one_line
 from service.local import redis_server
 from service.local.faults import unexpected
 from service.local.secrets_file import read_secrets
+from service.model.process_log import begin_request, say
 from service.runtime import Runtime
+from service.setting_sources import override
 from service.store import COMMAND
 
 
@@ -61,7 +65,7 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click's own
         except Exception as error:
-            click.echo(f"stoppress: {_what_is_wrong(error)}", err=True)
+            say("stoppress", _what_is_wrong(error), logging.CRITICAL)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
@@ -76,6 +80,14 @@ def _what_is_wrong(error: Exception) -> str:
     return unexpected(error)
 
 
+@dataclass(frozen=True, slots=True)
+class EnvFile:
+    """The file of `--env-file`, and which variables came from it."""
+
+    path: Path | None
+    names: frozenset[str] = frozenset()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stop-press", prog_name="stoppress")
 @click.option(
@@ -83,17 +95,24 @@ def _what_is_wrong(error: Exception) -> str:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Read settings from this file, of lines like NAME=value. The environment goes before it.",
 )
-def main(env_file: Path | None) -> None:
+@click.pass_context
+def main(ctx: click.Context, env_file: Path | None) -> None:
     """Stop Press: the browser push-notification service that a newsroom runs itself."""
+    begin_request()
+    ctx.obj = EnvFile(None)
     if env_file is not None:
         kept = dotenv_values(env_file, interpolate=False)
-        os.environ.update(with_environment({name: text or "" for name, text in kept.items()}))
+        both = with_environment({name: text or "" for name, text in kept.items()})
+        names = frozenset(name for name, text in both.items() if text != os.environ.get(name))
+        ctx.obj = EnvFile(env_file, names)
+        for name in os.environ.keys() - both.keys():
+            del os.environ[name]
+        os.environ.update(both)
 
 
 def with_environment(kept: Mapping[str, str]) -> dict[str, str]:
     """Return `kept` settings, overridden by the environment; an empty variable is not set."""
-    given = {name: value for name, value in os.environ.items() if value.strip()}
-    return {**os.environ, **kept, **given}
+    return override(kept, os.environ)
 
 
 def environment() -> dict[str, str]:

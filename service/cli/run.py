@@ -23,12 +23,14 @@ from service.cli.main import environment, with_environment
 from service.cli.terminal import examples
 from service.config import Config, ConfigError
 from service.domain.keys import PRIVATE_KEY_IGNORED, SECRETS
-from service.local import redis_server
+from service.local import logs, redis_server
 from service.local.secrets_file import make_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.addresses import bracketed
 from service.model.notifications import Topic
+from service.model.process_log import say
 from service.runtime import Runtime, as_soon_as_redis_answers, check_redis
+from service.setting_sources import is_set, without
 from service.store import COMMAND
 from service.store.connection import AT_ONCE, knock
 
@@ -48,6 +50,8 @@ def web_argv(config: Config) -> list[str]:
         "bind": f"{bracketed(config.bind)}:{config.port}",
         "graceful-timeout": "20",  # seconds; our supervisor and systemd wait longer
         "log-level": "warning",
+        "logger-class": "service.local.web_log.WebLog",
+        **({"access-logfile": "-"} if config.access_log else {}),
         # TRUSTED_PROXIES alone says which proxies we trust for the reader's address and scheme.
         "forwarded-allow-ips": "",
     }
@@ -71,13 +75,8 @@ def _checked_environment(process: str) -> tuple[dict[str, str], Runtime]:
 
 def without_private_keys(environ: Mapping[str, str], runtime: Runtime) -> dict[str, str]:
     """Return the environment of a process that signs nothing: with public VAPID keys alone."""
-    kept = {name: value for name, value in environ.items() if name != "VAPID_PRIVATE_KEY"}
+    kept = without(environ, "VAPID_PRIVATE_KEY", "VAPID_PUBLIC_KEY")
     return {**kept, "VAPID_PUBLIC_KEY": ",".join(runtime.keys.publics)}
-
-
-def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process that parses what strangers write."""
-    return {name: value for name, value in environ.items() if name not in SECRETS}
 
 
 def _workers(number: int, environ: Mapping[str, str]) -> list[Child]:
@@ -85,7 +84,7 @@ def _workers(number: int, environ: Mapping[str, str]) -> list[Child]:
 
 
 _IGNORED = (
-    "fetch: {name} is set, and ignored. Take it out of the environment of fetch processes: they"
+    "{name} is set, and ignored. Take it out of the environment of fetch processes: they"
     " parse what strangers write, and need no key."
 )
 
@@ -98,8 +97,9 @@ def become(argv: list[str], environ: Mapping[str, str]) -> None:
 @click.command()
 def web() -> None:
     """Serve readers' browsers, editors and the API."""
-    if os.environ.get("VAPID_PRIVATE_KEY", "").strip():
-        click.echo(PRIVATE_KEY_IGNORED, err=True)
+    logs.begin_json("web", os.environ)
+    if is_set(os.environ, "VAPID_PRIVATE_KEY"):
+        say("web", PRIVATE_KEY_IGNORED)
     environ, runtime = _checked_environment("web")
     check_port(runtime.config)
     become(web_argv(runtime.config), without_private_keys(environ, runtime))
@@ -109,6 +109,7 @@ def web() -> None:
 @click.option("-n", "number", type=click.IntRange(1, 256), help="Default: WORKER_CONCURRENCY.")
 def worker(number: int | None) -> None:
     """Send alerts to the push services."""
+    logs.begin_json("worker", os.environ)
     environ, _ = _checked_environment("worker")
     number = number or Config.read(environ).worker_concurrency
     if number == 1:
@@ -121,17 +122,19 @@ def worker(number: int | None) -> None:
 @click.command()
 def clock() -> None:
     """Start scheduled alerts, and hand on the work of dead workers."""
+    logs.begin_json("clock", os.environ)
     become(_CLOCK_ARGV, without_private_keys(*_checked_environment("clock")))
 
 
 @click.command()
 def fetch() -> None:
     """Read the articles whose links editors write, so that the form is filled in from them."""
+    logs.begin_json("fetch", os.environ)
     for name in SECRETS:
-        if os.environ.get(name, "").strip():
-            click.echo(_IGNORED.format(name=name), err=True)
+        if is_set(os.environ, name):
+            say("fetch", _IGNORED.format(name=name))
     # Not `environment()`, which reads the keys of DATA_DIR too.
-    environ = _without_secrets(with_environment({}))
+    environ = without(with_environment({}), *SECRETS)
     config = Config.read(environ)
     if not config.redis_url and (url := redis_server.running_url(config.data_dir)):
         environ["REDIS_URL"] = url
@@ -147,6 +150,7 @@ def fetch() -> None:
 @click.command()
 def up() -> None:
     """Run everything on this machine: Redis, web, workers, clock and fetch."""
+    logs.begin_json("up", os.environ)
     config = Config.read(os.environ)
     with ExitStack() as stack:
         redis = None
@@ -215,8 +219,8 @@ def _start_redis(supervisor: Supervisor, redis: redis_server.EmbeddedRedis, conf
             knock(redis.url)
         except BusyLoadingError:
             if not said:
-                said.append("up: waiting, because Redis is loading its data")
-                click.echo(said[0], err=True)
+                said.append("waiting, because Redis is loading its data")
+                say("up", said[0])
             return False
         except RedisError:
             return False
@@ -234,7 +238,7 @@ def _start_processes(supervisor: Supervisor, runtime: Runtime, environ: Mapping[
     supervisor.start(
         Child("web", web_argv(config), public),
         Child("clock", _CLOCK_ARGV, public),
-        Child("fetch", _FETCH_ARGV, _without_secrets(environ)),
+        Child("fetch", _FETCH_ARGV, without(environ, *SECRETS)),
         *_workers(config.worker_concurrency, environ),
     )
     try:

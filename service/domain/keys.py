@@ -16,9 +16,9 @@ from service.store.installation import Backup
 
 KEY_NAME = 20  # characters
 # Settings that not all processes may have.
-SECRETS = ("SECRET_KEY", "VAPID_PRIVATE_KEY", "OIDC_CLIENT_SECRET", "OIDC_CLIENT_SECRET_FILE")
+SECRETS = ("SECRET_KEY", "VAPID_PRIVATE_KEY", "OIDC_CLIENT_SECRET")
 PRIVATE_KEY_IGNORED = (
-    "web: VAPID_PRIVATE_KEY is set, and ignored. Take it out of the environment of web processes:"
+    "VAPID_PRIVATE_KEY is set, and ignored. Take it out of the environment of web processes:"
     " they need only the public half. Workers sign."
 )
 

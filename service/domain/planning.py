@@ -15,6 +15,7 @@ from service.domain.push_services import UNDER_WAY
 from service.domain.two_texts import TwoTexts
 from service.model import clock
 from service.model.notifications import QUIET, Batch, Notification, Outcome, Progress, State
+from service.model.process_log import log_alert
 from service.model.two_texts import outside_sample
 from service.store import Store
 from service.store.batches import NO_BATCHES, Look
@@ -65,6 +66,8 @@ class Planning:
             for at, (partition, undone) in enumerate(self._store.recipients.undone(id).items())
         }
         sending.lay_out(id, batches, final=settled, beside=beside)
+        if settled:  # else it is planned again in a moment
+            log_alert(notification, "alert %s is planned for %s readers", sum(counts.values()))
 
     def _sample_or_rest(self, one: Notification) -> Mapping[int, list[str]]:
         """Limit the audience to the sample of two texts, or add all others once that is over.
@@ -231,6 +234,7 @@ class Planning:
         now = clock.time()
         if self._store.notifications.finish(id, state, now, progress, history):
             self._ended(replace(notification, state=state, finished_at=now), progress)
+            log_alert(notification, "alert %s is over: %s", state.value)
 
 
 @contextmanager

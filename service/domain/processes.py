@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -21,6 +20,7 @@ from redis import RedisError
 from service.domain.counting import Counting
 from service.domain.job_queue import JobQueue
 from service.model import clock
+from service.model.process_log import say
 from service.model.spans import span
 from service.store import PAGE, connect
 from service.store.counted import Counted
@@ -179,4 +179,4 @@ class Presence:
     def _say(self, line: str) -> None:
         if line not in self._said:
             self._said.add(line)
-            print(f"{self._me.kind}: {line}", file=sys.stderr, flush=True)
+            say(self._me.kind, line)

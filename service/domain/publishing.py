@@ -43,6 +43,7 @@ from service.model.notifications import (
     SendAt,
     State,
 )
+from service.model.process_log import log_alert, request_id
 from service.model.repeats import Repeat
 from service.model.two_texts import SecondText
 from service.store import Store
@@ -150,6 +151,7 @@ class Publishing:
             request=leaves.request,
             repeat=_in_series(repeat if follows else _planned(repeat, send_at), id),
             link_parameters=follows.link_parameters if follows else link_parameters,
+            request_id=request_id.get(),
         )
         warnings = (*warnings, *leaves.warnings)
         published = Published(notification.id, recipients, notification.state, warnings)
@@ -216,6 +218,7 @@ class Publishing:
         return Published(id, int(before["recipients"]), then, warnings)
 
     def _wake(self, notification: Notification) -> None:
+        log_alert(notification, "alert %s is %s", notification.state.value)
         if notification.state is State.SENDING:
             with suppress(RedisError):  # it is stored by now: the clock wakes workers instead
                 self._jobs.wake(1, at_front=notification.urgent)
@@ -285,6 +288,7 @@ class Publishing:
             request=leaves.request,
             approved_by="",
             repeat=_in_series(repeat, before.id),
+            request_id=request_id.get() or before.request_id,
         )
         published = Published(after.id, recipients, after.state, leaves.warnings)
         entry = alert_log.changed(before, after, by)
@@ -332,7 +336,12 @@ class Publishing:
         self.conditions.check(one, one.send_at)
         leaves = self._gate.leaves_now(one.audience, one.send_at, by)
         after = dataclasses.replace(
-            one, state=leaves.state, send_at=leaves.send_at, request=None, approved_by=by
+            one,
+            state=leaves.state,
+            send_at=leaves.send_at,
+            request=None,
+            approved_by=by,
+            request_id=request_id.get(),
         )
         entry = alert_log.entry(one, "approved", by)
         done = self._store.notifications.approve(one, after, by, now_in_ms(), entry)
@@ -633,6 +642,7 @@ class Publishing:
             authors=authors_of(by, draft),
             changes=draft.changes if draft else 0,
             link_parameters=root.link_parameters,
+            request_id=request_id.get(),
         )
 
     def _correct(
@@ -671,6 +681,7 @@ class Publishing:
             reporting=reporting(self._reached_of(root)),
             request=None,
             approved_by=by,
+            request_id=request_id.get(),
         )
         entry = alert_log.corrected(root, correction.content, waiting.created_by)
         approval = (waiting, alert_log.entry(waiting, "approved", by))

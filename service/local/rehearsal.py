@@ -27,6 +27,7 @@ from service.local.folders import make_data_dir, make_subfolder
 from service.local.secrets_file import using
 from service.local.supervisor import runs
 from service.model.notifications import Topic
+from service.setting_sources import without
 from service.store.topics import MOST_TOPICS
 
 READERS = 200_000
@@ -64,9 +65,9 @@ def _lock(data_dir: Path) -> Path:
 
 
 def foreign_environment() -> dict[str, str]:
-    """Return our environment without any setting of the real installation."""
-    ours = {row.name.upper() for row in settings()}
-    return {name: value for name, value in os.environ.items() if name not in ours}
+    """Return our environment without the settings of the real installation, but its log's."""
+    ours = {row.name.upper() for row in settings()} - {"LOG_FORMAT"}
+    return without(os.environ, *ours)
 
 
 def command(config: Config, readers: int, topics: Iterable[Topic]) -> list[str]:

@@ -167,6 +167,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """A web process whose callers connect directly."""
 
     most_of_a_caller: int | None = MOST_OF_A_CALLER
+    sockets: list[Any]  # on which it listens
 
     def init_process(self) -> None:
         """Begin to serve."""
@@ -182,6 +183,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if self.nr_conns >= self.worker_connections - self.cfg.threads - 1:
             self._make_room()
         super().accept(listener)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Accept connections or not; a process that ends also closes the way for further ones.
+
+        gunicorn would leave its sockets open until the last request is answered, so that the kernel
+        goes on to take connections, which nobody answers.
+        """
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                self._accept_all(listener)
+                listener.close()
+            self.sockets = []
+
+    def _accept_all(self, listener: Any) -> None:
+        before = -1
+        while before != self.nr_conns:
+            before = self.nr_conns
+            super().accept(listener)
 
     def _make_room(self) -> None:
         if self._unfinished:

@@ -6,10 +6,9 @@ stands: an alert that is on its way is not said to be refused because a replica 
 
 from __future__ import annotations
 
-import sys
-
 from redis import Redis, RedisError
 
+from service.model.process_log import say
 from service.store.connection import at
 
 # ms for replicas to answer. Three calls of a web process may wait for Redis at once, and a fourth
@@ -48,11 +47,8 @@ class Replicas:
         if not there:
             raise NotKept("lost in a failover")
         if answered < self._wanted:
-            print(
-                f"store: stored on {answered} of {self._wanted} replicas (STORE_WAIT_REPLICAS)",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"stored on {answered} of {self._wanted} replicas (STORE_WAIT_REPLICAS)"
+            say("store", line)
 
     def _ask(self, tag: str, key: str = "", field: str = "") -> tuple[int, bool]:
         """Return how many replicas have all writes until now, and whether a field is there."""

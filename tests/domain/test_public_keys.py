@@ -149,7 +149,7 @@ def test_a_worker_does_not_start_without_a_private_key(redis_url: str) -> None:
         timeout=60,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("stoppress worker: VAPID_PRIVATE_KEY is not set")
+    assert " CRITICAL worker: VAPID_PRIVATE_KEY is not set" in done.stderr
 
 
 def test_a_reader_who_subscribed_through_a_web_process_without_keys_gets_the_alert(

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from service.local.supervisor import follow_parent
 
@@ -24,9 +25,13 @@ _context.set_forkserver_preload(["tests.support.preloaded"])
 class Forked:
     """A process that runs what Python runs with these `args`; used like a `subprocess.Popen`."""
 
-    def __init__(self, args: Sequence[str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, args: Sequence[str], environ: Mapping[str, str], output: Path | None = None
+    ) -> None:
+        """Start it; what it writes to stdout and stderr is added to `output`, if that is given."""
         self.args = args
-        self._process = _context.Process(target=_run, args=([*args], {**environ}), daemon=True)
+        given = ([*args], {**environ}, output)
+        self._process = _context.Process(target=_run, args=given, daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -56,9 +61,13 @@ class Forked:
         self.kill()
 
 
-def _run(args: list[str], environ: dict[str, str]) -> None:
+def _run(args: list[str], environ: dict[str, str], output: Path | None) -> None:
     """Be the process that `python ARGS` would be in this environment."""
     os.setsid()
+    if output is not None:
+        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
     # The parent would wait for the end of this process if they shared its open files.
     os.closerange(3, 4096)
     follow_parent(os.getppid())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from redis import RedisError
 from service.config import Config
 from service.domain.store_errors import in_one_line
 from service.model.articles import Article, Reading
+from service.model.process_log import say
 from service.model.webhooks import CALL_SECONDS, Answer
 from service.store import WORKER, connect
 from service.store.articles import Articles
@@ -112,4 +112,4 @@ def _patience() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        print(f"fetch: {in_one_line(error)}", file=sys.stderr, flush=True)
+        say("fetch", in_one_line(error))

@@ -450,6 +450,8 @@ class FanOut:
         self._messages.put_back_keys(lease)
         self._leases.remove(lease)
         lease.send.leases -= 1
+        if wait is None:
+            lease.send.log_done(lease.batch)
         if wait is None and not lease.send.leases:
             with suppress(*WRITE_REFUSED):  # the clock does it in a second, and reports the error
                 self._planning.advance(lease.send.id)

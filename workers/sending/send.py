@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 from service.domain.waves import MOST_HELD, newer_of_story
 from service.model.delivery_rules import DeliveryRules
-from service.model.notifications import Notification
+from service.model.notifications import Batch, Notification
 from service.model.payload import Payload
+from service.model.process_log import log_alert
 from service.model.subscriptions import Record
 from service.model.two_texts import A, B, text_of
 from service.runtime import Runtime
@@ -52,6 +53,11 @@ class Send:
         # A plain dict, because every message asks it: a TTLCache takes 20 times as long (measured).
         self._made: dict[tuple[str, wire.VapidSigner, float], tuple[float, wire.Headers]] = {}
         self._take_over(notification)
+
+    def log_done(self, batch: Batch) -> None:
+        """Log that no recipient of a batch is left to try."""
+        line = "alert %s: batch %s of partition %s is done"
+        log_alert(self._notification, line, batch, batch.partition)
 
     def read(self, notification: Notification) -> None:
         """Take over the text that was corrected or chosen, and settings changed at the desk."""

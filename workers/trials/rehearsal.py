@@ -21,10 +21,11 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from service.config import Config, ConfigError
-from service.local import pretend_readers, redis_server, rehearsal
+from service.local import logs, pretend_readers, redis_server, rehearsal
 from service.local.rehearsal import Rehearsal, RehearsalError
 from service.local.supervisor import Child, ChildEnded, Supervisor, runs
 from service.model.notifications import Topic
+from service.model.process_log import say
 from service.runtime import Runtime
 from workers.trials.installation import trial_settings
 from workers.trials.processes import TrialError
@@ -147,6 +148,7 @@ def main() -> int:
     parser.add_argument("topics", help="JSON: a list of topics")
     parser.add_argument("--follow", type=int, metavar="PID", help="end when this process has")
     given = parser.parse_args()
+    logs.begin_json("rehearsal", os.environ)
     deadline = time.monotonic() + rehearsal.LONGEST
 
     def over() -> bool:
@@ -158,7 +160,7 @@ def main() -> int:
         with rehearsal.hold(given.data_dir) as folder, _ended_when(over):
             run(folder, given.readers, given.workers, topics)
     except (RehearsalError, ConfigError, TrialError, ChildEnded, RedisError, OSError) as error:
-        print(f"rehearsal: {error}", file=sys.stderr)
+        say("rehearsal", str(error))
         return 1
     return 0
 

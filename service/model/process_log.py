@@ -1,0 +1,50 @@
+"""What code of any folder says in the log of its process, and the request that it works for.
+
+`service/local/logs.py` decides how lines look. An endpoint, a key, a token, a cookie or a reader's
+network address is never part of a line.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import sys
+from contextvars import ContextVar
+
+from service.model.notifications import Notification
+
+# In the environment of a request (WSGI): its id, and the rule that its address fits.
+REQUEST, ROUTE = "stoppress.request", "stoppress.route"
+_OURS = "stoppress"
+_PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+# The id of the request that this thread answers, or of the command that it runs; may be empty. An
+# alert keeps that of the request by which it is sent, and workers log it.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def begin_request(given: str = "") -> str:
+    """Set the id of a request: the caller's, if it is short and plain, or a new one."""
+    id = given if _PLAIN.fullmatch(given) else secrets.token_hex(8)
+    request_id.set(id)
+    return id
+
+
+def say(process: str, line: str, level: int = logging.WARNING) -> None:
+    """Log a line of a process; commands, which have no log, print it to stderr."""
+    logger = logging.getLogger(_OURS)
+    if logger.handlers:
+        logger.log(level, line)
+    else:
+        print(f"{process}: {line}", file=sys.stderr, flush=True)
+
+
+def log_alert(one: Notification, line: str, *more: object) -> None:
+    """Log what becomes of an alert, under the id of the request that sent it.
+
+    `line` begins with a place for its number. A welcome or a test to one reader is left out.
+    """
+    if not one.to_one:
+        given = {"alert": one.id, "request": one.request_id}
+        logging.getLogger("stoppress.alerts").info(line, one.id, *more, extra=given)
