@@ -56,7 +56,9 @@ def values(unit: Path, name: str) -> list[str]:
 def check_command(words: list[str]) -> None:
     """Check that these are a command of ours, and that click takes its options."""
     command = main.commands[words[0]]
-    command.make_context(words[0], words[1:], resilient_parsing=False)
+    # With the options of `main`: a command keeps the help option of its first context.
+    parent = click.Context(main, **main.context_settings)
+    command.make_context(words[0], words[1:], parent=parent)
     assert isinstance(command, click.Command)
 
 
