@@ -118,6 +118,7 @@ def test_a_killed_worker_is_soon_no_longer_counted(installation: Installation) -
     assert client.call("GET", "/readyz").json == {"status": "ready", "workers": 1}
 
 
+@pytest.mark.soak
 def test_a_worker_gives_heartbeats_while_it_waits_and_while_it_works(
     installation: Installation, push: PushService
 ) -> None:

@@ -17,8 +17,6 @@ from service.model.notifications import State
 from service.model.publish_hooks import EVERYONE, PublishHook, at
 from tests.support.client import API, Client
 
-pytestmark = pytest.mark.redis
-
 BY = "ada@paper.example"
 GHOST = "a secret that Ghost has made"
 STORY: dict[str, Any] = {
@@ -75,6 +73,7 @@ def changed(**fields: Any) -> dict[str, Any]:
     return {"post": STORY["post"] | fields}
 
 
+@pytest.mark.redis
 def test_a_story_becomes_an_alert_once_whatever_is_repeated_or_changed(client: Client) -> None:
     cms, publishing = Cms(client), client.runtime.publishing
     taken = cms.post()
@@ -97,6 +96,7 @@ def test_a_story_becomes_an_alert_once_whatever_is_repeated_or_changed(client: C
     assert cms.post(changed(id=4712), "msg_4").json["id"] != taken.json["id"]
 
 
+@pytest.mark.redis
 def test_a_draft_follows_the_story_until_an_editor_has_sent_or_deleted_it(client: Client) -> None:
     cms, publishing = Cms(client, draft=True), client.runtime.publishing
     id = int(cms.post().json["id"])

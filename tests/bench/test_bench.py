@@ -130,6 +130,7 @@ def test_the_limits_of_the_machine_are_measured_as_time_and_as_rate(forked: None
     assert found["the sink alone"] > 0
 
 
+@pytest.mark.soak
 def test_every_readers_preferences_are_applied(forked: None) -> None:
     found = measured("choices", 5000)
     assert found["otherwise than counted one by one"] == 0
@@ -183,6 +184,7 @@ def test_a_missing_peer_is_reported_with_the_reason(
         peer(unused, Bench(tmp_path, 600, 1, 600, {}, False, 0, report.bar))
 
 
+@pytest.mark.soak
 def test_late_responses_are_measured_beside_immediate_ones(forked: None) -> None:
     found = measured("latency")
     assert found["window ÷ delay"] == 2048 / 0.1
@@ -191,6 +193,7 @@ def test_late_responses_are_measured_beside_immediate_ones(forked: None) -> None
     assert share == pytest.approx(100 * found["responses after 100 ms"] / most)
 
 
+@pytest.mark.soak
 def test_a_network_is_measured_whose_connections_end_and_are_lost(forked: None) -> None:
     # Some ten connections end, as each carries a thousand messages.
     found = measured("network", 3000)
@@ -202,12 +205,14 @@ def test_a_network_is_measured_whose_connections_end_and_are_lost(forked: None) 
     assert found["time to without"] == pytest.approx(lost / alone)
 
 
+@pytest.mark.soak
 def test_other_push_services_are_measured_beside_one_that_never_responds(forked: None) -> None:
     found = measured("slow")
     alone, beside = found["rate of the others, alone"], found["beside one that never responds"]
     assert found["beside to alone"] == pytest.approx(100 * beside / alone)
 
 
+@pytest.mark.soak
 def test_a_breaking_alert_uses_the_keys_that_idle_workers_prepared(forked: None) -> None:
     # With so many readers, Redis' other memory does not matter beside their keys.
     found = measured("breaking", 4000)
@@ -217,6 +222,7 @@ def test_a_breaking_alert_uses_the_keys_that_idle_workers_prepared(forked: None)
     assert found["a prepared key in Redis"] > 80
 
 
+@pytest.mark.soak
 def test_breaking_alerts_are_measured_during_an_ordinary_one(forked: None) -> None:
     worst, median = figures("overtaking", 15_000)
     assert worst["value"] >= median["value"] > 0
@@ -231,6 +237,7 @@ def test_publishing_is_measured_through_the_api_with_ids_without_records(forked:
     assert found["audience: 3 topics, 1 excluded"] > 0
 
 
+@pytest.mark.soak
 def test_memory_is_measured_for_each_redis_and_after_most_readers_have_left() -> None:
     done = bench("memory", "--recipients", "600", "--churn", "--json")
     assert done.returncode == 0, done.stderr
@@ -253,6 +260,7 @@ def test_memory_is_measured_at_all_masters_of_a_cluster() -> None:
     assert used > 245, "a record of Google's shape, and the servers' own tables"
 
 
+@pytest.mark.soak
 def test_every_measured_subscription_is_stored() -> None:
     found = measured("subscribe", 200)
     assert found["subscriptions stored"] == 400, "200 were there before"

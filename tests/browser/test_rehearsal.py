@@ -26,6 +26,7 @@ def press(page: Page, selector: str, then: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text(then)
 
 
+@pytest.mark.soak
 def test_a_rehearsal_is_used_by_keyboard_alone_from_start_to_end(
     redis_url: str,
     push_service: PushService,

@@ -156,8 +156,8 @@ def started(
 @pytest.mark.parametrize(
     "command",
     [
-        *("up", "worker", "fetch"),
-        *(pytest.param(one, marks=pytest.mark.soak) for one in ("web", "clock")),
+        "worker",
+        *(pytest.param(one, marks=pytest.mark.soak) for one in ("up", "fetch", "web", "clock")),
     ],
 )
 def test_a_process_that_starts_before_its_redis_waits_and_says_so(
@@ -206,7 +206,7 @@ sys.exit(process.main())
 """
 
 
-@pytest.mark.parametrize("kind", ["worker", "clock"])
+@pytest.mark.parametrize("kind", ["worker", pytest.param("clock", marks=pytest.mark.soak)])
 def test_a_process_whose_redis_goes_away_while_it_starts_says_so_and_goes_on(
     kind: str, server: RedisServer, environment: dict[str, str]
 ) -> None:

@@ -32,8 +32,6 @@ from tests.support.desk_pages import (
     words,
 )
 
-pytestmark = pytest.mark.redis
-
 PAIR = "/desk/account/browsers/pair"
 OTHER = "otto@paper.example"
 ANDROID = (
@@ -152,6 +150,7 @@ def another(app: Flask, runtime: Runtime, email: str = OTHER, role: Role = Role.
 # Pairing ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.redis
 def test_a_phone_is_paired_once_its_editor_has_said_that_it_is_the_own_one(
     editor: FlaskClient, phone: Phone
 ) -> None:
@@ -187,6 +186,7 @@ def test_a_refused_phone_is_not_paired_and_its_code_is_over(
     assert answer(editor).status_code == 409
 
 
+@pytest.mark.redis
 def test_a_code_works_once(app: Flask, editor: FlaskClient, phone: Phone) -> None:
     code, second = make_code(editor), Phone(app, 1)
     assert phone.agree(code).status_code == 200
@@ -275,6 +275,7 @@ def test_an_editor_pairs_five_browsers_at_most(
 # Unpairing ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.redis
 def test_an_editor_unpairs_a_phone_at_any_time(
     editor: FlaskClient, phone: Phone, runtime: Runtime
 ) -> None:
@@ -304,6 +305,7 @@ def test_an_editor_unpairs_nobody_elses_phone(
     assert "Chrome on Android" in account(editor)
 
 
+@pytest.mark.redis
 def test_a_reader_who_leaves_is_unpaired(
     editor: FlaskClient, phone: Phone, runtime: Runtime
 ) -> None:
@@ -348,6 +350,7 @@ def test_what_is_stored_of_a_paired_browser_ends_by_itself(
 # Sending ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.redis
 def test_a_test_has_all_that_the_alert_has_and_says_that_it_is_one(
     editor: FlaskClient, phone: Phone, runtime: Runtime
 ) -> None:
@@ -441,6 +444,7 @@ def test_a_few_tests_a_minute_are_sent(editor: FlaskClient, phone: Phone, runtim
     assert len(sent_tests(runtime)) == MOST_TESTS
 
 
+@pytest.mark.redis
 def test_while_everything_is_stopped_no_test_is_sent(
     editor: FlaskClient, phone: Phone, runtime: Runtime
 ) -> None:

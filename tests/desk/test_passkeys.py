@@ -21,8 +21,6 @@ from service.store.access import Person
 from tests.support.authenticator import Authenticator
 from tests.support.desk_pages import EMAIL, Page, path_of, post, sign_in, token_in, words
 
-pytestmark = pytest.mark.redis
-
 EVE = "eve@paper.example"
 ADD, USE = "/desk/account/passkeys", "/desk/sign-in/passkey"
 SIGN_IN = "/desk/sign-in"
@@ -91,6 +89,7 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 # Adding, using, removing --------------------------------------------------------------------------
 
 
+@pytest.mark.redis
 def test_an_editor_adds_a_passkey_signs_in_with_it_and_removes_it(
     editor: FlaskClient, stranger: FlaskClient, phone: Authenticator, caplog: Any
 ) -> None:
@@ -270,6 +269,7 @@ def test_parts_of_an_answer_that_are_nonsense_are_refused(
             assert "did not work here" in complaint(stranger, refused), part
 
 
+@pytest.mark.redis
 def test_an_answer_counts_once_even_with_a_copy_of_the_cookie(
     app: Flask, editor: FlaskClient, stranger: FlaskClient, phone: Authenticator
 ) -> None:
@@ -307,6 +307,7 @@ def test_an_answer_counts_for_five_minutes(
     assert "more than five minutes" in complaint(stranger, send(stranger, answer))
 
 
+@pytest.mark.redis
 def test_a_copy_of_a_device_is_noticed_by_its_count(
     app: Flask, editor: FlaskClient, stranger: FlaskClient, phone: Authenticator
 ) -> None:

@@ -18,8 +18,6 @@ from service.store.batches import Retry
 from tests.support.desk_pages import publish, send_all, words
 from workers.clock import _duties
 
-pytestmark = pytest.mark.redis
-
 GOOGLE = (Outcome.ACCEPTED, "google")
 
 
@@ -130,6 +128,7 @@ def test_while_it_is_sent_the_page_says_how_far_it_has_come(
     assert said(editor, sending).startswith("90 % within 1 minute: 71 % after 38 seconds.")
 
 
+@pytest.mark.redis
 def test_the_moment_is_kept_at_which_the_share_was_reached(
     editor: FlaskClient, runtime: Runtime, later: Later, sending: int
 ) -> None:
@@ -210,6 +209,7 @@ def test_with_the_wait_for_taking_back_both_times_are_named() -> None:
     )
 
 
+@pytest.mark.redis
 def test_the_clock_measures_each_second_and_keeps_nothing_of_forgotten_alerts(
     runtime: Runtime, sending: int
 ) -> None:

@@ -25,7 +25,6 @@ from tests.support.desk_pages import EMAIL, NASTY, Page, post, review, sign_in, 
 from tests.support.planned import only
 from workers.sending.send import Send
 
-pytestmark = pytest.mark.redis
 PAPER = "https://www.paper.example"
 
 
@@ -53,6 +52,7 @@ def another_process(runtime: Runtime) -> Runtime:
 # What is set at the desk --------------------------------------------------------------------------
 
 
+@pytest.mark.redis
 def test_the_name_and_the_question_reach_readers_and_every_page(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
@@ -190,6 +190,7 @@ def test_what_the_environment_sets_is_shown_and_cannot_be_set(
     assert runtime.config.ask_seconds == 7
 
 
+@pytest.mark.redis
 def test_two_editors_do_not_overwrite_each_other_unseen(
     editor: FlaskClient, app: Flask, runtime: Runtime
 ) -> None:

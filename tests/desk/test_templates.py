@@ -27,8 +27,6 @@ from tests.support.desk_pages import (
 )
 from tests.support.planned import later, opened, plan
 
-pytestmark = pytest.mark.redis
-
 
 def save(editor: FlaskClient, name: str, path: str = "/desk/new", **typed: Any) -> TestResponse:
     """Open a form, type, and save it as a template."""
@@ -46,6 +44,7 @@ def only(runtime: Runtime) -> str:
     return one.id
 
 
+@pytest.mark.redis
 def test_a_saved_form_begins_new_alerts_without_its_time(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
@@ -129,6 +128,7 @@ def test_a_name_that_cannot_be_is_refused_and_the_form_stays(
     assert len(runtime.templates.all()) == 1
 
 
+@pytest.mark.redis
 def test_a_double_click_saves_one_template(editor: FlaskClient, runtime: Runtime) -> None:
     page = open_form(editor)
     hidden = hidden_fields_of_compose(page)

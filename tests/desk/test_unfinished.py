@@ -26,8 +26,6 @@ from tests.support.desk_pages import (
 )
 from tests.support.planned import go_on, opened, plan
 
-pytestmark = pytest.mark.redis
-
 BEN = "ben@paper.example"
 
 
@@ -55,6 +53,7 @@ def shown(client: FlaskClient, form: dict[str, Any]) -> str:
     return title[1]
 
 
+@pytest.mark.redis
 def test_half_an_alert_is_kept_and_listed_until_it_is_sent(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
@@ -75,6 +74,7 @@ def test_half_an_alert_is_kept_and_listed_until_it_is_sent(
     assert runtime.store.redis.keys("{g}:unfinished:*") == []
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize("how", ["sent", "saved as a draft"])
 def test_what_arrives_after_send_changes_nothing(
     editor: FlaskClient, runtime: Runtime, readers: int, how: str
@@ -95,6 +95,7 @@ def test_what_arrives_after_send_changes_nothing(
     assert runtime.publishing.get(one.id).content.title == STORY["title"]
 
 
+@pytest.mark.redis
 def test_another_window_is_not_overwritten_unless_its_editor_says_so(
     editor: FlaskClient, readers: int
 ) -> None:

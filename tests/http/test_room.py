@@ -89,6 +89,7 @@ def test_http_2_has_room_for_one_request_for_each_stream(
     transport.close()
 
 
+@pytest.mark.soak
 def test_a_slow_http_1_1_service_has_the_whole_timeout_for_each_request(
     old_push: PushService,
 ) -> None:

@@ -124,6 +124,7 @@ def test_clients_that_do_not_read_hold_no_thread(web: Installation) -> None:
         answers(web)
 
 
+@pytest.mark.soak
 def test_a_client_that_reads_late_gets_all_of_its_responses(web: Installation) -> None:
     request = b"GET /desk/htmx-2.0.11.min.js HTTP/1.1\r\nHost: localhost\r\n"
     with connect(web) as sock:

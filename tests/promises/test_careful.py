@@ -57,6 +57,7 @@ def test_fault_of_our_credentials_pauses_the_push_service_and_loses_no_reader(
     assert services.resting() == {}
 
 
+@pytest.mark.soak
 def test_planted_subscriptions_that_are_always_rejected_pause_no_service(
     installation: Installation, push: PushService
 ) -> None:
@@ -77,6 +78,7 @@ def test_planted_subscriptions_that_are_always_rejected_pause_no_service(
     assert installation.runtime.publishing.reach(Audience(everyone=True)) == 300
 
 
+@pytest.mark.soak
 def test_ttl_of_a_retry_is_the_time_that_is_left(
     installation: Installation, push: PushService
 ) -> None:

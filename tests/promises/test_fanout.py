@@ -127,6 +127,7 @@ def test_work_of_a_killed_worker_is_taken_up_by_another(
     assert sum(times - 1 for times in repeats.values()) <= WINDOW
 
 
+@pytest.mark.soak
 def test_late_push_service_gets_more_messages_at_once_and_a_kill_repeats_no_others(
     installation: Installation, push: PushService
 ) -> None:

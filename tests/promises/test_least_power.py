@@ -21,6 +21,7 @@ from service.domain.job_queue import JOB, QUEUE
 from service.local.rehearsal import foreign_environment
 from tests.support import ROOT
 from tests.support.installation import Installation, wait_until
+from tests.support.short_forms import cases
 
 pytestmark = pytest.mark.redis
 
@@ -148,7 +149,7 @@ sys.exit(worker.main())
 """
 
 
-@pytest.mark.parametrize("where", WHERE.values(), ids=WHERE)
+@pytest.mark.parametrize("where", cases(WHERE, most=1))
 def test_a_worker_ends_wherever_it_is_when_it_is_told_to(
     installation: Installation, where: str, tmp_path: Path
 ) -> None:

@@ -260,6 +260,7 @@ def test_readers_seen_last_are_sent_to_first(installation: Installation, push: P
     assert order == sorted(order)
 
 
+@pytest.mark.soak
 def test_pace_that_begins_and_ends_during_a_send_loses_and_repeats_nothing(
     installation: Installation, push: PushService
 ) -> None:

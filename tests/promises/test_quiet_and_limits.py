@@ -271,6 +271,7 @@ def test_daily_limit_holds_while_many_alerts_are_sent_at_once(
     assert sum(skipped(reading, id).get("limit", 0) for id in ids) == 20 * 5 + 20 * 2
 
 
+@pytest.mark.soak
 def test_alert_counts_once_though_its_worker_is_killed(
     installation: Installation, push: PushService
 ) -> None:

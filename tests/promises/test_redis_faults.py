@@ -38,6 +38,7 @@ from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import Proxy, RedisServer
+from tests.support.short_forms import some
 
 WINDOW = 256
 READERS = 1500
@@ -75,6 +76,7 @@ REFUSALS: dict[str, tuple[Callable[[RedisServer], AbstractContextManager[None]],
     "loading": (RedisServer.loading, "loading", False),
     "stopped": (stopped, "cannot be reached", False),
 }
+REFUSING = ("out of memory", "its disk full", "read-only")
 NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
 # Bodies of calls; other calls have none.
 BODIES = {
@@ -172,7 +174,7 @@ def refused_with(answer: TestResponse, word: str) -> bool:
     return answer.status_code == 503 and word in answer.json["detail"]
 
 
-@pytest.mark.parametrize("what", ["out of memory", "its disk full", "read-only"])
+@pytest.mark.parametrize("what", REFUSING)
 def test_calls_get_503_and_no_key_is_half_written_with_redis(
     what: str, callers: Callers, server: RedisServer
 ) -> None:
@@ -218,7 +220,7 @@ def test_readers_can_leave_and_editors_can_cancel_while_redis_is_full(
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("what", REFUSALS)
+@pytest.mark.parametrize("what", some(REFUSALS, ["out of memory", "stopped"]))
 def test_every_route_answers_without_a_trace_with_redis(
     what: str, callers: Callers, server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -242,7 +244,7 @@ def test_every_route_answers_without_a_trace_with_redis(
     assert callers.publish().status_code == 202, "afterwards publishing works"
 
 
-@pytest.mark.parametrize("what", ["out of memory", "its disk full", "read-only"])
+@pytest.mark.parametrize("what", some(REFUSING, ["out of memory"]))
 def test_editors_see_reach_and_waiting_readers_while_redis_refuses_writes(
     what: str, callers: Callers, server: RedisServer
 ) -> None:
@@ -329,7 +331,7 @@ FAULTS: dict[str, tuple[Fault, float]] = {
 }
 
 
-@pytest.mark.parametrize("what", FAULTS)
+@pytest.mark.parametrize("what", some(FAULTS, ["killed and slow to load", "cut off"]))
 def test_send_survives_redis(
     what: str, installation: Installation, server: RedisServer, proxy: Proxy, push: PushService
 ) -> None:
@@ -343,7 +345,7 @@ def test_send_survives_redis(
     assert (worker.poll(), clock.poll()) == (None, None), "no process has ended"
 
 
-@pytest.mark.parametrize("what", ["out of memory", "its disk full", "read-only"])
+@pytest.mark.parametrize("what", some(REFUSING, ["out of memory"]))
 def test_send_survives_redis_that_refuses_writes(
     what: str, installation: Installation, server: RedisServer, push: PushService
 ) -> None:

@@ -59,6 +59,7 @@ def moving(pair: Pair, push: PushService, tmp_path: Path) -> Iterator[Installati
         yield installation
 
 
+@pytest.mark.soak
 def test_publishing_goes_on_when_the_master_becomes_a_replica(
     moving: Installation, pair: Pair, push: PushService
 ) -> None:

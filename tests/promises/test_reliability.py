@@ -23,6 +23,7 @@ from service.model.notifications import Audience
 from tests.support.client import API, Client
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService, Rule, every
+from tests.support.short_forms import cases
 from workers.trials.processes import Process
 
 READERS = 700  # of each push service
@@ -121,7 +122,7 @@ def rate(installation: Installation, push: PushService) -> float:
     return (len(came) - start) / (came[-1] - came[start])
 
 
-@pytest.mark.parametrize("sick", [True, False], indirect=True, ids=["HTTP/2", "HTTP/1.1"])
+@pytest.mark.parametrize("sick", cases({"HTTP/2": True, "HTTP/1.1": False}, most=1), indirect=True)
 def test_answers_of_ten_megabytes_take_no_memory_and_delay_no_other_reader(
     installation: Installation, push: PushService, sick: PushService
 ) -> None:
@@ -156,6 +157,7 @@ def most_memory(process: Process) -> int:
     return int(found[1]) * 1024
 
 
+@pytest.mark.soak
 def test_rest_that_one_worker_begins_is_kept_by_the_other_and_ends_for_both(
     installation: Installation, push: PushService, sick: PushService
 ) -> None:

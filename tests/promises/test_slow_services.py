@@ -128,6 +128,7 @@ def test_slow_handshake_delays_only_that_service_and_uses_no_cpu(
     assert used < took / 2, "the worker sleeps while it waits for the connection"
 
 
+@pytest.mark.soak
 def test_unreachable_service_rests_longer_each_time_and_then_gets_each_message_once(
     installation: Installation, push: PushService, relay: Relay
 ) -> None:

@@ -136,6 +136,7 @@ def test_alert_planned_late_is_spread_over_the_time_that_is_left(
     assert max(due) - min(due) > 15_000
 
 
+@pytest.mark.soak
 def test_paused_spread_send_does_not_catch_up_all_at_once(
     installation: Installation, push: PushService
 ) -> None:

@@ -80,6 +80,7 @@ def test_nothing_more_arrives_within_a_second_and_a_release_sends_the_rest_once(
     assert times_received(push) == {1}
 
 
+@pytest.mark.soak
 def test_a_worker_killed_meanwhile_and_all_processes_begun_anew_change_nothing(
     installation: Installation, push: PushService
 ) -> None:
@@ -108,6 +109,7 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.mark.soak
 def test_it_holds_after_a_restart_of_redis(
     redis: RedisServer, push: PushService, tmp_path: Path
 ) -> None:

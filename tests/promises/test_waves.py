@@ -72,6 +72,7 @@ def test_lists_show_alerts_of_editors_and_no_waves(client: Client) -> None:
     assert client.call("GET", f"{API}/notifications/{wave}", token=token).status_code == 200
 
 
+@pytest.mark.soak
 def test_recently_accepted_readers_are_known_after_many_waves(
     installation: Installation,
 ) -> None:

@@ -152,6 +152,7 @@ def test_replica_that_took_over_is_asked_at_once(cluster: ClusterServers) -> Non
         assert client.get(key(42)) == b"%d" % number
 
 
+@pytest.mark.soak
 def test_worker_waits_for_the_replica_of_a_killed_master() -> None:
     with ClusterServers() as servers:
         client = connect(servers.url, WORKER)

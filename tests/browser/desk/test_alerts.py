@@ -218,6 +218,7 @@ def test_a_topic_chosen_before_the_scripts_are_loaded_counts(
     expect(desk.locator("#reach strong")).to_have_text(str(world))
 
 
+@pytest.mark.soak
 def test_the_page_says_when_its_numbers_are_no_longer_refreshed(
     push_service: PushService, tmp_path: Path, chromium_page: OpenPage
 ) -> None:
@@ -248,6 +249,7 @@ def test_no_page_is_wider_than_a_phone(installation: Installation, desk: Page) -
             assert desk.evaluate("document.documentElement.scrollWidth") <= 390, path
 
 
+@pytest.mark.soak
 def test_texts_have_enough_contrast_in_light_and_dark_mode(
     installation: Installation, desk: Page
 ) -> None:
@@ -292,6 +294,7 @@ def test_an_alert_can_be_sent_without_scripts(
     context.close()
 
 
+@pytest.mark.soak
 def test_a_local_time_alert_of_a_story_is_written_by_keyboard_alone(
     installation: Installation, desk: Page
 ) -> None:
@@ -380,15 +383,9 @@ def draw_something(runtime: Runtime, id: int) -> None:
         runtime.store.daily_totals.put_readers(int(f"{day:%Y%m%d}"), readers)
 
 
-@pytest.mark.parametrize(
-    ("width", "dark"),
-    [
-        (390, True),
-        pytest.param(390, False, marks=pytest.mark.soak),
-        pytest.param(1280, False, marks=pytest.mark.soak),
-        pytest.param(1280, True, marks=pytest.mark.soak),
-    ],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_pages_of_held_alerts_pass_axe_on_every_screen(
     installation: Installation, desk: Page, width: int, dark: bool
 ) -> None:
@@ -423,6 +420,7 @@ def test_pages_of_held_alerts_pass_axe_on_every_screen(
     assert faults(desk) == [], "the question"
 
 
+@pytest.mark.soak
 def test_a_held_alert_is_withdrawn_by_keyboard_alone(
     installation: Installation, desk: Page
 ) -> None:

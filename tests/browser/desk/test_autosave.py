@@ -163,6 +163,7 @@ def test_an_ended_session_asks_to_sign_in_over_the_page_and_goes_on(
     expect(desk.get_by_label("Text (optional)")).to_have_value("Typed after the session.")
 
 
+@pytest.mark.soak
 def test_review_and_notify_go_on_after_signing_in_again(
     installation: Installation, desk: Page
 ) -> None:
@@ -182,6 +183,7 @@ def test_review_and_notify_go_on_after_signing_in_again(
     assert len(installation.runtime.publishing.latest(10)) == 1
 
 
+@pytest.mark.soak
 def test_what_is_typed_after_a_press_that_did_not_leave_the_page_is_saved(desk: Page) -> None:
     new_alert(desk)
     desk.locator("#title").fill(TITLE)
@@ -265,6 +267,7 @@ def test_two_windows_of_one_editor_do_not_overwrite_each_other(desk: Page) -> No
     assert title(other) == "Third"
 
 
+@pytest.mark.soak
 def test_that_the_form_was_sent_in_another_window_is_said_until_the_page_is_left(
     installation: Installation, desk: Page
 ) -> None:
@@ -389,6 +392,7 @@ def test_with_blocked_storage_the_service_still_keeps_it(
     assert title(empty_page) == TITLE
 
 
+@pytest.mark.soak
 def test_what_is_typed_during_a_save_is_there_after_a_reload(desk: Page) -> None:
     write(desk)
     saved(desk)
@@ -411,6 +415,7 @@ def test_what_is_typed_during_a_save_is_there_after_a_reload(desk: Page) -> None
     saved(desk)
 
 
+@pytest.mark.soak
 def test_what_this_browser_kept_comes_back_with_every_choice(desk: Page) -> None:
     write(desk)
     saved(desk)

@@ -69,6 +69,7 @@ def test_the_list_changes_by_itself_and_leaves_focus_place_and_what_is_open(
     assert desk.evaluate("document.activeElement.id") == f"alert-{second}"
 
 
+@pytest.mark.soak
 def test_an_editor_at_the_top_of_the_list_sees_what_is_new(
     installation: Installation, desk: Page
 ) -> None:
@@ -84,6 +85,7 @@ def test_an_editor_at_the_top_of_the_list_sees_what_is_new(
     assert not [text for text in times.all_inner_texts() if text.endswith("UTC")]
 
 
+@pytest.mark.soak
 def test_a_hidden_list_asks_for_nothing_until_it_is_looked_at(
     installation: Installation, desk: Page
 ) -> None:

@@ -63,6 +63,7 @@ def test_an_alert_is_paused_looked_at_and_retracted(installation: Installation, 
     assert runtime.publishing.get(id).state is State.CANCELLED
 
 
+@pytest.mark.soak
 def test_a_page_that_refreshes_itself_does_not_end_the_way_to_the_next(
     installation: Installation, desk: Page
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_phone_is_paired_and_used_by_keyboard_alone(
     expect(desk.get_by_text("Sent to 1 browser.")).to_be_visible()
 
 
+@pytest.mark.soak
 def test_the_page_of_the_code_says_when_it_has_ended(
     installation: Installation, desk: Page
 ) -> None:

@@ -46,6 +46,7 @@ def test_two_texts_are_written_tried_and_chosen(installation: Installation, desk
     assert installation.outcomes(one.id) == {"accepted": READERS}
 
 
+@pytest.mark.soak
 def test_a_look_at_the_second_text_does_not_keep_breaking_news_from_going_out(desk: Page) -> None:
     new_alert(desk)
     first, second = desk.locator("#body"), desk.locator("#body_b")

@@ -86,6 +86,7 @@ def test_it_leaves_though_the_page_is_closed_and_the_web_process_is_dead(
     assert installation.outcomes(one.id) == {"accepted": READERS}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("seconds", [2], indirect=True)
 def test_without_scripts_the_page_follows_as_well(
     installation: Installation, headless_chromium: Browser

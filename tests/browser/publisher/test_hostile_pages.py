@@ -380,7 +380,9 @@ def test_a_bell_can_be_read_on_the_page_whatever_the_system_prefers(
         assert bell.evaluate(CONTRAST.replace("PAPER", repr(paper))) >= 4.5
 
 
-@pytest.mark.parametrize("fails", ["**/look.js", "**/texts/*.json"])
+@pytest.mark.parametrize(
+    "fails", ["**/look.js", pytest.param("**/texts/*.json", marks=pytest.mark.soak)]
+)
 def test_a_failing_script_on_a_busy_page_is_not_requested_again_and_again(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, fails: str
 ) -> None:
@@ -407,6 +409,7 @@ def test_a_failing_script_on_a_busy_page_is_not_requested_again_and_again(
     expect(page.locator("button.bell")).to_be_visible()  # it comes by itself once the file is there
 
 
+@pytest.mark.soak
 def test_a_bell_comes_in_the_end_though_the_first_answer_with_its_texts_never_ends(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress
 ) -> None:

@@ -62,6 +62,7 @@ def nothing_comes(installation: Installation, desktop: Desktop) -> bool:
     return desktop.forget() == []
 
 
+@pytest.mark.soak
 def test_two_tabs_that_notice_a_lost_subscription_renew_it_once(
     installation: Installation,
     page: str,

@@ -48,6 +48,7 @@ def update(tab: Tab) -> None:
     )
 
 
+@pytest.mark.soak
 def test_a_worker_deployed_while_stop_press_is_down_works_and_ours_comes_in_later(
     installation: Installation,
     page: str,
@@ -168,7 +169,7 @@ def guided_page(publisher: Publisher, address: str) -> str:
     return f"{publisher.origin}/"
 
 
-@pytest.mark.parametrize("which", ["chromium", "firefox"])
+@pytest.mark.parametrize("which", ["chromium", pytest.param("firefox", marks=pytest.mark.soak)])
 def test_a_page_fires_load_while_the_connection_to_stop_press_hangs(
     request: pytest.FixtureRequest, publisher: Publisher, which: str
 ) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
@@ -26,17 +25,11 @@ from tests.support.browser.readers import (
     wait_for_page,
 )
 from tests.support.installation import wait_until
+from tests.support.short_forms import cases, some
 
 pytestmark = pytest.mark.browser
 
 ASKING = PLAIN.replace("{tag}", 'data-worker="/alerts.js"')
-
-
-def cases(named: Mapping[str, object], most: int) -> list[Any]:
-    """Parameters of a test, the first `most` of them in its short form."""
-    marks = [*[()] * most, *[pytest.mark.soak] * (len(named) - most)]
-    pairs = zip(named.items(), marks, strict=True)
-    return [pytest.param(case, id=name, marks=mark) for (name, case), mark in pairs]
 
 
 @pytest.fixture
@@ -98,7 +91,7 @@ IN_THE_WAY = {
 }
 
 
-@pytest.mark.parametrize("body", cases(OUT_OF_THE_WAY, most=4))
+@pytest.mark.parametrize("body", cases(OUT_OF_THE_WAY, most=2))
 def test_what_is_out_of_the_readers_way_does_not_keep_the_question_away(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, body: str
 ) -> None:
@@ -106,7 +99,7 @@ def test_what_is_out_of_the_readers_way_does_not_keep_the_question_away(
     expect(page.locator("dialog.panel")).to_be_visible()
 
 
-@pytest.mark.parametrize("body", cases(IN_THE_WAY, most=4))
+@pytest.mark.parametrize("body", cases(IN_THE_WAY, most=2))
 def test_what_waits_for_the_readers_answer_does(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, body: str
 ) -> None:
@@ -114,7 +107,7 @@ def test_what_waits_for_the_readers_answer_does(
     is_not_asked(page)
 
 
-@pytest.mark.parametrize("mark", cases({one: one for one in ("open", "until", "rest")}, most=2))
+@pytest.mark.parametrize("mark", cases({one: one for one in ("open", "until", "rest")}, most=1))
 def test_a_rest_that_a_wrong_clock_noted_far_ahead_ends(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, mark: str
 ) -> None:
@@ -141,7 +134,9 @@ def test_not_now_rests_where_a_rest_was_noted_far_ahead(
     assert asked["until"] < page.evaluate("Date.now() + 31 * 86_400_000")
 
 
-@pytest.mark.parametrize("busy", ["a consent bar", "a page that is zoomed in"])
+@pytest.mark.parametrize(
+    "busy", some(["a consent bar", "a page that is zoomed in"], ["a consent bar"])
+)
 def test_the_question_comes_once_what_was_in_its_way_is_gone(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, busy: str
 ) -> None:
@@ -320,7 +315,7 @@ CHANGED = {
 }
 
 
-@pytest.mark.parametrize("changed", cases(CHANGED, most=4))
+@pytest.mark.parametrize("changed", cases(CHANGED, most=2))
 def test_a_reader_subscribes_and_leaves_whatever_the_browser_says(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, changed: str
 ) -> None:
@@ -341,7 +336,7 @@ OWN_NAMES = {
 }
 
 
-@pytest.mark.parametrize("script", cases(OWN_NAMES, most=3))
+@pytest.mark.parametrize("script", cases(OWN_NAMES, most=1))
 def test_a_pages_own_variables_may_have_names_of_the_browsers(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, script: str
 ) -> None:

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.processes
 # The end ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_a_rehearsal_ends_with_the_server_that_started_it(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_rehearsal_ends_by_itself_after_its_longest_time(run: Spawn, tmp_path:
     assert gone(tmp_path, processes)
 
 
+@pytest.mark.soak
 def test_a_killed_rehearsal_leaves_no_process_and_the_next_one_cleans_up(
     run: Spawn, tmp_path: Path
 ) -> None:
@@ -82,6 +84,7 @@ def test_the_state_of_a_killed_rehearsal_is_not_taken_for_a_running_one(tmp_path
         assert rehearsal.find(tmp_path) is not None
 
 
+@pytest.mark.soak
 def test_ctrl_c_ends_a_rehearsal_that_is_still_storing_readers(run: Spawn, tmp_path: Path) -> None:
     runner = run(readers=1_000_000)
     wait_until(lambda: (found := rehearsal.find(tmp_path)) and found.stored)

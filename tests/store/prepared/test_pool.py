@@ -272,6 +272,7 @@ def test_filling_stops_at_once_for_a_job_and_keeps_its_keys(
     end(filler)
 
 
+@pytest.mark.soak
 def test_filling_begins_anew_after_a_restart_of_redis(
     own_redis: tuple[RedisServer, Installation],
 ) -> None:
