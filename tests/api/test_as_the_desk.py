@@ -35,7 +35,7 @@ SAME = {
     **dict.fromkeys(("begin_passkey", "add_passkey", "remove_passkey", "begin_pairing"), COMES_IN),
     **dict.fromkeys(("pairing", "pairing_state", "end_pairing", "unpair"), COMES_IN),
     **dict.fromkeys(("tokens", "add_token", "revoke_token"), COMES_IN),
-    **dict.fromkeys(("approve", "send_back", "confirm_gone", "take_back"), PERSON),
+    **dict.fromkeys(("approve", "send_back", "confirm_gone", "take_back", "hand_in"), PERSON),
     **dict.fromkeys(("compose", "unfinished", "discard", "keep"), TYPED),
     **dict.fromkeys(("alerts", "live_list"), "notifications.latest"),
     "search": "searching.search",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from service.domain.daily_totals import today
 from service.domain.questions import STEPS
@@ -11,6 +13,7 @@ from tests.support.browser.readers import (
     ASKED_AFTER_MS,
     IPHONE,
     Visit,
+    answer_changed,
     bell,
     choose_topics,
     not_asked,
@@ -298,13 +301,12 @@ def test_each_step_of_the_question_is_counted_once_and_nothing_of_who_is_not_to_
 def test_a_subscription_that_is_confirmed_later_counts_for_the_page_of_the_question(
     paper: Installation, visit: Visit
 ) -> None:
-    def unconfirmed(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, json={**response.json(), "confirmed": False})
+    def unconfirmed(text: str) -> str:
+        return json.dumps({**json.loads(text), "confirmed": False})
 
     before = counted(paper)
     page = visit(script=FOLLOW)
-    page.route("**/api/v1/subscriptions", unconfirmed)
+    page.route("**/api/v1/subscriptions", lambda route: answer_changed(route, unconfirmed))
     page.locator(".kicker").first.click()
     choose_topics(page, "world")
     panel(page).get_by_role("button", name="Yes").click()

@@ -151,7 +151,8 @@ def test_the_page_says_first_that_the_address_is_not_secure(
     address = installation.web()
 
     def fetch(route: Route) -> None:
-        route.fulfill(response=route.fetch(url=route.request.url.replace(OUTSIDE, address)))
+        url = route.request.url.replace(OUTSIDE, address)
+        route.fulfill(response=route.fetch(url=url, max_retries=3))
 
     page = chromium_page(1280, 800)
     page.route(f"{OUTSIDE}/**", fetch)

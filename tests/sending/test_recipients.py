@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 from service.model.notifications import Batch
@@ -45,7 +46,7 @@ def test_recipients_who_wait_for_room_are_taken_once_and_in_their_order(store: S
     }
     recipients = Recipients(*cast(Any, (_Subscriptions(), _Admission(), bases, health)))
     lease = Lease(
-        send=cast(Any, None),
+        send=cast(Any, SimpleNamespace(canary=None)),
         batch=Batch(0, 0, 299),
         owner="",
         until=0.0,

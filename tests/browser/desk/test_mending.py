@@ -71,7 +71,7 @@ def test_a_page_that_refreshes_itself_does_not_end_the_way_to_the_next(
     desk.goto(f"{installation.address}/desk/alerts/{id}")
 
     def slowly(route: Route) -> None:
-        response = route.fetch(max_redirects=0)
+        response = route.fetch(max_redirects=0, max_retries=3)
         time.sleep(2.5)  # meanwhile the page asks, and learns that the alert is paused
         route.fulfill(response=response)
 
