@@ -45,7 +45,7 @@ def promtool(*arguments: str, given: str = "") -> str:
 @pytest.fixture
 def page(redis_url: str) -> str:
     """A scrape of an installation in which whatever can be counted has happened."""
-    client = open_client(redis_url, PROMISE="90% in 60s")
+    client = open_client(redis_url, PROMISE="90% in 60s", CANARY_MINUTES="5")
     client.call("POST", SUBSCRIPTIONS, {"subscription": browser()})
     runtime = client.runtime
     id = runtime.publishing.publish(content(), Audience(everyone=True), by="a test").id
