@@ -150,6 +150,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.soak
 def test_a_subscription_in_another_shape_is_stored_too(paper: Installation, visit: Visit) -> None:
     """Also where the browser does not say which languages its reader knows."""
     page = visit()
@@ -454,6 +455,7 @@ def test_a_worker_that_does_not_become_active_is_named_and_can_be_tried_again(
     expect(panel(page).locator("button.yes")).to_be_visible()
 
 
+@pytest.mark.soak
 def test_what_comes_late_keeps_no_answer_from_the_reader(visit: Visit) -> None:
     page = visit()
     # Else what is late would fail in the end.

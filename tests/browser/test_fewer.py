@@ -95,7 +95,7 @@ def test_quiet_tonight_ends_with_quiet_hours_and_keeps_a_longer_pause(
     assert preferences(paper, id).preferences.paused_until == before
 
 
-@pytest.mark.parametrize("hours", [-5, 5])
+@pytest.mark.parametrize("hours", [5, pytest.param(-5, marks=pytest.mark.soak)])
 def test_quiet_tonight_lasts_until_the_morning_of_a_clock_that_is_wrong(
     paper: Installation, reader: Any, hours: int
 ) -> None:

@@ -163,6 +163,7 @@ def test_when_no_alert_arrives_after_yes_the_panel_says_what_to_do_on_this_syste
     assert faults(page, "html > div:last-of-type") == []
 
 
+@pytest.mark.soak
 def test_why_do_i_get_no_alerts_says_what_is_true_on_this_system(visit: Visit) -> None:
     page = visit()
     subscribe(page)

@@ -93,6 +93,7 @@ def test_an_iphone_says_that_the_link_does_not_open_in_the_app(
     expect(box).to_contain_text("only to an app on the Home Screen")
 
 
+@pytest.mark.soak
 def test_a_browser_that_the_service_has_forgotten_is_asked_at_the_second_try(
     paper: Installation, visit: Visit
 ) -> None:
@@ -107,7 +108,7 @@ def test_a_browser_that_the_service_has_forgotten_is_asked_at_the_second_try(
 @pytest.mark.parametrize(
     "language",
     [
-        language if language in ("ar", "de") else pytest.param(language, marks=pytest.mark.soak)
+        language if language == "ar" else pytest.param(language, marks=pytest.mark.soak)
         for language in LANGUAGES
     ],
 )

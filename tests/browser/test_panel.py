@@ -101,7 +101,7 @@ def test_preferences_are_saved_in_one_call_and_shown_again(
     assert [kept[name] for name in ("quiet_hours", "daily_limit", "paused_until")] == [None] * 3
 
 
-@pytest.mark.parametrize("hours", [-5, 5])
+@pytest.mark.parametrize("hours", [5, pytest.param(-5, marks=pytest.mark.soak)])
 def test_a_pause_is_as_long_as_it_says_though_the_browsers_clock_is_wrong(
     paper: Installation, visit: Visit, hours: int
 ) -> None:

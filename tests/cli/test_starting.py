@@ -235,6 +235,7 @@ def test_a_web_process_whose_redis_goes_away_while_it_starts_serves_what_needs_n
     assert app.get("/readyz").status_code == 503
 
 
+@pytest.mark.soak
 def test_a_command_waits_while_redis_loads_its_data_and_says_so(
     environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_every_recipient_has_one_outcome_though_workers_are_killed(
     assert reach(Audience(topics=TOPICS[:4])) == still
 
 
+@pytest.mark.soak
 def test_work_of_a_killed_worker_is_taken_up_by_another(
     installation: Installation, push: PushService
 ) -> None:

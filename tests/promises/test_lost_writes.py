@@ -98,6 +98,7 @@ def test_send_survives_a_power_cut(
     send.check()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("answered", [200, pytest.param(1100, marks=SOAK)])
 def test_send_survives_a_kill_of_redis(
     installation: Installation, redis: RedisServer, answered: int
@@ -111,6 +112,7 @@ def test_send_survives_a_kill_of_redis(
     send.check()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("answered", [400, pytest.param(1450, marks=SOAK)])
 def test_send_survives_a_failover_to_a_lagging_replica(
     installation: Installation, redis: RedisServer, proxy: Proxy, answered: int

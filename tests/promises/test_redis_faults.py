@@ -345,6 +345,7 @@ def test_send_survives_redis(
     assert (worker.poll(), clock.poll()) == (None, None), "no process has ended"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("what", some(REFUSING, ["out of memory"]))
 def test_send_survives_redis_that_refuses_writes(
     what: str, installation: Installation, server: RedisServer, push: PushService

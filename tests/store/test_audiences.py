@@ -241,7 +241,8 @@ def test_where_the_numbers_of_a_day_begin_is_noted_once(store: Store) -> None:
     ids = [subscribed(store, number) for number in range(12)]
     partition = ids[0].partition
     assert last_numbers(store, partition) == [(b"-1", today())]
-    store.redis.delete(days_key(partition))
+    # It was noted in these ten seconds, so that it would not be looked at again.
+    store.redis.delete(days_key(partition), f"{{{partition}}}:young")
     store.redis.zadd(days_key(partition), {"0": today() - 500, "1": today() - 5})
     more = [subscribed(store, number) for number in range(100, 112)]
     first = min(id.number for id in more if id.partition == partition)

@@ -72,7 +72,7 @@ class Newsroom:
     def stored(self) -> dict[bytes, bytes | None]:
         """Everything in the real store except what calls and visits change."""
         redis = self.installation.runtime.store.redis
-        passing = (b"stoppress:", b"{g}:processes", b"{g}:sessions:")
+        passing = (b"stoppress:", b"{g}:processes", b"{g}:sessions:", b"{g}:counted", b"{g}:speed:")
         keys = [key for key in redis.scan_iter() if not key.startswith(passing)]
         return {key: redis.dump(key) for key in keys}
 

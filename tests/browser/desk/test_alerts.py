@@ -122,6 +122,7 @@ def test_control_and_enter_review_an_alert_and_then_send_it_once(
     assert len(installation.runtime.publishing.latest(10)) == 1
 
 
+@pytest.mark.soak
 def test_the_number_grows_during_the_send_and_cancelling_stops_it(
     installation: Installation, desk: Page, push_service: PushService
 ) -> None:

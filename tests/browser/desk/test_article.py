@@ -128,6 +128,7 @@ def test_what_is_wrong_with_a_link_is_said_at_once(form: Page, paper: Newspaper)
     expect(status).to_contain_text("127.0.0.1 is at a private address, which readers cannot reach.")
 
 
+@pytest.mark.soak
 def test_a_dead_fetch_process_costs_nothing_but_the_filling_in(
     form: Page, paper: Newspaper, installation: Installation
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_reload_a_menu_link_and_back_lose_nothing(desk: Page) -> None:
     expect(desk.get_by_label("Text (optional)")).to_have_value("All are safe.")
 
 
+@pytest.mark.soak
 def test_a_closed_window_loses_nothing(desk: Page) -> None:
     context = desk.context
     write(desk)
@@ -247,6 +248,7 @@ def test_another_editor_who_signs_in_sees_none_of_it(
     expect(desk.get_by_label("Text (optional)")).to_have_value("Not for Ben")
 
 
+@pytest.mark.soak
 def test_two_windows_of_one_editor_do_not_overwrite_each_other(desk: Page) -> None:
     write(desk, "First")
     saved(desk)
@@ -379,6 +381,7 @@ def test_typing_is_saved_within_two_seconds_however_long_it_goes_on(
     assert unfinished.of(EMAIL)[0].fields["title"] == ("word " * 12).strip()
 
 
+@pytest.mark.soak
 def test_with_blocked_storage_the_service_still_keeps_it(
     installation: Installation, empty_page: Page
 ) -> None:

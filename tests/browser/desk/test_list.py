@@ -144,6 +144,7 @@ def test_what_is_typed_into_the_search_is_found_at_once_and_kept_in_the_address(
     assert set(cells.evaluate_all(labels)) == {"none"}, "it has no numbers yet"
 
 
+@pytest.mark.soak
 def test_a_template_is_saved_and_opened_in_a_browser(
     installation: Installation, desk: Page
 ) -> None:

@@ -43,7 +43,7 @@ def make_code(page: Page, installation: Installation) -> str:
     page.goto(f"{installation.address}/desk/")
     page.get_by_role("link", name="Account").click()
     page.get_by_role("button", name="Pair a browser…").click()
-    expect(page.get_by_role("img", name="QR code for your phone")).to_be_visible()
+    # At `localhost`, which a phone could not open, there is no picture of it.
     link = page.get_by_role("link", name="open the link of the code").get_attribute("href")
     assert link
     return link
@@ -167,7 +167,7 @@ def test_the_page_of_the_code_says_when_it_has_ended(
     redis.delete(*redis.scan_iter(match="{g}:pairing:*"))
     expect(desk.get_by_text("The code has ended")).to_be_visible()
     desk.get_by_role("button", name="Make another code").click()
-    expect(desk.get_by_role("img", name="QR code for your phone")).to_be_visible()
+    expect(desk.get_by_role("link", name="open the link of the code")).to_be_visible()
 
 
 def test_the_confirmation_says_that_a_test_was_not_sent(

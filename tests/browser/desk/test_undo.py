@@ -57,6 +57,7 @@ def test_send_now_sends_at_once(installation: Installation, desk: Page) -> None:
     assert installation.outcomes(one.id) == {"accepted": READERS}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("seconds", [2], indirect=True)
 def test_an_open_page_shows_when_it_has_left(installation: Installation, desk: Page) -> None:
     send_to_everyone(desk)

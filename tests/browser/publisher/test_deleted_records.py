@@ -42,6 +42,8 @@ def page(chromium: Browser, publisher: Publisher, stop_press: StopPress) -> Iter
     with chromium.new_context() as context:
         context.grant_permissions(["notifications"], origin=publisher.origin)
         context.add_init_script(BROWSER % json.dumps(given))
+        # Our script waits for its worker to say that it is there, which no worker here does.
+        context.add_init_script("window.testPatience = 1")
         page = open_it(context, publisher, stop_press)
         page.locator("button.bell").first.click()
         page.locator("dialog.panel button.yes").click()

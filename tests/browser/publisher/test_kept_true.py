@@ -14,6 +14,7 @@ from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import Publisher, registered, subscribe
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
+from tests.support.short_forms import cases
 
 pytestmark = pytest.mark.browser
 
@@ -152,7 +153,9 @@ def test_leaving_while_the_service_is_down_is_finished_on_the_next_visit(
     assert tab.evaluate(f"[StopPress.state().subscribed, await {SUBSCRIPTION}]") == [False, None]
 
 
-@pytest.mark.parametrize("forgetful", [False, True], ids=["storage kept", "storage cleared"])
+@pytest.mark.parametrize(
+    "forgetful", cases({"storage cleared": True, "storage kept": False}, most=1)
+)
 def test_leaving_while_the_browser_is_stuck_ends_the_alerts_for_good(
     installation: Installation, page: str, tab: Tab, desktop: Desktop, forgetful: bool
 ) -> None:
@@ -172,6 +175,7 @@ def test_leaving_while_the_browser_is_stuck_ends_the_alerts_for_good(
     assert not tab.evaluate("StopPress.state().subscribed")
 
 
+@pytest.mark.soak
 def test_leaving_while_both_fail_is_finished_on_the_next_visit(
     installation: Installation, page: str, tab: Tab, desktop: Desktop
 ) -> None:
@@ -186,6 +190,7 @@ def test_leaving_while_both_fail_is_finished_on_the_next_visit(
     assert nothing_comes(installation, desktop)
 
 
+@pytest.mark.soak
 def test_a_restored_permission_brings_no_alerts_without_another_yes(
     installation: Installation,
     page: str,

@@ -66,6 +66,7 @@ def pages(address: str, publisher: Publisher) -> tuple[str, str]:
     return publisher.page("/", address, **WIDE), publisher.page("/ferry", address, **NARROW)
 
 
+@pytest.mark.soak
 def test_a_reader_moves_with_our_worker_to_another_scope(
     installation: Installation, pages: tuple[str, str], firefox: Firefox, desktop: Desktop
 ) -> None:
@@ -102,6 +103,7 @@ def test_pages_with_both_scopes_share_one_subscription_and_leaving_ends_it(
     assert readers(installation) == 0
 
 
+@pytest.mark.soak
 def test_a_second_subscription_at_another_scope_ends_with_the_next_page_view(
     installation: Installation, address: str, pages: tuple[str, str], firefox: Firefox
 ) -> None:

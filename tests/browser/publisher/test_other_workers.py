@@ -66,6 +66,7 @@ def test_an_app_keeps_its_worker_and_push_and_shows_nothing_twice(
     assert push_service.nacks == []
 
 
+@pytest.mark.soak
 def test_a_module_worker_imports_ours(
     installation: Installation,
     address: str,
@@ -86,6 +87,7 @@ def test_a_module_worker_imports_ours(
     assert tab.evaluate("violations") == []
 
 
+@pytest.mark.soak
 def test_a_worker_that_unregisters_itself_ends_the_subscription(
     installation: Installation,
     page: str,

@@ -116,6 +116,7 @@ def test_a_page_neither_waits_nor_fails_while_stop_press_is_down(
 # Subscriptions that change by themselves -------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_the_next_visit_renews_a_subscription_the_push_service_lost(
     installation: Installation,
     page: str,

@@ -90,6 +90,7 @@ def test_a_worker_deployed_while_stop_press_is_down_works_and_ours_comes_in_late
     assert receipts(installation, plain) == {}
 
 
+@pytest.mark.soak
 def test_a_module_worker_installs_with_the_stand_in_and_gets_ours_by_itself(
     installation: Installation,
     address: str,

@@ -153,6 +153,7 @@ def test_the_question_comes_once_what_was_in_its_way_is_gone(
     expect(page.locator("dialog.panel")).to_be_visible()
 
 
+@pytest.mark.soak
 def test_an_advertisement_at_the_edge_does_not_lie_over_the_buttons(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress
 ) -> None:
@@ -162,6 +163,7 @@ def test_an_advertisement_at_the_edge_does_not_lie_over_the_buttons(
     expect(page.locator("dialog.panel")).to_have_count(0)
 
 
+@pytest.mark.soak
 def test_a_page_whose_load_never_comes_is_not_waited_for_longer_than_ten_seconds(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress
 ) -> None:
@@ -253,6 +255,7 @@ def test_a_panel_in_a_dialog_that_the_page_closes_keeps_no_other_bell_from_openi
     subscribe(page)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "gone",
     [

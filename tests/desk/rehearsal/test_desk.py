@@ -76,6 +76,7 @@ def test_a_rehearsed_alert_is_sent_and_no_real_reader_is_touched(
     assert newsroom.installation.push.refusals == []
 
 
+@pytest.mark.soak
 def test_an_alert_cancelled_at_the_rehearsal_desk_stops(
     newsroom: Newsroom, stage: Rehearsal, theirs: Runtime
 ) -> None:
@@ -194,6 +195,7 @@ def test_an_invalid_number_of_readers_is_refused(newsroom: Newsroom, readers: st
     assert "100 to 1,000,000" in page.text
 
 
+@pytest.mark.soak
 def test_a_second_rehearsal_is_refused_and_shown_the_first(
     newsroom: Newsroom, stage: Rehearsal, stoppress: Spawn
 ) -> None:
@@ -221,6 +223,7 @@ def test_a_rehearsal_that_cannot_start_says_why(newsroom: Newsroom) -> None:
 # Real readers -------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_no_browser_can_subscribe_to_a_rehearsal(
     newsroom: Newsroom, stage: Rehearsal, theirs: Runtime
 ) -> None:
