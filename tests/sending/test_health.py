@@ -451,6 +451,18 @@ def test_what_an_unknown_push_service_accepted_at_its_pace_does_not_prove_it(sto
     assert start(one, service) <= 2, "it starts slowly again"
 
 
+@pytest.mark.redis
+def test_what_an_unknown_push_service_took_until_it_limited_us_is_known_once(store: Store) -> None:
+    services = store.push_services
+    services.take_at_start(ORIGIN, 0)
+    _, proof = services.take_at_start(ORIGIN, 300)
+    assert proof == 300
+    rate = services.start_over(ORIGIN)
+    assert rate is not None and 0 < rate <= 300, "a second"
+    assert services.proof(ORIGIN) == 1, "it starts slowly again"
+    assert services.start_over(ORIGIN) is None
+
+
 def test_no_host_counts_as_dead_while_one_that_accepted_messages_gives_no_answer(
     store: Store,
 ) -> None:

@@ -217,7 +217,6 @@ def banning(allowed: int, within: float, ban: float) -> Rule:
 
 
 @pytest.mark.soak
-@pytest.mark.redis
 def test_unknown_push_service_that_bans_is_sent_to_at_a_pace_that_it_bears(
     installation: Installation, push: PushService
 ) -> None:
