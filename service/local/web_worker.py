@@ -20,7 +20,6 @@ from functools import partial
 from termios import TIOCOUTQ
 from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
 from service.model.addresses import network_of
@@ -128,41 +127,6 @@ class Unfinished:
             self._chunk = found.end() + size + 2
 
 
-# Headers that say the same in most responses, and how many of them are remembered.
-_USUAL: Final = frozenset(
-    (
-        "Cache-Control",
-        "Content-Security-Policy",
-        "Content-Type",
-        "Cross-Origin-Opener-Policy",
-        "Cross-Origin-Resource-Policy",
-        "RateLimit-Policy",
-        "Referrer-Policy",
-        "Strict-Transport-Security",
-        "Vary",
-        "X-Content-Type-Options",
-    )
-)
-_MOST_USUAL: Final = 200
-
-
-class Response(wsgi.Response):  # type: ignore[misc]
-    """A response whose usual headers are checked once for all."""
-
-    _checked: set[tuple[str, str]] = set()  # noqa: RUF012 - of all responses
-
-    def process_headers(self, headers: list[tuple[str, str]]) -> None:
-        """Add headers; gunicorn's errors for those that HTTP forbids."""
-        for header in headers:
-            if header in self._checked:
-                self.headers.append(header)
-                continue
-            super().process_headers([header])
-            is_kept = bool(self.headers) and self.headers[-1] == header
-            if is_kept and header[0] in _USUAL and len(self._checked) < _MOST_USUAL:
-                self._checked.add(header)
-
-
 class Worker(ThreadWorker):  # type: ignore[misc]
     """A web process whose callers connect directly."""
 
@@ -171,7 +135,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Begin to serve."""
-        wsgi.Response = Response  # there is no other way to name it
         self._unfinished: dict[Any, Unfinished] = {}  # by connection, the oldest first
         self._callers: Counter[str] = Counter()  # how many of those each caller has
         for listener in self.sockets:  # connections inherit it
