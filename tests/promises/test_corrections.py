@@ -17,7 +17,7 @@ from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation, content, wait_until
 from tests.support.night import hold
 from tests.support.push_service import PushService
-from tests.support.seeded import FRONT, begin_send, choose
+from tests.support.seeded import FRONT, begin_send, choose, silence
 from workers.sending.lease import Lease
 from workers.sending.send import Rows
 
@@ -33,6 +33,7 @@ def test_correction_during_a_send_gives_every_reader_the_new_text_once(
     first = begin_send(installation, 1000, received=300, delay=0.2, title="Ten dead")
 
     second = installation.correct(first, "Nobody dead").id
+    silence(push)  # the worker has noticed, which looks once a second
     push.go_on()
 
     assert installation.over(first).state is State.SENT
@@ -64,6 +65,7 @@ def test_retraction_amid_a_send_reaches_those_who_have_the_alert_and_nobody_else
         idempotency=Idempotency("a test", "once", b""),
         check=lambda _root: (),
     ).id
+    silence(push)  # the worker has noticed, which looks once a second
     push.go_on()
     assert installation.over(first).state is State.CANCELLED
     assert installation.over(retraction).state is State.SENT

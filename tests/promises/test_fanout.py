@@ -24,7 +24,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store.records import BUCKET, records_key
 from tests.support.installation import TOPICS, Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
-from tests.support.seeded import begin_send
+from tests.support.seeded import begin_send, silence
 
 WINDOW = 256  # messages under way where answers come at once
 MOST = 2048
@@ -237,6 +237,7 @@ def test_cancelled_alert_stops_and_counts_recipients_it_did_not_reach(
 ) -> None:
     id = begin_send(installation, 1500, received=100, delay=0.2)
     installation.runtime.publishing.cancel(id, by="a test")
+    silence(push)  # the worker has noticed, which looks once a second
     push.go_on()
 
     over = installation.over(id)
@@ -354,6 +355,7 @@ def test_failing_job_records_messages_under_way_and_repeats_none(
     redis = installation.runtime.store.redis
     id = begin_send(installation, 1000, received=100, delay=0.2)
     redis.set("{g}:resting", "a value that no worker can read")
+    silence(push)  # the worker has noticed, which looks once a second
     push.go_on()
     time.sleep(2.5)  # several jobs fail meanwhile
     stopped_at = len(push.received)
