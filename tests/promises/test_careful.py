@@ -133,7 +133,7 @@ def test_paused_send_stops_within_a_second_and_goes_on_where_it_was(
     push.wait_for(100, timeout=30)
     notifications = installation.runtime.store.notifications
     assert notifications.move(id, State.PAUSED, possible_from=[State.SENDING])
-    time.sleep(1)
+    silence(push)  # the worker has noticed, which looks once a second
     push.go_on()
     paused_at = silence(push)
     assert paused_at <= 100 + STREAMS
