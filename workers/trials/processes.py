@@ -6,8 +6,9 @@ import secrets
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Protocol
 
 from service.local.supervisor import spawn
@@ -16,6 +17,9 @@ HOST = "127.0.0.1"
 _READY_WITHIN = 60.0  # seconds
 # Below those that systems give to outgoing connections, and above the last that browsers refuse.
 _PORTS = range(10_081, 32_768)
+# What keeps ports from others: a server may begin to listen long after its port was chosen.
+_held: deque[socket.socket] = deque()
+_MOST_HELD = 200
 
 
 class TrialError(Exception):
@@ -76,16 +80,34 @@ def wait_for(ready: Callable[[], bool], *processes: Process) -> None:
 
 
 def free_port() -> int:
-    """Return a TCP port on which no process listens.
+    """Return a TCP port on which no process listens, and which no other call of this returns.
 
     The system would give one that the next outgoing connection may take before a process listens
     there. `secrets`, because the tests seed `random` alike in all processes of a run.
     """
     while True:
         port = secrets.choice(_PORTS)
-        with suppress(OSError), socket.socket() as probe:
-            probe.bind((HOST, port))
+        if hold(port):
             return port
+
+
+def hold(port: int) -> bool:
+    """Keep a free port from other callers, whatever their process; False if it is not free.
+
+    A server may listen there all the same, since servers set SO_REUSEADDR.
+    """
+    holder = socket.socket()
+    try:
+        holder.bind((HOST, port))
+    except OSError:
+        holder.close()
+        return False
+    # Not before: two that set it could both have the port.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _held.append(holder)
+    if len(_held) > _MOST_HELD:
+        _held.popleft().close()
+    return True
 
 
 def listens(port: int) -> bool:

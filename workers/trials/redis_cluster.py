@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from redis import Redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
 from service.local.redis_server import find_servers, server_argv, socket_url
-from workers.trials.processes import HOST, free_port, running, wait_for
+from workers.trials.processes import HOST, free_port, hold, running, wait_for
 
 NODE_TIMEOUT = 1000  # ms without an answer until the others take a node for dead
 _PATIENCE = 30.0  # seconds for nodes to know each other
@@ -24,8 +23,7 @@ def free_port_with_bus() -> int:
     """Return a free port; nodes speak to each other at the one ten thousand above it."""
     while True:
         port = free_port()
-        with suppress(OverflowError, OSError), socket.socket() as probe:
-            probe.bind((HOST, port + 10_000))
+        if hold(port + 10_000):
             return port
 
 
