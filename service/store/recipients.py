@@ -39,7 +39,7 @@ return recipients
 """
 )
 
-# KEYS: state, audience. ARGV: number. Freezes an audience of that number alone, whoever is live.
+# KEYS: state, audience. ARGV: number. Freezes an audience of that number alone, which is no reader.
 # Returns how many recipients there are. The first write allocates.
 _FREEZE_CANARY = """
 if redis.call('HEXISTS', KEYS[1], 'recipients') == 1 then return 1 end

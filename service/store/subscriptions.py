@@ -5,7 +5,7 @@ Each is a record and an entry of the endpoint index (records.py), and bits (bitm
   made  how many ids were given out; ids are dense and never given twice
   {g}:ended  hash: how many subscriptions ended, by why
   left  sorted set: digests of the endpoints of readers who left, scored with when they are dropped
-  young sorted set: of each ten seconds in which somebody subscribed, the last number given out
+  young sorted set: of each ten seconds in which a reader subscribed, the last number given out
         before, scored with when they began (s); of the last minutes
   days  joined.py
 """

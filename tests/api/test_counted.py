@@ -11,9 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import create_app
 from service.cli.doctor.installation import Examination
 from service.domain.counting import Counting, status_class
+from service.domain.job_queue import QUEUE, note_alive
 from service.domain.processes import Presence
 from service.model import clock
-from service.model.measures import CHECKPOINTS, PROMISES, PUSH_ANSWERS, WORKER_CPU
+from service.model.measures import CHECKPOINTS, MICRO, PROMISES, PUSH_ANSWERS, WORKER_CPU
 from service.model.notifications import Audience, Outcome
 from service.store.counted import Counted
 from tests.support.client import NOTIFICATIONS, SUBSCRIPTIONS, Client, browser, make_app
@@ -154,29 +155,32 @@ def test_a_release_leaves_out_what_a_newer_one_counts(client: Client) -> None:
 
 
 def test_missing_workers_show_once_something_is_promised(
-    client: Client, client_with: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+    client: Client, client_with: Callable[..., Client]
 ) -> None:
     with pytest.raises(KeyError):
         counted(client)("workers_needed")
     promised = client_with(PROMISE="90% in 60s")
     figure = counted(promised)
     assert figure("workers_needed") == figure("workers_missing") == 1
+    for number in range(12):
+        promised.call("POST", SUBSCRIPTIONS, {"subscription": browser(number)})
     store = promised.runtime.store
-    monkeypatch.setattr(type(store.audiences), "count", lambda *_: 10_000_000)
     counting = Counting()
     for _ in range(1000):
         counting.observe(PUSH_ANSWERS, 0.4, "google", "2xx")
         counting.observe(PUSH_ANSWERS, 60.0, "mozilla", "none")  # says nothing of a delay
-    counting.count(WORKER_CPU, times=50_000)
+    # So slow, at 15 s of a core for a message, that few readers need several workers.
+    counting.count(WORKER_CPU, times=1000 * 15 * MICRO)
     counting.add_to(store.counted)
-    monkeypatch.setattr(type(promised.runtime.job_queue), "workers", lambda _: 30)
+    store.redis.sadd(f"rq:workers:{QUEUE}", "rq:worker:test")
+    note_alive(store.redis, "rq:worker:test")
     figure = counted(promised)
-    assert figure("workers_needed") == 38
-    assert figure("workers_missing") == 8
+    assert figure("workers_needed") == 4
+    assert figure("workers_missing") == 3
     (line,) = [one for one in Examination(promised.runtime).workers() if "needed" in one.says]
     assert line.level == "warn"
-    assert line.says.startswith("38 are needed for an alert to 10,000,000 readers (90% in 60s)")
-    assert line.says.endswith("(measured). 8 are missing: start stoppress worker.")
+    assert line.says.startswith("4 are needed for an alert to 12 readers (90% in 60s)")
+    assert line.says.endswith("(measured). 3 are missing: start stoppress worker.")
 
 
 def test_what_is_late_shows_before_it_is_over(
