@@ -262,7 +262,7 @@ CALL_KEPT = 2 * MINUTE
 HOOK_CALL_SEEN = 5 * MINUTE
 
 # Digests of what a publish hook was sent about a story, where its signature has no time.
-# Why: a text that comes a second time is a recorded call, sent again by a stranger; it changes nothing.
+# Why: a text that comes again is a recorded call, which a stranger sends; it changes nothing.
 HOOK_TEXTS_SEEN = REFERENCE_KEPT
 
 # -- about sites ----------------------------------------------------------------------------------
