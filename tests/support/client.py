@@ -170,9 +170,9 @@ class Reader:
 
 
 def stored(client: Client) -> dict[bytes, Any]:
-    """Return everything that the store holds, apart from counts of rates and uses of tokens."""
+    """Return everything that the store holds, apart from counts of rates, uses and visits."""
     redis = client.runtime.store.redis
-    counts = (b"stoppress:rate", b"{g}:unknown:", b"{g}:tokens:used")
+    counts = (b"stoppress:rate", b"{g}:unknown:", b"{g}:tokens:used", b"{g}:sessions:")
     keys = [key for key in redis.scan_iter() if not key.startswith(counts)]
     with redis.pipeline(transaction=False) as pipe:
         # Hashes and sets are read by member, because Redis may change their order in a dump.
