@@ -65,7 +65,7 @@ test: debian-packages check .venv/wordpress .venv/promtool .venv/nginx
 	$(BIN)/python -m tests.support.redis_server --all-scripts \
 		$(BIN)/pytest $(AT_ONCE) $(call FILES_WITH,redis) -m "redis and not (long or soak)"
 
-soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool
+soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool .venv/nginx
 	$(BIN)/pytest -m "alone and soak"
 	$(BIN)/pytest $(AT_ONCE) -m "soak and not alone"
 	for seed in 1 2 3 4 5; do \
