@@ -19,6 +19,7 @@ from service.domain.approvals import Approvals
 from service.domain.articles import Articles
 from service.domain.canary import Canary
 from service.domain.capacity import Capacity
+from service.domain.corrections import Corrections
 from service.domain.counting import Counting
 from service.domain.daily_totals import DailyTotals
 from service.domain.editors import Editors
@@ -90,6 +91,7 @@ class Runtime:
     fetch_queue: FetchQueue
     planning: Planning
     publishing: Publishing
+    corrections: Corrections
     stops: Stops
     approvals: Approvals
     mending: Mending
@@ -184,11 +186,12 @@ class Runtime:
         stops = Stops(store)
         rule = TwoPersonRule(config.two_person_above, config.two_person_breaking)
         gate = Gate(stops, rule)
+        corrections = Corrections(store, planning, gate)
         publishing = Publishing(
             store,
             planning,
-            job_queue,
             gate,
+            corrections,
             keeps_clicks=config.click_audiences,
             fits=lambda one: (
                 Payload(one, config.public_url, config.opened_links).size <= MAX_PLAINTEXT
@@ -219,9 +222,10 @@ class Runtime:
             fetch_queue=fetch_queue,
             planning=planning,
             publishing=publishing,
+            corrections=corrections,
             stops=stops,
-            approvals=Approvals(store, publishing, rule),
-            mending=Mending(publishing),
+            approvals=Approvals(store, publishing, corrections, rule),
+            mending=Mending(publishing, corrections),
             canary=Canary(
                 store,
                 publishing,

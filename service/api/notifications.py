@@ -53,7 +53,7 @@ _Accepted = tuple[Published, dict[str, str]]
 
 
 def _published_before() -> _Accepted | None:
-    before = runtime().publishing.earlier_response(_idempotency())
+    before = runtime().publishing.responses.earlier(_idempotency())
     return None if before is None else _accepted(before)
 
 
@@ -89,7 +89,7 @@ def publish(requested: NewNotification) -> _Accepted:
 def correct(requested: Correction, id: int) -> _Accepted:
     """Correct the text of an alert: for readers not reached yet and, if you ask so, all others."""
     return _accepted(
-        runtime().publishing.correct(
+        runtime().corrections.correct(
             id,
             **requested.texts(),
             replace=requested.reached == "replace",

@@ -56,7 +56,7 @@ def publish_as(
     """
     # A header has no space in it. The body does not matter.
     key = Idempotency(caller, f"reference {reference}", b"", REFERENCE_KEPT)
-    earlier = runtime.publishing.earlier_response(key)
+    earlier = runtime.publishing.responses.earlier(key)
     sent = None if earlier is None else runtime.publishing.get(earlier.id)
     try:
         checked = requested.accepted(runtime)

@@ -291,7 +291,7 @@ def correct(id: int, leave: bool, as_json: bool, **texts: str | None) -> None:
         raise click.UsageError("give the new --title, --body or --url")
     with as_options(), _refusals():
         asked = read_fields(Correction, fields, runtime)
-        published = runtime.publishing.correct(
+        published = runtime.corrections.correct(
             id,
             **asked.texts(),
             replace=not leave,

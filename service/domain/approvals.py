@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from service.domain.corrections import Corrections
 from service.domain.gate import TwoPersonRule, authors_of, now_in_ms
 from service.domain.publishing import Conflict, Publishing
 from service.domain.topics import Topics
@@ -20,9 +21,16 @@ _OWN = "Another editor has to approve this alert: you, or a token of yours, wrot
 class Approvals:
     """Approves alerts for editors. An API token approves nothing."""
 
-    def __init__(self, store: Store, publishing: Publishing, rule: TwoPersonRule) -> None:
+    def __init__(
+        self,
+        store: Store,
+        publishing: Publishing,
+        corrections: Corrections,
+        rule: TwoPersonRule,
+    ) -> None:
         self._store = store
         self._publishing = publishing
+        self._corrections = corrections
         self._rule = rule
 
     def needed(self, content: Content, browsers: int) -> bool:
@@ -33,7 +41,7 @@ class Approvals:
         """Return the corrections of an alert that are not sent: those that wait, and drafts."""
         asked = self._publishing.plan().of("waits", "sent back", "correction")
         drafts = [one for one in self._publishing.all(asked) if one.corrects == root]
-        return [*self._publishing.waiting_corrections(root), *drafts]
+        return [*self._corrections.waiting.of(root), *drafts]
 
     def waiting(self) -> int:
         """Return how many drafts wait for an editor who sends: handed in, or for a second one."""
@@ -59,7 +67,7 @@ class Approvals:
         """
         one = self._waiting(id, digest, by)
         is_correction = one.corrects is not None
-        send = self._publishing.approved_correction if is_correction else self._publishing.approved
+        send = self._corrections.approved if is_correction else self._publishing.approved
         if not send(one, by=by):
             raise Conflict(id, _CHANGED)
 

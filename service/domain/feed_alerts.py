@@ -81,7 +81,7 @@ class FeedAlerts:
     ) -> Became:
         key = Idempotency("feed", f"{feed} {one.id}", b"")
         # First: an earlier run that was killed may have published it.
-        if (earlier := self._publishing.sent_as(key)) is not None:
+        if (earlier := self._publishing.responses.sent_as(key)) is not None:
             return self._made(earlier, rules)
         if one.left_out is not None:
             return _left_out(one.left_out)

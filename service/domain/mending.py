@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from service.domain.corrections import Corrections
 from service.domain.publishing import Conflict, Publishing
 from service.domain.requests import Idempotency, Published
 from service.domain.waiting_corrections import Undo
@@ -53,12 +54,13 @@ class Trouble:
 class Mending:
     """Pauses an alert with its corrections, goes on with them, or takes the alert back."""
 
-    def __init__(self, publishing: Publishing) -> None:
+    def __init__(self, publishing: Publishing, corrections: Corrections) -> None:
         self._publishing = publishing
+        self._corrections = corrections
 
     def trouble(self, id: int) -> Trouble:
         """Return what there is to decide about an alert; `Conflict` for one without corrections."""
-        root = self._publishing.root(id)
+        root = self._corrections.root(id)
         running = self._running(root)
         undone = {one.id: self._undone(one) for one in running}
         return Trouble(
@@ -66,24 +68,24 @@ class Mending:
             running=running,
             not_sent=undone.pop(root.id, 0),
             held=self._publishing.held(root).waiting,
-            reached=self._publishing.reached(root),
+            reached=self._corrections.reached(root),
             old_text=sum(undone.values()),
         )
 
     def halt(self, id: int, *, by: str) -> Trouble:
         """Pause an alert and its corrections, so that nothing leaves while an editor thinks."""
-        root = self._publishing.root(id)
-        for waiting in self._publishing.waiting_corrections(root.id):
+        root = self._corrections.root(id)
+        for waiting in self._corrections.waiting.of(root.id):
             with suppress(Conflict):  # it has left since
                 self._publishing.take_back(waiting.id, by=by)
-        for one in self._running(self._publishing.root(id)):
+        for one in self._running(self._corrections.root(id)):
             with suppress(Conflict):  # paused already, or over since
                 self._publishing.pause(one.id, by=by)
         return self.trouble(id)
 
     def go_on(self, id: int, *, by: str) -> None:
         """Resume what is paused of an alert and its corrections."""
-        for one in self._running(self._publishing.root(id)):
+        for one in self._running(self._corrections.root(id)):
             if one.state is State.PAUSED:
                 with suppress(Conflict):
                     self._publishing.resume(one.id, by=by)
@@ -103,21 +105,21 @@ class Mending:
     ) -> Published:
         """Stop an alert and put this text in its place, without its picture and buttons.
 
-        `Conflict` if nobody has it; then it is not stopped either. See `Publishing.correct`.
+        `Conflict` if nobody has it; then it is not stopped either. See `Corrections.correct`.
         Stopping needs no second person, even where the text does. While it can be taken back, the
         alert is only paused.
         """
-        if (before := self._publishing.earlier_response(idempotency)) is not None:
+        if (before := self._publishing.responses.earlier(idempotency)) is not None:
             return before
-        root = self._publishing.root(id)
+        root = self._corrections.root(id)
         check(root)  # before anything is stopped
         stops = not root.over or self._publishing.held(root).waiting > 0
-        if stops and not self._publishing.reached(root):
+        if stops and not self._corrections.reached(root):
             raise Conflict(root.id, _NOBODY_YET)
         undo = Undo(undo_seconds, State.CANCELLED) if undo_seconds else None
         if stops and undo is None:
             self._stop(root, by)
-        published = self._publishing.correct(
+        published = self._corrections.correct(
             root.id,
             title=title,
             body=body,

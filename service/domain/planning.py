@@ -7,8 +7,10 @@ workers call it when they have finished something, and the clock calls it every 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+
+from redis.exceptions import RedisError
 
 from service.domain.job_queue import JobQueue
 from service.domain.push_services import UNDER_WAY
@@ -43,6 +45,15 @@ class Planning:
         self._jobs = jobs
         self._ended = ended
         self.two_texts = TwoTexts(store)
+
+    def begin(self, notification: Notification) -> None:
+        """Wake a worker for a notification that is stored, if it is to be sent now."""
+        log_alert(notification, "alert %s is %s", notification.state.value)
+        if notification.state is State.SENDING:
+            with suppress(RedisError):  # it is stored by now: the clock wakes workers instead
+                self._jobs.wake(1, at_front=notification.urgent)
+                if notification.story:
+                    self._store.stories.close_silent()
 
     def plan(self, notification: Notification) -> None:
         """Freeze the audience and cut into batches what has no outcome and is in no batch."""

@@ -1,4 +1,4 @@
-"""What editors do with notifications: publish them now or later, watch, stop and correct them."""
+"""What editors do with notifications: publish them now or later, watch and stop them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from service.domain.audiences import AudienceConditions
-from service.domain.gate import NEEDED, Gate, authors_of, now_in_ms
-from service.domain.job_queue import JobQueue
+from service.domain.corrections import Corrections
+from service.domain.gate import Gate, authors_of, now_in_ms
 from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.repeating import Repeating
@@ -22,13 +22,14 @@ from service.domain.requests import (
     KeyReused,
     PlanWithdrawn,
     Published,
+    Responses,
     UnknownNotification,
+    existing,
     record,
 )
 from service.domain.same_link import SameLink
 from service.domain.stops import WAITS
-from service.domain.waiting_corrections import CORRECTION_CHANGED, Undo, WaitingCorrections
-from service.domain.waves import HeldSummary, held_summary
+from service.domain.waves import HeldSummary, held_summary, stoppable
 from service.model import alert_log, clock, occurrences
 from service.model.alert_log import LogEntry
 from service.model.clocks import QUARTER
@@ -43,7 +44,7 @@ from service.model.notifications import (
     SendAt,
     State,
 )
-from service.model.process_log import log_alert, request_id
+from service.model.process_log import request_id
 from service.model.repeats import Repeat
 from service.model.two_texts import SecondText
 from service.store import Store
@@ -54,13 +55,11 @@ from service.store.reader_alerts import Place
 __all__ = [
     "Conflict",
     "KeyReused",
-    "NothingNew",
     "PlanWithdrawn",
     "Publishing",
     "UnknownNotification",
 ]
 
-_NOTHING_NEW = "No alert was sent since the last one, so that this one has nothing to say."
 _NO_REPEAT = "This alert does not repeat."
 _CHANGED = "Another editor has changed this alert meanwhile. Look at it again."
 WAVE_TTL = 4 * 3600  # seconds: how long after waking a reader still gets held alerts
@@ -69,14 +68,6 @@ _A_CORRECTION = (
     "This is a correction that is not sent yet: take it back or delete it, then correct alert"
     " {root} again."
 )
-_CORRECTED_SINCE = (
-    "This alert was corrected since the correction was asked for. Delete it, and write another one"
-    " that begins with the text of now."
-)
-
-
-class NothingNew(Conflict):
-    """A digest that is to be sent now, while there is nothing to tell."""
 
 
 class Publishing:
@@ -86,22 +77,20 @@ class Publishing:
         self,
         store: Store,
         planning: Planning,
-        jobs: JobQueue,
         gate: Gate,
+        corrections: Corrections,
         *,
         keeps_clicks: bool = False,
         fits: Callable[[Notification], bool] = lambda _one: True,
     ) -> None:
         self._store = store
         self._planning = planning
-        self._jobs = jobs
         self._gate = gate
+        self._corrections = corrections
+        self.responses = Responses(store)
         self.same_link = SameLink(store)
         self.conditions = AudienceConditions(store, keeps_clicks=keeps_clicks)
         self._repeating = Repeating(store, self.publish, fits)
-        self._waiting = WaitingCorrections(
-            store, planning, self._wake, self._reached_of, self._stoppable
-        )
 
     def publish(
         self,
@@ -131,7 +120,7 @@ class Publishing:
         `Conflict` if another alert has this link within a day. `link_parameters` are those of its
         feed, in place of the newsroom's.
         """
-        if (before := self.earlier_response(idempotency)) is not None:
+        if (before := self.responses.earlier(idempotency)) is not None:
             return before
         recipients = self.reach(audience)
         leaves = self._gate.leaves(content, audience, recipients, send_at, draft=draft, by=by)
@@ -163,8 +152,8 @@ class Publishing:
         else:
             earlier = self._store.notifications.publish(notification, kept, place, entry)
         if earlier is not None and idempotency is not None:
-            return self._same_response(earlier, idempotency)
-        self._wake(notification)
+            return self.responses.same(earlier, idempotency)
+        self._planning.begin(notification)
         return published
 
     def _publish_once(
@@ -185,45 +174,6 @@ class Publishing:
                 raise
             with suppress(LinkTaken):
                 return self._store.notifications.publish(one, kept, None, entry, claim)
-
-    def earlier_response(self, idempotency: Idempotency | None) -> Published | None:
-        """Return the response to the same request before, if there was one.
-
-        `KeyReused` if that had another body, `PlanWithdrawn` if its alert was planned
-        and is withdrawn.
-        """
-        if idempotency is None:
-            return None
-        before = self._store.notifications.remembered(idempotency.digest)
-        return None if before is None else self._same_response(before, idempotency)
-
-    def sent_as(self, idempotency: Idempotency) -> int | None:
-        """Return the alert that a request with this key has published, whatever its body was."""
-        before = self._store.notifications.remembered(idempotency.digest)
-        return None if before is None else int(before["id"])
-
-    def _same_response(self, before: dict[str, Any], idempotency: Idempotency) -> Published:
-        id, then = int(before["id"]), State(before["state"])
-        now = self._store.notifications.state(id)
-        was_planned = then in (State.DRAFT, State.SCHEDULED)
-        if now is None or (
-            now is State.CANCELLED and was_planned and not self.progress(id).recipients
-        ):
-            raise PlanWithdrawn
-        if before["body"] != idempotency.body_digest:
-            raise KeyReused(
-                id, f"This Idempotency-Key was used before with another body, for alert {id}."
-            )
-        warnings = tuple((field, words) for field, words in before.get("warnings", ()))
-        return Published(id, int(before["recipients"]), then, warnings)
-
-    def _wake(self, notification: Notification) -> None:
-        log_alert(notification, "alert %s is %s", notification.state.value)
-        if notification.state is State.SENDING:
-            with suppress(RedisError):  # it is stored by now: the clock wakes workers instead
-                self._jobs.wake(1, at_front=notification.urgent)
-                if notification.story:
-                    self._store.stories.close_silent()
 
     # -- planned notifications -------------------------------------------------------------------
 
@@ -267,7 +217,7 @@ class Publishing:
             self.to_change(before.id)
         leaves_now = not draft and (send_at is None or send_at.sent_at is not None)
         if repeat is not None and leaves_now:
-            content, repeat = self._sent_early(before, content)
+            content, repeat = self._repeating.sent_early(before, content)
         elif repeat is None and before.repeats is None:
             repeat = before.repeat  # that it was an occurrence stays known
         else:
@@ -295,19 +245,8 @@ class Publishing:
         if not self._store.notifications.change(before, after, now_in_ms(), entry):
             self.to_change(before.id)
             raise ChangedMeanwhile(before.id, _CHANGED)
-        self._wake(after)
+        self._planning.begin(after)
         return published
-
-    def _sent_early(self, one: Notification, content: Content) -> tuple[Content, Repeat | None]:
-        """Plan the occurrence after one that is sent now; return its text, and that it is followed.
-
-        `Conflict` if its digest has nothing to say.
-        """
-        made = self._repeating.with_text(dataclasses.replace(one, content=content), now_in_ms())
-        if made is None:
-            raise NothingNew(one.id, _NOTHING_NEW)
-        self._repeating.go_on(one)
-        return made.content, made.repeat
 
     def skip(self, id: int, changes: str, *, by: str) -> None:
         """Move a planned occurrence to the day of the one after it; `Conflict`.
@@ -346,7 +285,7 @@ class Publishing:
         entry = alert_log.entry(one, "approved", by)
         done = self._store.notifications.approve(one, after, by, now_in_ms(), entry)
         if done:
-            self._wake(after)
+            self._planning.begin(after)
         return done
 
     def send(self, id: int, *, by: str, changes: int | None = None) -> Published:
@@ -369,23 +308,24 @@ class Publishing:
     def skip_undo(self, id: int, *, by: str) -> None:
         """Start an alert that waits for an editor to take it back; no effect once it has begun."""
         one = self.get(id)
-        if one.waits_for_undo:
-            if self._gate.stops.holds():
-                raise Conflict(id, WAITS)
-            if one.corrects is not None:
-                self._waiting.start(one)
-                return
-            self.conditions.check(one, None)
-            after = dataclasses.replace(one, state=State.SENDING)
-            entry = alert_log.entry(one, "started", by)
-            if self._store.notifications.change(one, after, now_in_ms(), entry):
-                self._wake(after)
+        if not one.waits_for_undo:
+            return
+        if self._gate.stops.holds():
+            raise Conflict(id, WAITS)
+        if one.corrects is not None:
+            self._corrections.waiting.start(one)
+            return
+        self.conditions.check(one, None)
+        after = dataclasses.replace(one, state=State.SENDING)
+        entry = alert_log.entry(one, "started", by)
+        if self._store.notifications.change(one, after, now_in_ms(), entry):
+            self._planning.begin(after)
 
     def take_back(self, id: int, *, by: str) -> None:
         """Make a draft of an alert that waits for this; `Conflict` if readers get it by now."""
         one = self.get(id)
         if one.waits_for_undo and one.corrects is not None:
-            self._waiting.put_back(one, "taken back", by)
+            self._corrections.waiting.put_back(one, "taken back", by)
         elif one.waits_for_undo:
             after = dataclasses.replace(one, state=State.DRAFT, send_at=None, approved_by="")
             entry = alert_log.entry(one, "taken back", by)
@@ -407,7 +347,7 @@ class Publishing:
         one, stored = self.get(id), self._store.notifications
         entry = alert_log.entry(one, "deleted", by)
         if stored.remove(id, entry, only_draft=only_draft, changes=changes):
-            self._waiting.release(one)
+            self._corrections.waiting.release(one)
         else:
             found = stored.get(id)
             if found is None:
@@ -435,14 +375,14 @@ class Publishing:
         try:
             one = self._store.notifications.get(id)
             if one is not None and one.corrects is not None:
-                self._waiting.start(one)
+                self._corrections.waiting.start(one)
                 return None
             if one is not None and not self._repeating.prepare(one):
                 return None
             outdated = self.conditions.outdated(id)
             started = self._store.notifications.start(id, MOST_LATE, outdated=outdated)
             if started and (one := self._store.notifications.get(id)) is not None:
-                self._wake(one)
+                self._planning.begin(one)
         except RedisError as error:
             return error
         return None
@@ -470,10 +410,7 @@ class Publishing:
 
     def get(self, id: int) -> Notification:
         """Return a notification; `UnknownNotification`."""
-        found = self._store.notifications.get(id)
-        if found is None:
-            raise UnknownNotification
-        return found
+        return existing(self._store, id)
 
     def all(self, ids: Iterable[int]) -> list[Notification]:
         """Return those of these notifications that exist."""
@@ -493,12 +430,10 @@ class Publishing:
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come."""
-        return self._store.notifications.report(id) or self._store.outcomes.progress(id)
+        return self._store.progress(id)
 
     def held(self, notification: Notification) -> HeldSummary:
         """Return for how many browsers it is held, and what its waves have sent."""
-        if not self.progress(notification.id).skipped(QUIET):
-            return HeldSummary()
         return held_summary(self._store, notification)
 
     def reach(self, audience: Audience) -> int:
@@ -515,34 +450,14 @@ class Publishing:
             cancelled = dataclasses.replace(self._repeating.go_on(one), state=State.CANCELLED)
             entry = alert_log.changed(one, cancelled, by)
             if self._store.notifications.change(one, cancelled, now_in_ms(), entry):
-                self._waiting.release(one)
+                self._corrections.waiting.release(one)
                 self._planning.advance(id)
                 return
         try:
-            self._move(one, State.CANCELLED, self._stoppable(one), "cancelled", by)
+            self._move(one, State.CANCELLED, stoppable(self._store, one), "cancelled", by)
         finally:  # also if an earlier call was cut off here, which makes this one a conflict
-            self._cancel_corrections(id, by)
+            self._corrections.cancel(id, by)
         self._planning.advance(id)
-
-    def _cancel_corrections(self, id: int, by: str) -> None:
-        root = self.get(id)
-        if root.state is not State.CANCELLED:
-            return
-        for correction in self._store.notifications.all(root.corrections):
-            possible = self._stoppable(correction)
-            self._store.notifications.move(correction.id, State.CANCELLED, possible_from=possible)
-        for one in self._waiting.of(id):
-            self._waiting.put_back(one, "taken back", by)
-
-    def waiting_corrections(self, root: int) -> list[Notification]:
-        """Return the corrections of an alert that can still be taken back."""
-        return self._waiting.of(root)
-
-    def _stoppable(self, notification: Notification) -> list[State]:
-        """Return the states in which it may still reach a reader."""
-        if notification.over and self.held(notification).waiting:
-            return [State.SENT, State.EXPIRED]
-        return [State.SENDING, State.PAUSED]
 
     def pause(self, id: int, *, by: str) -> None:
         """Pause a notification within a second; its time to live runs on."""
@@ -568,182 +483,6 @@ class Publishing:
             already = "already " if found.over or found.state is to else ""
             detail = f"This alert is {already}{found.state.value}; it cannot be {done}."
             raise Conflict(id, detail)
-
-    def correct(
-        self,
-        id: int,
-        *,
-        title: str | None,
-        body: str | None,
-        url: str | None,
-        replace: bool,
-        by: str,
-        idempotency: Idempotency | None = None,
-        check: Callable[[Notification], tuple[tuple[str, str], ...]] = lambda _root: (),
-        bare: bool = False,
-        undo: Undo | None = None,
-        draft: Notification | None = None,
-    ) -> Published:
-        """Correct the text of a notification; None leaves a part of it unchanged.
-
-        `bare`: the new text has no picture and no buttons. With `undo` it can be taken back. It is
-        made of `draft`, if that is one.
-
-        Browsers not reached yet get the new text instead of the old one. With `replace`, browsers
-        that have the alert get the correction as a notification of its own, which takes its place
-        on the screen. `check` gets the notification as it is now, and may raise; it returns the
-        warnings that belong to the response. Where so many are concerned that a second person has
-        to approve it, it waits as a draft (`approved_correction`).
-        """
-        while True:
-            root = self.root(id)
-            # After reading the root: a request that is sent twice must not correct its own result.
-            if (before := self.earlier_response(idempotency)) is not None:
-                return before
-            warnings = (*check(root), *self._gate.stops.warnings())
-            reached = self._reached_of(root)
-            content = root.text.changed(title=title, body=body, url=url, bare=bare)
-            correction = self._correction(root, content, reached, by, draft)
-            if not replace:
-                correction = dataclasses.replace(correction, state=State.SENT)
-            # A retraction goes to nobody else.
-            concerned = reached if bare else self.concerned(root, reached)
-            asked = self._gate.asked_to_correct(correction, root.revision, concerned)
-            browsers = reached if replace else 0
-            state = State.SCHEDULED if undo else correction.state
-            published = Published(correction.id, browsers, state, warnings)
-            if asked is not None:
-                warnings = (*warnings, ("status", NEEDED))
-                published = Published(asked.id, reached, asked.state, warnings)
-            kept = record(published, idempotency)
-            if asked is not None:
-                stored = self._keep_correction(asked, kept, draft)
-            elif undo is not None:
-                stored = self._waiting.keep(root, correction, undo, kept, draft)
-            else:
-                stored = self._correct(root, correction, kept, draft)
-            if isinstance(stored, dict) and idempotency is not None:
-                return self._same_response(stored, idempotency)
-            if stored:
-                return published
-
-    def _correction(
-        self, root: Notification, text: Content, reached: int, by: str, draft: Notification | None
-    ) -> Notification:
-        return Notification(
-            id=draft.id if draft else self._store.notifications.new_id(),
-            content=text,
-            audience=root.audience,
-            state=State.SENDING,
-            created_at=now_in_ms(),
-            created_by=by,
-            corrects=root.id,
-            reporting=reporting(reached),
-            authors=authors_of(by, draft),
-            changes=draft.changes if draft else 0,
-            link_parameters=root.link_parameters,
-            request_id=request_id.get(),
-        )
-
-    def _correct(
-        self,
-        root: Notification,
-        correction: Notification,
-        kept: IdempotencyRecord | None,
-        draft: Notification | None,
-    ) -> dict[str, Any] | bool:
-        """Correct an alert at once; False if another correction came first."""
-        entry = alert_log.corrected(root, correction.content, correction.created_by)
-        waited = (draft, None) if draft else None
-        stored = self._store.notifications.correct(root, correction, kept, entry, waited)
-        if isinstance(stored, dict):
-            return stored
-        if stored < 0:
-            raise Conflict(correction.id, CORRECTION_CHANGED)
-        if stored:
-            self._wake(correction)
-        return bool(stored)
-
-    def approved_correction(self, waiting: Notification, *, by: str) -> bool:
-        """Send a correction that waited for a second person; False if it does not wait any more.
-
-        It keeps its id, so that those who wrote it can follow it. `Conflict` as in `correct`.
-        """
-        assert waiting.corrects is not None  # noqa: S101 - see `Approvals`
-        assert waiting.request is not None  # noqa: S101
-        root, request = self.root(waiting.corrects), waiting.request
-        if request.revision not in (None, root.revision):
-            raise Conflict(waiting.id, _CORRECTED_SINCE)
-        correction = dataclasses.replace(
-            waiting,
-            state=State.SENT if request.leave else State.SENDING,
-            created_at=now_in_ms(),
-            reporting=reporting(self._reached_of(root)),
-            request=None,
-            approved_by=by,
-            request_id=request_id.get(),
-        )
-        entry = alert_log.corrected(root, correction.content, waiting.created_by)
-        approval = (waiting, alert_log.entry(waiting, "approved", by))
-        stored = self._store.notifications.correct(root, correction, None, entry, approval)
-        if not stored:
-            raise Conflict(waiting.id, _CORRECTED_SINCE)
-        if stored == 1:
-            self._wake(correction)
-        return stored == 1
-
-    def _reached_of(self, root: Notification) -> int:
-        """Return how many browsers have an alert; `Conflict` if it is over and none has it."""
-        reached = self.reached(root)
-        # Until it is finished, answers may come that are not counted yet.
-        is_done = root.over and root.finished_at is not None
-        if is_done and not (reached or self.held(root).waiting):
-            raise Conflict(
-                root.id,
-                "Nobody has this alert on screen: it reached nobody, or that was more than"
-                " seven days ago. Publish a new alert instead.",
-            )
-        return reached
-
-    def concerned(self, root: Notification, reached: int) -> int:
-        """Return how many browsers have an alert (`reached`), or would yet get its text."""
-        held = self.held(root).waiting  # they get the text that is the latest then
-        if root.over:
-            return reached + held
-        progress = self.progress(root.id)
-        # Its audience may not be frozen yet.
-        to_come = max(progress.recipients, self.reach(root.audience)) - progress.done
-        return reached + held + to_come
-
-    def _keep_correction(
-        self, asked: Notification, kept: IdempotencyRecord | None, draft: Notification | None
-    ) -> dict[str, Any] | bool:
-        """Store a correction that waits for a second person; or the earlier response."""
-        entry = alert_log.begun(asked, asked.created_by)
-        if draft is None:
-            return self._store.notifications.publish(asked, kept, None, entry) or True
-        if not self._store.notifications.change(draft, asked, now_in_ms(), entry):
-            raise Conflict(draft.id, CORRECTION_CHANGED)
-        return True
-
-    def reached(self, notification: Notification) -> int:
-        """Return how many browsers would get a correction of a notification now."""
-        return self._store.recipients.reached(notification.id, notification.revision + 1)
-
-    def root(self, id: int) -> Notification:
-        """Return the notification that a correction of `id` would correct; `Conflict` if none."""
-        one = self.get(id)
-        root = one if one.corrects is None else self.get(one.corrects)
-        if root.planned:
-            detail = f"This alert is {root.state.value}: change it instead of correcting it."
-            raise Conflict(root.id, detail)
-        if root.wave:
-            detail = "This is a wave of held alerts: correct the alerts themselves."
-            raise Conflict(root.id, detail)
-        if root.audience.subscription is not None:
-            detail = "This was a test to one browser: there is nothing to correct."
-            raise Conflict(root.id, detail)
-        return root
 
 
 def _planned(

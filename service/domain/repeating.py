@@ -11,12 +11,18 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from service.domain.gate import now_in_ms
-from service.domain.requests import Idempotency, PlanWithdrawn, Published
+from service.domain.requests import Conflict, Idempotency, PlanWithdrawn, Published
 from service.model import alert_log, clock, digests, occurrences
 from service.model.notifications import Content, Notification, State
-from service.model.repeats import Digest
+from service.model.repeats import Digest, Repeat
 from service.model.retention import REFERENCE_KEPT
 from service.store import Store
+
+_NOTHING_NEW = "No alert was sent since the last one, so that this one has nothing to say."
+
+
+class NothingNew(Conflict):
+    """A digest that is to be sent now, while there is nothing to tell."""
 
 
 class Repeating:
@@ -76,6 +82,17 @@ class Repeating:
                 follows=one,
             )
         return dataclasses.replace(one, repeat=dataclasses.replace(before, followed=True))
+
+    def sent_early(self, one: Notification, content: Content) -> tuple[Content, Repeat | None]:
+        """Plan the occurrence after one that is sent now; return its text, and that it is followed.
+
+        `NothingNew` if its digest has nothing to say.
+        """
+        made = self.with_text(dataclasses.replace(one, content=content), now_in_ms())
+        if made is None:
+            raise NothingNew(one.id, _NOTHING_NEW)
+        self.go_on(one)
+        return made.content, made.repeat
 
     def with_text(self, one: Notification, until: float) -> Notification | None:
         """Return an occurrence with its text, as one that is followed; None if nothing is new."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
-from service.model.notifications import State
+from service.model.notifications import Notification, State
 from service.model.retention import IDEMPOTENCY_KEPT
+from service.store import Store
 from service.store.notifications import IdempotencyRecord
 
 
@@ -77,3 +79,50 @@ class KeyReused(Conflict):
 
 class PlanWithdrawn(Exception):
     """The planned alert of this idempotency key was deleted or cancelled (decision 54)."""
+
+
+def existing(store: Store, id: int) -> Notification:
+    """Return a notification; `UnknownNotification`."""
+    found = store.notifications.get(id)
+    if found is None:
+        raise UnknownNotification
+    return found
+
+
+class Responses:
+    """The responses to requests that came with an idempotency key."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def earlier(self, idempotency: Idempotency | None) -> Published | None:
+        """Return the response to the same request before, if there was one.
+
+        `KeyReused` if that had another body, `PlanWithdrawn` if its alert was planned
+        and is withdrawn.
+        """
+        if idempotency is None:
+            return None
+        before = self._store.notifications.remembered(idempotency.digest)
+        return None if before is None else self.same(before, idempotency)
+
+    def sent_as(self, idempotency: Idempotency) -> int | None:
+        """Return the alert that a request with this key has published, whatever its body was."""
+        before = self._store.notifications.remembered(idempotency.digest)
+        return None if before is None else int(before["id"])
+
+    def same(self, before: dict[str, Any], idempotency: Idempotency) -> Published:
+        """Return a response as it was stored; raises what `earlier` does."""
+        id, then = int(before["id"]), State(before["state"])
+        now = self._store.notifications.state(id)
+        was_planned = then in (State.DRAFT, State.SCHEDULED)
+        if now is None or (
+            now is State.CANCELLED and was_planned and not self._store.progress(id).recipients
+        ):
+            raise PlanWithdrawn
+        if before["body"] != idempotency.body_digest:
+            raise KeyReused(
+                id, f"This Idempotency-Key was used before with another body, for alert {id}."
+            )
+        warnings = tuple((field, words) for field, words in before.get("warnings", ()))
+        return Published(id, int(before["recipients"]), then, warnings)

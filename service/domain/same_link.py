@@ -62,8 +62,7 @@ class SameLink:
     def _ended_unseen(self, one: Notification) -> bool:
         if one.state not in (State.CANCELLED, State.EXPIRED):
             return False
-        report = self._store.notifications.report(one.id)
-        return not (report or self._store.outcomes.progress(one.id)).of(Outcome.ACCEPTED)
+        return not self._store.progress(one.id).of(Outcome.ACCEPTED)
 
 
 def _time(one: Notification) -> float:

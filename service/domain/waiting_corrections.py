@@ -15,6 +15,7 @@ from service.domain.gate import now_in_ms
 from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.requests import Conflict
+from service.domain.waves import stoppable
 from service.model import alert_log
 from service.model.notifications import QUIET, Audience, Mends, Notification, SendAt, State
 from service.store import Store
@@ -43,15 +44,11 @@ class WaitingCorrections:
         self,
         store: Store,
         planning: Planning,
-        wake: Callable[[Notification], None],
         reached_of: Callable[[Notification], int],
-        stoppable: Callable[[Notification], list[State]],
     ) -> None:
         self._store = store
         self._planning = planning
-        self._wake = wake
         self._reached_of = reached_of
-        self._stoppable = stoppable
 
     def of(self, root: int) -> list[Notification]:
         """Return the corrections of an alert that wait, one at most but for a race."""
@@ -128,7 +125,7 @@ class WaitingCorrections:
         )
         entry, then = alert_log.corrected(root, one.content, one.created_by), self._then(root, one)
         if self._store.notifications.correct(root, started, None, entry, (one, None), then) == 1:
-            self._wake(started)
+            self._planning.begin(started)
             if then is not None:
                 self._planning.advance(root.id)
 
@@ -139,7 +136,7 @@ class WaitingCorrections:
         by = one.created_by
         if one.mends.then == State.CANCELLED.value:
             cancelled = alert_log.moved(root, "cancelled", by)
-            return Move(State.CANCELLED, self._stoppable(root), cancelled)
+            return Move(State.CANCELLED, stoppable(self._store, root), cancelled)
         self._wake_held(root)
         # What was paused for these seconds alone is not in the log.
         noted = root.id not in one.mends.paused

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from service.model.clocks import QUARTER
-from service.model.notifications import Notification, State
+from service.model.notifications import QUIET, Notification, State
 from service.store import Store
 from service.store.held_alerts import AWAKE, wakes_in_time
 
@@ -85,6 +85,8 @@ def newer_of_story(one: Notification, latest: Sequence[Notification]) -> list[No
 
 def held_summary(store: Store, notification: Notification) -> HeldSummary:
     """Return for how many browsers a notification is held now, and what its waves have sent."""
+    if not store.progress(notification.id).skipped(QUIET):
+        return HeldSummary()
     return held_summaries(store, [notification])[0]
 
 
@@ -129,6 +131,13 @@ def held_summaries(store: Store, notifications: Sequence[Notification]) -> list[
         )
 
     return [summary(one) for one in notifications]
+
+
+def stoppable(store: Store, notification: Notification) -> list[State]:
+    """Return the states in which a notification may still reach a reader."""
+    if notification.over and held_summary(store, notification).waiting:
+        return [State.SENT, State.EXPIRED]
+    return [State.SENDING, State.PAUSED]
 
 
 def _ended(wave: Notification) -> float:

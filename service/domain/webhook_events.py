@@ -122,9 +122,7 @@ class WebhookEvents:
             yield _Event(iso(now), "readers.left", now, {"count": gone, "by": left, **span})
 
     def _event(self, type: str, key: str, one: Notification, at: float, entry: str = "") -> _Event:
-        rows = self._store
-        progress = rows.notifications.report(one.id) or rows.outcomes.progress(one.id)
-        return _Event(key, type, at, in_short(one, progress), entry)
+        return _Event(key, type, at, in_short(one, self._store.progress(one.id)), entry)
 
 
 def _listening(kept: Kept) -> list[Webhook]:

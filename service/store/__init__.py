@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from redis import Redis
 
+from service.model.notifications import Progress
 from service.store.access import Access
 from service.store.alert_log import AlertLog
 from service.store.alert_rows import AlertRows
@@ -170,6 +171,10 @@ class Store:
         self.templates = TemplateRows(redis, TEMPLATES)
         self.saved_audiences = TemplateRows(redis, AUDIENCES)
         self.desk_settings = DeskSettings(redis)
+
+    def progress(self, id: int) -> Progress:
+        """Return how far a notification has come: its final report, or what is counted so far."""
+        return self.notifications.report(id) or self.outcomes.progress(id)
 
     def memory(self) -> Memory | None:
         """Return the memory that Redis uses and may use; None if it does not tell."""

@@ -92,7 +92,7 @@ def test_a_call_sent_again_before_the_first_is_stored_has_the_same_response(
     key = {"Idempotency-Key": "story-4711"}
     first = client.call("POST", NOTIFICATIONS, ONCE, token=token, headers=key)
     # The second call has looked for an earlier response while there was none.
-    monkeypatch.setattr(client.runtime.publishing, "earlier_response", lambda _key: None)
+    monkeypatch.setattr(client.runtime.publishing.responses, "earlier", lambda _key: None)
     again = client.call("POST", NOTIFICATIONS, ONCE, token=token, headers=key)
     assert (again.status_code, again.json) == (202, first.json)
 

@@ -103,7 +103,7 @@ def test_followed_and_muted_stories_decide_which_alerts_were_missed(client: Clie
 def test_the_last_ten_missed_alerts_are_shown_with_corrected_texts(client: Client) -> None:
     reader = Reader(client)
     ids = [publish(client, f"{number}") for number in range(12)]
-    client.runtime.publishing.correct(
+    client.runtime.corrections.correct(
         ids[11], title="Corrected", body=None, url=None, replace=False, by="a test"
     )
     alerts = reader.call("GET", "/alerts").json["alerts"]

@@ -235,14 +235,14 @@ def test_both_clicks_of_a_double_click_on_correct_lead_to_the_same_page(
     """The first request is handled while the second is already being handled."""
     page = f"/desk/alerts/{half_sent}/correct"
     fields = filled(editor.get(page).text)
-    root, looks, first = runtime.publishing.root, iter(range(9)), []
+    root, looks, first = runtime.corrections.root, iter(range(9)), []
 
     def look(id: int) -> Notification:
         if next(looks) == 1:
             first.append(editor.post(page, data=fields))
         return root(id)
 
-    monkeypatch.setattr(runtime.publishing, "root", look)
+    monkeypatch.setattr(runtime.corrections, "root", look)
     second = editor.post(page, data=fields)
 
     (correction,) = runtime.publishing.get(half_sent).corrections

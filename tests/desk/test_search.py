@@ -80,7 +80,7 @@ def test_a_correction_is_found_by_its_own_text(
     editor: FlaskClient, runtime: Runtime, half_sent: int
 ) -> None:
     assert found(editor, text="aground") == [half_sent]
-    corrected = runtime.publishing.correct(
+    corrected = runtime.corrections.correct(
         half_sent, title="Ferry afloat", body=None, url=None, replace=True, by="a test"
     )
     assert found(editor, text="afloat") == [corrected.id]

@@ -108,7 +108,9 @@ def test_what_an_editor_decides_about_is_listed_before_many_drafts(
 ) -> None:
     publishing = runtime.publishing
     root = reached_by_all(runtime)
-    correction = publishing.correct(root, title="A", body=None, url=None, replace=True, by=EMAIL).id
+    correction = runtime.corrections.correct(
+        root, title="A", body=None, url=None, replace=True, by=EMAIL
+    ).id
     waiting, missed, soon = publish(runtime).id, miss(runtime), plan(runtime, 3600, url=SAME)
     drafts = [plan(runtime) for _ in range(12)]
     back = publishing.get(waiting)
@@ -414,7 +416,7 @@ def test_a_correction_waits_where_many_have_the_alert(
     title = "Ferry afloat"
 
     def correct() -> int:
-        return runtime.publishing.correct(
+        return runtime.corrections.correct(
             root, title=title, body=None, url=None, replace=replaces, by=EMAIL
         ).id
 
@@ -445,7 +447,7 @@ def test_a_correction_is_not_sent_once_it_is_deleted_or_sent_back(
     runtime: Runtime, readers: int, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = reached_by_all(runtime)
-    id = runtime.publishing.correct(
+    id = runtime.corrections.correct(
         root, title="Ferry afloat", body=None, url=None, replace=True, by=EMAIL
     ).id
     waiting, correct = runtime.publishing.get(id), runtime.store.notifications.correct
@@ -488,7 +490,7 @@ def test_an_approved_correction_does_not_replace_a_newer_one(
 ) -> None:
     root = reached_by_all(runtime)
     first, second = (
-        runtime.publishing.correct(root, title=title, body=None, url=None, replace=True, by=EMAIL)
+        runtime.corrections.correct(root, title=title, body=None, url=None, replace=True, by=EMAIL)
         for title in ("Ferry afloat", "Ferry saved")
     )
     id, waiting = first.id, runtime.publishing.get(first.id)
@@ -502,7 +504,7 @@ def test_an_approved_correction_does_not_replace_a_newer_one(
 def test_a_correction_that_few_have_is_sent_at_once(runtime: Runtime, readers: int) -> None:
     id = runtime.publishing.publish(NEWS, Audience(topics=("world",)), by=EMAIL).id
     send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 20})
-    runtime.publishing.correct(
+    runtime.corrections.correct(
         id, title="Ferry afloat", body=None, url=None, replace=True, by=EMAIL
     )
     assert runtime.publishing.get(id).text.title == "Ferry afloat"
@@ -516,7 +518,7 @@ def test_a_correction_counts_those_who_would_yet_get_its_text(
     for accepted in (0, 20):
         if accepted:
             send_all(runtime, one.id, {(Outcome.ACCEPTED, "other"): accepted})
-        runtime.publishing.correct(
+        runtime.corrections.correct(
             one.id, title="Ferry afloat", body=None, url=None, replace=False, by=EMAIL
         )
         assert runtime.publishing.get(one.id).text.title == "Ferry aground"
@@ -528,7 +530,7 @@ def test_the_pages_of_a_correction_that_waits(
     root = reached_by_all(runtime)
     form = editor.get(f"/desk/alerts/{root}/correct").text
     assert "Ask another editor to correct it" in form
-    waiting = runtime.publishing.correct(
+    waiting = runtime.corrections.correct(
         root, title="Ferry afloat", body=None, url=None, replace=True, by=EMAIL
     ).id
     assert "A correction waits for a second person:" in words(
@@ -598,4 +600,4 @@ def test_a_correction_counts_readers_for_whom_the_alert_is_held_while_it_is_sent
             runtime.store.outcomes.record(one.id, batch, "a test", 60_000, {asleep: claim.pending})
             held += len(claim.pending)
     assert not runtime.publishing.get(one.id).over
-    assert runtime.publishing.concerned(one, 0) == 100
+    assert runtime.corrections.concerned(one, 0) == 100

@@ -208,7 +208,7 @@ def test_an_alert_is_used_again_with_its_latest_text_settings_and_audience(
 ) -> None:
     page = editor.get(f"/desk/alerts/{half_sent}").text
     assert f'href="/desk/new?again={half_sent}"' in page
-    runtime.publishing.correct(
+    runtime.corrections.correct(
         half_sent, title="Ferry afloat", body=None, url=None, replace=True, by="a test"
     )
     before = runtime.store.redis.keys("{g}:unfinished:*")

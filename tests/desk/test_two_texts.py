@@ -217,7 +217,7 @@ def test_a_wrong_text_is_corrected_to_the_other_one(
 ) -> None:
     if chosen:
         runtime.text_choice.choose(trial, chosen, by=EMAIL)
-    reached = runtime.publishing.reached(runtime.publishing.get(trial))
+    reached = runtime.corrections.reached(runtime.publishing.get(trial))
     title = runtime.publishing.get(trial).text.title
     assert correct(editor, trial, title=title).status_code == 303
     one = runtime.publishing.get(trial)

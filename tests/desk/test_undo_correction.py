@@ -142,9 +142,9 @@ def test_a_tools_correction_goes_at_once_and_the_waiting_one_is_a_draft_again(
 ) -> None:
     correct(editor, half_sent)
     given = {"title": "By a tool", "body": None, "url": None, "replace": True, "by": "a tool"}
-    runtime.publishing.correct(half_sent, **given)
+    runtime.corrections.correct(half_sent, **given)
     assert runtime.publishing.get(half_sent).text.title == "By a tool"
-    (one,) = runtime.publishing.waiting_corrections(half_sent)
+    (one,) = runtime.corrections.waiting.of(half_sent)
     let_it_be_due(runtime, one)
     assert state_of(runtime, one.id) is State.DRAFT
     assert runtime.publishing.get(half_sent).text.title == "By a tool"

@@ -145,7 +145,7 @@ def test_the_link_of_a_correction_is_the_one_that_readers_have(
 ) -> None:
     id = publish(runtime, title="Ferry aground", url="https://paper.example/wrong")
     link = "https://paper.example/right"
-    runtime.publishing.correct(id, title=None, body=None, url=link, replace=True, by="a test")
+    runtime.corrections.correct(id, title=None, body=None, url=link, replace=True, by="a test")
     assert "The same link went out" in words(review(editor, url=link).text)
     assert "The same link" not in review(editor, url="https://paper.example/wrong").text
 

@@ -53,7 +53,7 @@ def test_each_step_of_an_alert_is_logged_with_who_took_it(
     publishing.send(id, by=CMS)
     publishing.pause(id, by=ADA)
     publishing.resume(id, by=BEN)
-    publishing.correct(id, title=None, body="All safe", url=None, replace=False, by=CMS)
+    runtime.corrections.correct(id, title=None, body="All safe", url=None, replace=False, by=CMS)
     publishing.cancel(id, by=ADA)
 
     steps = runtime.alert_log.of(id)

@@ -659,6 +659,6 @@ def test_a_feeds_own_link_parameters_stay_with_its_alert(
         return shown
 
     assert opens(alert.id) == f"{LINK}ferry{ours}"
-    correct = publishing.correct
+    correct = watched.runtime.corrections.correct
     correction = correct(alert.id, title="Afloat", body=None, url=None, replace=True, by=NORA).id
     assert opens(correction) == f"{LINK}ferry{ours}"

@@ -11,7 +11,8 @@ import pytest
 from redis.exceptions import ConnectionError as Lost
 
 from service.domain.gate import TwoPersonRule
-from service.domain.publishing import Conflict, NothingNew
+from service.domain.publishing import Conflict
+from service.domain.repeating import NothingNew
 from service.model.notifications import MOST_LATE, Audience, Content, Notification, SendAt, State
 from service.model.repeats import WEEKDAYS, Digest, Repeat
 from service.runtime import Runtime
@@ -290,7 +291,7 @@ def begun(runtime: Runtime, id: int, hours: float) -> None:
 
 def test_a_digest_tells_what_stands_of_its_topics_since_the_last_one(runtime: Runtime) -> None:
     corrected = sent(runtime, "Ferry aground")
-    runtime.publishing.correct(
+    runtime.corrections.correct(
         corrected, title="Ferry afloat", body=None, url=None, replace=True, by="ada@paper.example"
     )
     cancelled = sent(runtime, "Wrong")

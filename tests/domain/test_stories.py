@@ -298,7 +298,7 @@ def test_alerts_of_a_story_replace_one_another_on_the_screen(
     installation.over(first)
     second = installation.publish(story)
     installation.over(second)
-    corrected = publishing.correct(
+    corrected = installation.runtime.corrections.correct(
         second, title="It did not shake", body=None, url=None, replace=True, by="a test"
     ).id
     installation.over(corrected)

@@ -125,7 +125,7 @@ def test_each_step_of_an_alert_is_heard_signed_as_the_api_shows_it(
     send_all(runtime, id, {(Outcome.ACCEPTED, "google"): 1})
     runtime.planning.advance(id)
     clock.turn()
-    runtime.publishing.correct(id, title="Ferry afloat", body=None, url=None, replace=True, by=BY)
+    runtime.corrections.correct(id, title="Ferry afloat", body=None, url=None, replace=True, by=BY)
     clock.turn()
     kinds = [one["type"] for one in heard(paper)]
     assert kinds == ["alert.sent", "alert.finished", "alert.corrected"]

@@ -447,7 +447,7 @@ def test_call_whose_reply_is_lost_is_done_once_and_succeeds(
     publishing.resume(id, by="Ada")
     losing(rows._correct)
     given = {"title": "Nobody dead", "body": None, "url": None, "replace": True, "by": "Ada"}
-    correction = publishing.correct(id, **given).id
+    correction = runtime.corrections.correct(id, **given).id
     assert publishing.get(id).corrections == (correction,)
     losing(rows._move)
     publishing.cancel(id, by="Ada")

@@ -473,7 +473,7 @@ def test_reader_with_the_old_text_from_a_running_wave_gets_the_correction(client
     runtime.planning.plan(wave)
     under_way = runtime.store.batches.claim(wave.id, 0, "a test ", 60_000)
     assert under_way is not None
-    correction = publishing.correct(
+    correction = runtime.corrections.correct(
         id, title="Nobody dead", body=None, url=None, replace=True, by="a test"
     ).id
     hold(runtime, correction, {})

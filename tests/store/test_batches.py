@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError
 
+from service.domain.corrections import Corrections
 from service.domain.gate import Gate, TwoPersonRule
 from service.domain.job_queue import JobQueue
 from service.domain.planning import BATCH_RECIPIENTS, Planning, cut, cut_beside
@@ -45,8 +46,14 @@ def planning(store: Store) -> Planning:
 
 
 @pytest.fixture
-def publishing(store: Store, planning: Planning) -> Publishing:
-    return Publishing(store, planning, JobQueue(store.redis), Gate(Stops(store), TwoPersonRule()))
+def corrections(store: Store, planning: Planning) -> Corrections:
+    return Corrections(store, planning, Gate(Stops(store), TwoPersonRule()))
+
+
+@pytest.fixture
+def publishing(store: Store, planning: Planning, corrections: Corrections) -> Publishing:
+    gate = Gate(Stops(store), TwoPersonRule())
+    return Publishing(store, planning, gate, corrections)
 
 
 def planned(publishing: Publishing, planning: Planning) -> int:
@@ -136,10 +143,14 @@ def test_cancelled_alert_never_ends_as_sent(
 
 
 def test_cancelling_again_after_an_interruption_stops_the_corrections(
-    store: Store, publishing: Publishing, planning: Planning, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    publishing: Publishing,
+    corrections: Corrections,
+    planning: Planning,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     id = planned(publishing, planning)
-    correction = publishing.correct(
+    correction = corrections.correct(
         id, title="Good news", body=None, url=None, replace=True, by="a test"
     ).id
     with monkeypatch.context() as cut_off:
@@ -172,13 +183,17 @@ def test_recipients_of_an_alert_that_was_not_planned_in_time_expire(
 
 
 def test_recipients_of_a_correction_that_was_not_planned_in_time_expire(
-    store: Store, publishing: Publishing, planning: Planning, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    publishing: Publishing,
+    corrections: Corrections,
+    planning: Planning,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     id = planned(publishing, planning)
     batch = claimed(store, id, "worker", LEASE_MS).batch
     reached = {Result(Outcome.ACCEPTED, "google", 1, revision=0): list(range(300))}
     store.outcomes.record(id, batch, "worker", LEASE_MS, reached)
-    correction = publishing.correct(
+    correction = corrections.correct(
         id, title="Good news", body=None, url=None, replace=True, by="a test"
     ).id
     later = time.time() + 5 * 3600

@@ -21,6 +21,7 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from service.config import Config, ConfigError
+from service.domain.corrections import Corrections
 from service.domain.gate import Gate, TwoPersonRule
 from service.domain.job_queue import JobQueue
 from service.domain.planning import Planning
@@ -274,11 +275,11 @@ def planned(redis_url: str) -> Store:
     store = Store(connect(redis_url), 12)
     readers = {"origins": ["https://127.0.0.1:9"], "vapid_key": "k", "topics": ()}
     list(pretend_readers.seed(store, 600, **readers))
-    queue = JobQueue(store.redis)
-    planning = Planning(store, queue)
+    planning = Planning(store, JobQueue(store.redis))
+    gate = Gate(Stops(store), TwoPersonRule())
     text = Content("Late news", "https://paper.example/")
     id = (
-        Publishing(store, planning, queue, Gate(Stops(store), TwoPersonRule()))
+        Publishing(store, planning, gate, Corrections(store, planning, gate))
         .publish(text, EVERYONE, by="a test")
         .id
     )

@@ -141,7 +141,7 @@ class Installation(TrialInstallation):
 
     def correct(self, id: int, title: str, *, replace: bool = True) -> Published:
         """Give an alert another title, by default also on the screens that show the old one."""
-        return self.runtime.publishing.correct(
+        return self.runtime.corrections.correct(
             id, title=title, body=None, url=None, replace=replace, by="a test"
         )
 

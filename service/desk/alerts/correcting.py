@@ -41,7 +41,7 @@ _USED = (
 @allowed(Role.SENDS)
 def write_correction(id: int) -> ResponseReturnValue:
     """Show the form for a correction, filled with the current text."""
-    root = runtime().publishing.root(id)
+    root = runtime().corrections.root(id)
     if draft := draft_of(root):
         if draft.state is not State.DRAFT:
             return redirect(url_for("desk.alert", id=draft.id))
@@ -55,7 +55,7 @@ def write_correction(id: int) -> ResponseReturnValue:
 def correct(id: int) -> ResponseReturnValue:
     """Correct the alert, once however often the form arrives: its nonce makes it one request."""
     form, nonce = CorrectionForm.read(), read_nonce()
-    root = runtime().publishing.root(id)
+    root = runtime().corrections.root(id)
     if form.reached == "leave" and root.over and not runtime().publishing.held(root).waiting:
         return correction_page(root, form, notice=_TOO_LATE), 409
     if "asked" in request.form and not _asks(root):
@@ -67,7 +67,7 @@ def correct(id: int) -> ResponseReturnValue:
     key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + body)
     try:
         requested = fields.parse(notification_requests.Correction, body, runtime())
-        published = runtime().publishing.correct(
+        published = runtime().corrections.correct(
             root.id,
             **requested.texts(),
             replace=requested.reached == "replace",
@@ -113,7 +113,7 @@ def correction_page(
         notice=notice,
         said=said,
         draft=draft_of(root),
-        reached=runtime().publishing.reached(root),
+        reached=runtime().corrections.reached(root),
         asks=_asks(root),
         paused=root.state is State.PAUSED,
         waiting=0 if root.over else progress.recipients - progress.done,
@@ -123,6 +123,6 @@ def correction_page(
 
 def _asks(root: Notification) -> bool:
     """Whether a correction needs a second person."""
-    publishing = runtime().publishing
-    browsers = publishing.concerned(root, publishing.reached(root))
+    corrections = runtime().corrections
+    browsers = corrections.concerned(root, corrections.reached(root))
     return runtime().approvals.needed(root.text, browsers)

@@ -53,7 +53,7 @@ def wrong(id: int) -> ResponseReturnValue:
         "desk/wrong.html",
         trouble=trouble,
         stage=stage,
-        asks=runtime().approvals.needed(root.text, runtime().publishing.concerned(root, reached)),
+        asks=runtime().approvals.needed(root.text, runtime().corrections.concerned(root, reached)),
         retraction=_retraction(root).title,
     )
 
@@ -70,7 +70,7 @@ def go_on(id: int) -> ResponseReturnValue:
 @allowed(Role.SENDS)
 def write_retraction(id: int) -> ResponseReturnValue:
     """Show the text that takes the place of an alert, for the editor to change."""
-    root = runtime().publishing.root(id)
+    root = runtime().corrections.root(id)
     if draft := draft_of(root):
         if draft.state is not State.DRAFT:
             return redirect(url_for("desk.alert", id=draft.id))
@@ -83,7 +83,7 @@ def write_retraction(id: int) -> ResponseReturnValue:
 def retract(id: int) -> ResponseReturnValue:
     """Stop the alert and replace it, once however often the form arrives."""
     form, nonce = CorrectionForm.read(), read_nonce()
-    root, body = runtime().publishing.root(id), form.as_json()
+    root, body = runtime().corrections.root(id), form.as_json()
     once = Idempotency(f"desk {signed_in().email}", nonce, f"retract {root.id} ".encode() + body)
     asks = _asks(root, _without_extras(root, form))
     if "asked" in request.form and not asks:
@@ -154,4 +154,4 @@ def _without_extras(root: Notification, form: CorrectionForm) -> Content:
 
 def _asks(root: Notification, text: Content) -> bool:
     """Whether a retraction needs a second person."""
-    return runtime().approvals.needed(text, runtime().publishing.reached(root))
+    return runtime().approvals.needed(text, runtime().corrections.reached(root))

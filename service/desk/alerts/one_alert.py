@@ -95,7 +95,7 @@ def _planned(one: Notification) -> dict[str, Any]:
     report = report_of(one, receipts=False)
     if one.corrects is not None:
         root = publishing.get(one.corrects)
-        reach = publishing.reached(root)
+        reach = runtime().corrections.reached(root)
         own = {"root": root, "reach": reach, "leaves_out": True, "write_on": write_on(one)}
         return {"report": report, **own}
     at = one.send_at if report.scheduled or one.waits_for_approval else None

@@ -30,7 +30,8 @@ from service.desk.writing.compose import (
     review_page,
 )
 from service.desk.writing.forms import Form
-from service.domain.publishing import Conflict, NothingNew, UnknownNotification
+from service.domain.publishing import Conflict, UnknownNotification
+from service.domain.repeating import NothingNew
 from service.model.notifications import Notification, State
 from service.model.roles import Role
 

@@ -87,7 +87,9 @@ def unfinished(key: str) -> ResponseReturnValue:
         return compose_page(form, key, notice=ENDED)
     if before is not None and form.changes != str(before.changes):
         return overtaken(before.id, form, key)
-    if (sent := runtime().publishing.sent_as(sent_by(signed_in().email, key))) is not None:
+    if (
+        sent := runtime().publishing.responses.sent_as(sent_by(signed_in().email, key))
+    ) is not None:
         return redirect(url_for("desk.alert", id=sent))
     return compose_page(form, key, before=before, said=_saved())
 
@@ -148,7 +150,7 @@ def _publish(form: Form, key: str) -> ResponseReturnValue:
     email = signed_in().email
     once = sent_by(email, key, json.dumps(form.as_json(), sort_keys=True).encode())
     try:
-        published = runtime().publishing.earlier_response(once)
+        published = runtime().publishing.responses.earlier(once)
         if published is None:
             checked = check(form)
             if not isinstance(checked, CheckedAlert):
