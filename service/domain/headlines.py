@@ -63,7 +63,7 @@ class Headlines:
     def _reached_nobody(self, one: Notification) -> bool:
         if one.state not in (State.CANCELLED, State.EXPIRED):
             return False
-        report = self._store.notifications.report(one.id)
+        report = self._store.outcomes.report(one.id)
         return report is not None and not report.of(Outcome.ACCEPTED)
 
 

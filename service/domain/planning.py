@@ -243,7 +243,7 @@ class Planning:
             self._store.gone.tried(id, range(notification.revision + 1))
         self._store.outcomes.forget(id)
         now = clock.time()
-        if self._store.notifications.finish(id, state, now, progress, history):
+        if self._store.outcomes.finish(id, state, now, progress, history):
             self._ended(replace(notification, state=state, finished_at=now), progress)
             log_alert(notification, "alert %s is over: %s", state.value)
 

@@ -174,7 +174,7 @@ class Store:
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come: its final report, or what is counted so far."""
-        return self.notifications.report(id) or self.outcomes.progress(id)
+        return self.outcomes.report(id) or self.outcomes.progress(id)
 
     def memory(self) -> Memory | None:
         """Return the memory that Redis uses and may use; None if it does not tell."""

@@ -8,7 +8,8 @@ from typing import NamedTuple, cast
 from redis import Redis
 
 from service.model.notifications import Progress
-from service.store.notifications import ACTIVE, STARTED, alert_key, final_progress
+from service.store.notifications import ACTIVE, STARTED, alert_key
+from service.store.outcomes import final_progress
 
 _OTHER_EVENTS = ("shown", "dismissed")
 

@@ -33,15 +33,12 @@ from service.model.notifications import (
     Content,
     Mends,
     Notification,
-    Outcome,
-    Progress,
     Request,
     SendAt,
     State,
     known_fields,
 )
 from service.model.repeats import Repeat
-from service.model.retention import READERS_TEST_KEPT
 from service.model.two_texts import Decision, SecondText
 from service.store.alert_log import LOG, NOTE, packed
 from service.store.history import HISTORY
@@ -224,31 +221,6 @@ return 0
 """
 )
 
-# KEYS: notification, active; for a wave the alerts that it delivered. ARGV: id, state, finished_at,
-# report, seconds for which one to a single browser is kept, the history of the data when it was
-# closed; for a wave, to how many readers it delivered each alert alone, and together with others.
-# 'cancelled' stays so; one that was paused is withheld from waves. Returns 0 if it is finished
-# already, or if Redis may have forgotten that it was closed. The first write frees.
-_FINISH = (
-    HISTORY
-    + """
-if history ~= ARGV[6] then return 0 end
-redis.call('SREM', KEYS[2], ARGV[1])
-if redis.call('HEXISTS', KEYS[1], 'report') == 1 then return 0 end
-local before, state = redis.call('HGET', KEYS[1], 'state'), ARGV[2]
-if before == 'cancelled' then state = 'cancelled' end
-if before == 'paused' then redis.call('HSET', KEYS[1], 'withheld', 1) end
-redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[3], 'report', ARGV[4])
-if redis.call('HEXISTS', KEYS[1], 'by_reader') == 1 then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
-for i = 3, #KEYS do
-  local waves = cjson.decode(redis.call('HGET', KEYS[i], 'waves') or '[]')
-  table.insert(waves, {tonumber(ARGV[1]), tonumber(ARGV[i * 2 + 1]), tonumber(ARGV[i * 2 + 2])})
-  redis.call('HSET', KEYS[i], 'waves', cjson.encode(waves))
-end
-return 1
-"""
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -310,7 +282,6 @@ class Notifications:
         self._remove = redis.register_script(_REMOVE)
         self._start = redis.register_script(NOW + NOTE + lua("start"))
         self._move = redis.register_script(_MOVE)
-        self._finish = redis.register_script(_FINISH)
         self._correct = redis.register_script(NOTE + lua("correct"))
 
     # -- the notification itself -----------------------------------------------------------------
@@ -554,40 +525,6 @@ class Notifications:
     def active(self) -> list[int]:
         """Return the notifications that are being sent, or whose outcomes are still counted."""
         return sorted(int(id) for id in cast(set[bytes], self._redis.smembers(ACTIVE)))
-
-    def finish(self, id: int, state: State, at: float, progress: Progress, history: bytes) -> bool:
-        """Make the report final, once every partition is closed; True for the call that did.
-
-        `history` is the replication id from before the partitions were closed. Under another one
-        nothing is done, because Redis may have forgotten that they were.
-        """
-        report: dict[str, Any] = {
-            "recipients": progress.recipients,
-            "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
-        }
-        if progress.delivered:
-            report["brought"] = [[alert, *counts] for alert, counts in progress.delivered.items()]
-        if progress.tried:
-            report["tried"] = progress.tried
-        keys = [alert_key(id), ACTIVE, *map(alert_key, progress.delivered)]
-        args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT, history]
-        args += [count for counts in progress.delivered.values() for count in counts]
-        return bool(self._finish(keys=keys, args=args))
-
-    def report(self, id: int) -> Progress | None:
-        """Return the final report of a notification, if it is finished."""
-        text = cast("bytes | None", self._redis.hget(alert_key(id), "report"))
-        return None if text is None else final_progress(text)
-
-
-def final_progress(report: bytes) -> Progress:
-    """Return what a final report says."""
-    given = json.loads(report)
-    counts = {(Outcome(o), service): n for o, service, n in given["outcomes"]}
-    rows = given.get("brought", ())  # only of waves
-    delivered = {alert: (alone, together) for alert, alone, together in rows}
-    tried = {text: (n, silent) for text, (n, silent) in given.get("tried", {}).items()}
-    return Progress(given["recipients"], counts, delivered, tried)
 
 
 def _new_call() -> str:

@@ -1,6 +1,6 @@
-"""Outcomes of recipients: recorded as they come in, read as progress.
+"""Outcomes of recipients: recorded as they come in, read as progress, kept as a final report.
 
-The keys are described in batches.py.
+The keys are described in batches.py; the report is a field of the notification.
 """
 
 from __future__ import annotations
@@ -14,21 +14,49 @@ from redis.typing import EncodableT
 
 from service.model import clock
 from service.model.clocks import QUARTER
-from service.model.notifications import Batch, Outcome, Progress
+from service.model.notifications import Batch, Outcome, Progress, State
 from service.model.retention import (
     ACCEPTED_KEPT,
     CLOSED_SEND_KEPT,
     GONE_KEPT,
     HELD_KEPT,
     IN_VAIN_KEPT,
+    READERS_TEST_KEPT,
     RESPONSES_KEPT,
 )
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, pack_numbers
 from service.store.gone import due_key, responses_key
 from service.store.held_alerts import NOTHING, WaveDelivery, held_key, wakes_key
+from service.store.history import HISTORY
+from service.store.notifications import ACTIVE, alert_key
 from service.store.partitions import Partitions
 from service.store.scripts import NOW, lua
+
+# KEYS: notification, active; for a wave the alerts that it delivered. ARGV: id, state, finished_at,
+# report, seconds for which one to a single browser is kept, the history of the data when it was
+# closed; for a wave, to how many readers it delivered each alert alone, and together with others.
+# 'cancelled' stays so; one that was paused is withheld from waves. Returns 0 if it is finished
+# already, or if Redis may have forgotten that it was closed. The first write frees.
+_FINISH = (
+    HISTORY
+    + """
+if history ~= ARGV[6] then return 0 end
+redis.call('SREM', KEYS[2], ARGV[1])
+if redis.call('HEXISTS', KEYS[1], 'report') == 1 then return 0 end
+local before, state = redis.call('HGET', KEYS[1], 'state'), ARGV[2]
+if before == 'cancelled' then state = 'cancelled' end
+if before == 'paused' then redis.call('HSET', KEYS[1], 'withheld', 1) end
+redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[3], 'report', ARGV[4])
+if redis.call('HEXISTS', KEYS[1], 'by_reader') == 1 then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
+for i = 3, #KEYS do
+  local waves = cjson.decode(redis.call('HGET', KEYS[i], 'waves') or '[]')
+  table.insert(waves, {tonumber(ARGV[1]), tonumber(ARGV[i * 2 + 1]), tonumber(ARGV[i * 2 + 2])})
+  redis.call('HSET', KEYS[i], 'waves', cjson.encode(waves))
+end
+return 1
+"""
+)
 
 
 class Result(NamedTuple):
@@ -57,6 +85,7 @@ class Outcomes:
         self._redis = redis
         self._partitions = partitions
         self._record = redis.register_script(NOW + lua("record"))
+        self._finish = redis.register_script(_FINISH)
 
     def record(self, id: int, batch: Batch, worker: str, lease_ms: int, results: Results) -> bool:
         """Record outcomes; False if the lease was lost.
@@ -120,7 +149,7 @@ class Outcomes:
             pipe.execute()
 
     def progress(self, id: int) -> Progress:
-        """Return how far a notification has come."""
+        """Return how far a notification has come, as its partitions have counted."""
         recipients = 0
         outcomes: dict[tuple[Outcome, str], int] = {}
         delivered: dict[int, dict[str, int]] = {}
@@ -150,6 +179,40 @@ class Outcomes:
             {alert: (n["alone"], n["together"]) for alert, n in delivered.items()},
             {text: (heard, silent) for text, (heard, silent) in sorted(tried.items())},
         )
+
+    def finish(self, id: int, state: State, at: float, progress: Progress, history: bytes) -> bool:
+        """Make the report final, once every partition is closed; True for the call that did.
+
+        `history` is the replication id from before the partitions were closed. Under another one
+        nothing is done, because Redis may have forgotten that they were.
+        """
+        report: dict[str, Any] = {
+            "recipients": progress.recipients,
+            "outcomes": [[o.value, service, n] for (o, service), n in progress.outcomes.items()],
+        }
+        if progress.delivered:
+            report["brought"] = [[alert, *counts] for alert, counts in progress.delivered.items()]
+        if progress.tried:
+            report["tried"] = progress.tried
+        keys = [alert_key(id), ACTIVE, *map(alert_key, progress.delivered)]
+        args = [id, state.value, repr(at), json.dumps(report), READERS_TEST_KEPT, history]
+        args += [count for counts in progress.delivered.values() for count in counts]
+        return bool(self._finish(keys=keys, args=args))
+
+    def report(self, id: int) -> Progress | None:
+        """Return the final report of a notification, if it is finished."""
+        text = cast("bytes | None", self._redis.hget(alert_key(id), "report"))
+        return None if text is None else final_progress(text)
+
+
+def final_progress(report: bytes) -> Progress:
+    """Return what a final report says."""
+    given = json.loads(report)
+    counts = {(Outcome(o), service): n for o, service, n in given["outcomes"]}
+    rows = given.get("brought", ())  # only of waves
+    delivered = {alert: (alone, together) for alert, alone, together in rows}
+    tried = {text: (n, silent) for text, (n, silent) in given.get("tried", {}).items()}
+    return Progress(given["recipients"], counts, delivered, tried)
 
 
 def _tried(result: Result) -> list[str]:

@@ -55,7 +55,7 @@ def alert(store: Store, *, days_ago: float = 0.0, state: State = State.SENT) -> 
     store.notifications.publish(Notification(id, content, EVERYONE, begun, at, "a test"))
     if state is not begun:
         history = store.notifications.history()
-        store.notifications.finish(id, state, time.time(), Progress(0, {}), history)
+        store.outcomes.finish(id, state, time.time(), Progress(0, {}), history)
     return id
 
 
@@ -313,7 +313,7 @@ def test_an_alert_is_awaited_until_its_wave_is_over(store: Store) -> None:
     )
     assert frozen(store, audience) == set()
     history = store.notifications.history()
-    store.notifications.finish(wave, State.SENT, time.time(), Progress(0, {}), history)
+    store.outcomes.finish(wave, State.SENT, time.time(), Progress(0, {}), history)
     assert frozen(store, audience) == {*ids}
 
 

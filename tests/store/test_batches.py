@@ -138,7 +138,7 @@ def test_cancelled_alert_never_ends_as_sent(
     store.batches.close(id, [0], Outcome.CANCELLED)
     # A clock that read the state just before finishes the alert as sent.
     progress, history = store.outcomes.progress(id), store.notifications.history()
-    store.notifications.finish(id, State.SENT, time.time(), progress, history)
+    store.outcomes.finish(id, State.SENT, time.time(), progress, history)
     assert publishing.get(id).state is State.CANCELLED
 
 
@@ -211,14 +211,14 @@ def test_finished_send_leaves_its_counts_for_some_days_and_no_bitmap(
     while (claim := store.batches.claim(id, 0, "worker", LEASE_MS)) is not None:
         store.outcomes.record(id, claim.batch, "worker", LEASE_MS, {apple: claim.pending})
         store.batches.release(id, claim.batch, "worker", wait_ms=None)
-    finish = store.notifications.finish
+    finish = store.outcomes.finish
 
     def lose_reply(*args: Any) -> bool:
         finish(*args)
         raise ConnectionError
 
     with monkeypatch.context() as cut_off, pytest.raises(ConnectionError):
-        cut_off.setattr(store.notifications, "finish", lose_reply)
+        cut_off.setattr(store.outcomes, "finish", lose_reply)
         planning.advance(id)
     planning.advance(id)
     assert publishing.get(id).state is State.SENT

@@ -65,7 +65,7 @@ def past_alerts(runtime: Runtime, count: int, readers: int) -> int:
         notifications.publish(one)
         outcomes = {(Outcome.ACCEPTED, "google"): readers // 5, (Outcome.GONE, "google"): 12}
         progress = Progress(sum(outcomes.values()), outcomes)
-        notifications.finish(one.id, State.SENT, began + 20, progress, history)
+        runtime.store.outcomes.finish(one.id, State.SENT, began + 20, progress, history)
     clicks = [(one.id, SubscriptionId(0, n), "clicked") for n in range(50)]
     runtime.receipts.count(clicks)
     return one.id

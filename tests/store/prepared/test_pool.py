@@ -248,7 +248,7 @@ def test_filling_pauses_after_its_bucket_while_an_alert_is_sent(
         with pytest.raises(AssertionError, match="in vain"):
             wait_until(lambda: len(derived) > BUCKET, timeout=0.5)
         history = store.notifications.history()
-        store.notifications.finish(published[0], State.SENT, time.time(), Progress(0, {}), history)
+        store.outcomes.finish(published[0], State.SENT, time.time(), Progress(0, {}), history)
         wait_until(lambda: store.prepared_keys.ready() == READERS)
 
 
