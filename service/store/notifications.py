@@ -15,31 +15,19 @@ idempotency:<d>   the response to the same idempotency key again; ends by itself
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from heapq import nlargest
 from typing import Any, cast
 
 from redis import Redis
 
 from service.model.alert_log import LogEntry
-from service.model.notifications import (
-    ROUND_THE_WORLD,
-    Audience,
-    Content,
-    Mends,
-    Notification,
-    Request,
-    SendAt,
-    State,
-    known_fields,
-)
-from service.model.repeats import Repeat
-from service.model.two_texts import Decision, SecondText
+from service.model.notifications import ROUND_THE_WORLD, Notification, State
+from service.store.alert_documents import FIELDS, document_of, notification_of
 from service.store.alert_log import LOG, NOTE, packed
 from service.store.history import HISTORY
 from service.store.reader_alerts import NoRoom, Place
@@ -52,10 +40,6 @@ _WAVES = "{g}:waves"
 # Ids that are left out when Redis may have forgotten the last ones. In minutes no more are given
 # out, welcomes and tests included.
 _LEFT_OUT = 10_000
-_FIELDS = (
-    *("doc", "state", "started_at", "finished_at", "revision", "corrected", "corrections"),
-    *("missed", "changes", "waves", "decision", "withheld"),
-)
 
 # KEYS: last id, the history of the data when it was given out. ARGV: how many ids are left out if
 # the history is another by now: the last ones may belong to alerts that Redis has forgotten, while
@@ -92,51 +76,6 @@ local function enter()
   redis.call('HSET', KEYS[1], 'state', ARGV[2])
 end
 """
-
-# KEYS: those of `enter`, idempotency record, log, claim to a link; for an alert to one reader, that
-# for which there must be room: where the active ones go, and who called for them
-# (reader_alerts.py). ARGV: those of `enter`, document, whether it is to one browser, response or
-# '', seconds for which that is kept, entry of the log or '', seconds for which the link is claimed
-# (0: it is not), alert that has the claim by now or 0; name of the place, code of the caller, the
-# most at one place, the most in all, share, seconds for which callers are kept. Returns nothing,
-# the earlier response to the same idempotency key, 0 if there is no room, or 1 if another alert has
-# the claim. The first write allocates.
-_PUBLISH = (
-    _ENTER
-    + NOTE
-    + lua("room")
-    + """
-local all, here, mine, over
-local before = redis.call('GET', KEYS[6])
-if before then return before end
-if redis.call('HEXISTS', KEYS[1], 'doc') == 1 then return end -- a repeated call
-local claims = ARGV[10] ~= '0'
-if claims and (redis.call('GET', KEYS[8]) or '0') ~= ARGV[11] then return 1 end
-if KEYS[9] then
-  all, here, mine, over = count_active(KEYS[2], KEYS[9], KEYS[10], ARGV[12], ARGV[13])
-  if not has_room(all, here, mine, ARGV[14], ARGV[15], ARGV[16]) then return 0 end
-end
-
-if ARGV[7] ~= '' then redis.call('SET', KEYS[6], ARGV[7], 'EX', ARGV[8]) end
-redis.call('HSET', KEYS[1], 'doc', ARGV[5])
-if claims then redis.call('SET', KEYS[8], ARGV[1], 'EX', ARGV[10]) end
-enter()
-if ARGV[6] == '1' then
-  redis.call('HSET', KEYS[1], 'by_reader', 1)
-  redis.call('ZREM', KEYS[3], ARGV[1])
-end
-if KEYS[9] then
-  for _, id in ipairs(over) do
-    redis.call('HDEL', KEYS[9], id)
-    redis.call('HDEL', KEYS[10], id)
-  end
-  redis.call('HSET', KEYS[9], ARGV[1], ARGV[12])
-  redis.call('HSET', KEYS[10], ARGV[1], ARGV[13])
-  redis.call('EXPIRE', KEYS[10], ARGV[17])
-end
-note(KEYS[7], KEYS[1], ARGV[9])
-"""
-)
 
 # KEYS: those of `enter`, log. ARGV: those of `enter`, document, changes so far, entry of the log,
 # the call. Returns 0 if it is not planned any more, or was changed meanwhile. The first write
@@ -276,7 +215,7 @@ class Notifications:
         self._replicas = replicas
         self._new_id = redis.register_script(_NEW_ID)
         self._history = redis.register_script(_HISTORY)
-        self._publish = redis.register_script(_PUBLISH)
+        self._publish = redis.register_script(_ENTER + NOTE + lua("room") + lua("publish"))
         self._change = redis.register_script(_CHANGE)
         self._approve = redis.register_script(_APPROVE)
         self._remove = redis.register_script(_REMOVE)
@@ -311,7 +250,7 @@ class Notifications:
         link = claim or LinkClaim()
         keys = self._enter_keys(notification.id, _WAVES if notification.wave else STARTED)
         args = _enter_args(notification, notification.created_at)
-        args += [_doc(notification), int(notification.to_one)]
+        args += [document_of(notification), int(notification.to_one)]
         keys.append(idempotency.key if idempotency else idempotency_key(""))
         args.append(json.dumps(idempotency.response) if idempotency else "")
         args.append(idempotency.seconds if idempotency else 0)
@@ -337,7 +276,13 @@ class Notifications:
         self, before: Notification, after: Notification, now: float, entry: LogEntry | None
     ) -> bool:
         """Replace a planned notification; False if it is not planned or was changed meanwhile."""
-        args = [*_enter_args(after, now), _doc(after), before.changes, packed(entry), _new_call()]
+        args = [
+            *_enter_args(after, now),
+            document_of(after),
+            before.changes,
+            packed(entry),
+            _new_call(),
+        ]
         # What stops an alert must not wait for replicas until it has begun.
         stops = after.state is State.CANCELLED or (
             after.state is State.DRAFT and before.state is State.SCHEDULED
@@ -353,7 +298,7 @@ class Notifications:
         self, before: Notification, after: Notification, by: str, now: float, entry: LogEntry
     ) -> bool:
         """Send or schedule what waits for a second person; False if it is not `before` any more."""
-        args = [*_enter_args(after, now), _doc(after), packed(entry), before.digest, by]
+        args = [*_enter_args(after, now), document_of(after), packed(entry), before.digest, by]
         args.append(_new_call())
         self._replicas.check("{g}")
         approved = bool(self._approve(keys=[*self._enter_keys(after.id), LOG], args=args))
@@ -429,7 +374,7 @@ class Notifications:
             args=[
                 root.revision,
                 correction.id,
-                _doc(correction),
+                document_of(correction),
                 correction.state.value,
                 json.dumps(correction.content.as_json()),
                 json.dumps(ids),
@@ -462,8 +407,8 @@ class Notifications:
 
     def get(self, id: int) -> Notification | None:
         """Return a notification as it stands."""
-        row = cast("list[bytes | None]", self._redis.hmget(alert_key(id), *_FIELDS))
-        return None if row[0] is None else _notification(id, row)
+        row = cast("list[bytes | None]", self._redis.hmget(alert_key(id), *FIELDS))
+        return None if row[0] is None else notification_of(id, row)
 
     def state(self, id: int) -> State | None:
         """Return the state of a notification; workers ask every half second."""
@@ -506,9 +451,9 @@ class Notifications:
         ids = list(ids)
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
-                pipe.hmget(alert_key(id), *_FIELDS)
+                pipe.hmget(alert_key(id), *FIELDS)
             rows = pipe.execute()
-        return [_notification(id, row) for id, row in zip(ids, rows, strict=True) if row[0]]
+        return [notification_of(id, row) for id, row in zip(ids, rows, strict=True) if row[0]]
 
     def move(
         self,
@@ -539,92 +484,3 @@ def _enter_args(notification: Notification, now: float) -> list[Any]:
     elif notification.state is State.SCHEDULED and notification.send_at is not None:
         when = int(notification.send_at.at * 1000)
     return [notification.id, notification.state.value, when, notification.story]
-
-
-def _doc(notification: Notification) -> str:
-    return json.dumps(
-        {
-            "content": notification.content.as_json(),
-            "audience": notification.audience.as_stored(),
-            "story": notification.story,
-            "spread_minutes": notification.spread_minutes,
-            **_send_at_as_json(notification.send_at),
-            "corrects": notification.corrects,
-            "reporting": notification.reporting,
-            "created_at": notification.created_at,
-            "created_by": notification.created_by,
-            "authors": notification.authors,
-            "request": asdict(notification.request) if notification.request else None,
-            "approved_by": notification.approved_by,
-            **({"request_id": id} if (id := notification.request_id) else {}),
-            **({"second_text": asdict(other)} if (other := notification.second_text) else {}),
-            **({"link_parameters": own} if (own := notification.link_parameters) else {}),
-            **({"repeat": repeat.as_json()} if (repeat := notification.repeat) else {}),
-            **({"mends": asdict(mends)} if (mends := notification.mends) else {}),
-        }
-    )
-
-
-def _send_at_as_json(send_at: SendAt | None) -> dict[str, Any]:
-    """Return a time as it is stored; the release before `sent_at` reads only the other fields."""
-    if send_at is None:
-        return {"send_at": None}
-    document = asdict(send_at)
-    return {"sent_at": document.pop("sent_at"), "send_at": document}
-
-
-def _send_at(document: dict[str, Any]) -> SendAt | None:
-    """Read what `_send_at_as_json` wrote."""
-    if not document["send_at"]:
-        return None
-    # The release of 29 November kept `sent_at` in the document of the time itself.
-    return SendAt(
-        **{"sent_at": document.get("sent_at"), **known_fields(SendAt, document["send_at"])}
-    )
-
-
-def _mends(document: dict[str, Any] | None) -> Mends | None:
-    if document is None:
-        return None
-    known = known_fields(Mends, document)
-    return Mends(**known | {"paused": tuple(known.get("paused", ()))})
-
-
-def _notification(id: int, row: Sequence[bytes | None]) -> Notification:
-    doc, state, started_at, finished_at, revision, corrected, corrections = row[:7]
-    missed, changes, waves, decision, withheld = row[7:]
-    document = json.loads(cast(bytes, doc))
-    asked, other = document.get("request"), document.get("second_text")
-    repeat = document.get("repeat")
-    return Notification(
-        id=id,
-        content=Content.from_json(document["content"]),
-        audience=Audience.from_json(document["audience"] | {"story": document["story"]}),
-        state=State(cast(bytes, state).decode()),
-        created_at=document["created_at"],
-        created_by=document["created_by"],
-        started_at=float(started_at) if started_at else None,
-        finished_at=float(finished_at) if finished_at else None,
-        spread_minutes=document["spread_minutes"],
-        send_at=_send_at(document),
-        missed=bool(missed),
-        changes=int(changes or 0),
-        corrects=document["corrects"],
-        revision=int(revision or 0),
-        corrected=Content.from_json(json.loads(corrected)) if corrected else None,
-        corrections=tuple(json.loads(corrections)) if corrections else (),
-        reporting=document["reporting"],
-        waves=tuple((id, alone, together) for id, alone, together in json.loads(waves or b"[]")),
-        # A stored alert of an earlier release has none of these.
-        authors=tuple(document.get("authors", [document["created_by"]])),
-        request=Request(**known_fields(Request, asked)) if asked else None,
-        approved_by=document.get("approved_by", ""),
-        request_id=document.get("request_id", ""),
-        second_text=SecondText(**known_fields(SecondText, other)) if other else None,
-        decision=Decision.from_json(json.loads(decision)) if decision else None,
-        withheld=bool(withheld),
-        repeat=Repeat.from_json(repeat) if repeat else None,
-        link_parameters=document.get("link_parameters", ""),
-        mends=_mends(document.get("mends")),
-        digest=hashlib.sha1(cast(bytes, doc), usedforsecurity=False).hexdigest(),
-    )
