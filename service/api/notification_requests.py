@@ -1,34 +1,17 @@
-"""What editors and their tools send about an alert."""
+"""What editors and their tools send to publish an alert, to change it, or to try it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
-from service.api.content import Body, ContentRequest, SecondTextRequest, Title
-from service.api.fields import (
-    Invalid,
-    Link,
-    Locale,
-    RequestModel,
-    Slug,
-    Topics,
-    Unfit,
-    pattern,
-    read_fields,
-)
+from service.api.audience_requests import AudienceRequest, check_audience
+from service.api.content import ContentRequest, SecondTextRequest, Title
+from service.api.fields import Invalid, Link, RequestModel, Slug, pattern, read_fields
 from service.api.problems import FieldError
 from service.api.repeats import RepeatRequest
 from service.model import clock, times
@@ -50,7 +33,6 @@ from service.model.two_texts import SecondText
 from service.runtime import Runtime
 from service.store.subscriptions import NotSubscribed
 
-NOTHING_CHANGES = "Nothing would change. Send a new title, body or url."
 _LONGEST_ID = 2**32 - 1  # what a receipt has room for (model/tokens.py)
 _LONGEST_AHEAD = 366 * 86_400  # seconds
 
@@ -91,121 +73,6 @@ class CheckedAlert:
 def read(fields: dict[str, object], runtime: Runtime) -> CheckedAlert:
     """Check an alert by the API's rules, also one that our own pages send; `Invalid`."""
     return read_fields(NewNotification, fields, runtime).accepted(runtime)
-
-
-# Audiences --------------------------------------------------------------------------------------
-
-
-_EVERYONE: JsonDict = {
-    "required": ["everyone"],
-    "properties": {"everyone": {"const": True}, "topics": {"type": "null"}},
-}
-_GIVEN: dict[str, JsonDict] = {
-    name: {"required": [name], "properties": {name: {"type": kind}}}
-    for name, kind in (("topics", "array"), ("all_topics", "array"), ("followers_of", "string"))
-}
-_FOLLOWERS: JsonDict = {
-    "properties": {"everyone": {"type": "null"}},
-    "anyOf": [*_GIVEN.values()],
-}
-
-_ID = "^[1-9][0-9]{0,14}$"
-_MOST_ALERTS = 5  # named by one audience
-MOST_DAYS = 366
-
-
-def _id(text: str) -> str:
-    if not re.fullmatch(_ID, text):
-        raise ValueError("must be the id of an alert")
-    return text
-
-
-def _ids(ids: list[str]) -> list[str]:
-    if len(set(ids)) != len(ids):
-        raise ValueError("must not name an alert twice")
-    return ids
-
-
-AlertIds = Annotated[
-    list[Annotated[str, AfterValidator(_id), pattern(_ID)]],
-    Field(max_length=_MOST_ALERTS, json_schema_extra={"uniqueItems": True}),
-    AfterValidator(_ids),
-]
-
-
-class AudienceRequest(RequestModel):
-    """Who gets an alert: `{"everyone": true}`, or the followers of any of `topics`.
-
-    All other conditions narrow that; instead of `everyone` or `topics` it may be `all_topics` or
-    `followers_of`. `all_topics`: readers who follow each of them. `followers_of`: followers of this
-    running story. `new_within_days`: readers who subscribed within so many days, from the beginning
-    of that day on (UTC). `not_reached_by`: readers who did not get any of these alerts, and for
-    whom none is held. `clicked`: readers who clicked any of these alerts, where CLICK_AUDIENCES is
-    on. Both name alerts by their ids that began at most 7 days before this one is sent, and of
-    which nothing more is sent.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [_EVERYONE, _FOLLOWERS]})
-
-    everyone: Annotated[bool | None, WithJsonSchema({"enum": [True, None]})] = None
-    topics: Annotated[Topics, Field(min_length=1)] | None = None
-    exclude: Topics = Field(default_factory=list)
-    locales: list[Locale] = Field(default_factory=list, max_length=100)
-    all_topics: Annotated[Topics, Field(min_length=1)] | None = None
-    followers_of: Slug | None = None
-    new_within_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] | None = None
-    not_reached_by: AlertIds = Field(default_factory=list)
-    clicked: AlertIds = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _explicit(self) -> AudienceRequest:
-        # Everyone is never implied, neither by `false` nor by an empty object.
-        given = [self.topics, self.all_topics, self.followers_of]
-        is_everyone = self.everyone is True and self.topics is None
-        if not is_everyone and (self.everyone is not None or given == [None] * 3):
-            words = 'must have either "everyone": true, or "topics", "all_topics" or "followers_of"'
-            raise Unfit("everyone", words)
-        return self
-
-    def audience(self) -> Audience:
-        """Return it as the model has it."""
-        return Audience(
-            everyone=self.topics is None,
-            topics=tuple(self.topics or ()),
-            exclude=tuple(self.exclude),
-            locales=tuple(self.locales),
-            all_topics=tuple(self.all_topics or ()),
-            followers_of=self.followers_of or "",
-            new_within_days=self.new_within_days or 0,
-            not_reached_by=tuple(map(int, self.not_reached_by)),
-            clicked=tuple(map(int, self.clicked)),
-        )
-
-
-def check_audience(
-    audience: Audience, runtime: Runtime, at: float | None = None, within: str = "audience."
-) -> None:
-    """Raise `Invalid` if an alert that is sent now, or `at` that time, cannot have an audience."""
-    refusal = runtime.publishing.conditions.refused(audience, at or clock.time())
-    if refusal is not None:
-        raise Invalid([FieldError(f"{within}{refusal.field}", refusal.detail)])
-
-
-class AudienceCounted(AudienceRequest):
-    """An audience to count; in a request about an alert, `story` stands beside it instead.
-
-    With a running `story` its followers belong to the audience too, and readers who muted it do
-    not.
-    """
-
-    story: Slug | None = None
-
-    def audience(self) -> Audience:
-        """Return it as the model has it."""
-        return replace(super().audience(), story=self.story or "")
-
-
-# Alerts -----------------------------------------------------------------------------------------
 
 
 def _time(value: str) -> str:
@@ -514,57 +381,6 @@ def _request_for(planned: Notification) -> dict[str, object]:
 def _has_time(planned: Notification) -> bool:
     """Whether it is scheduled, or is once a second person approves it, if it repeats."""
     return planned.state is State.SCHEDULED or planned.repeats is not None
-
-
-class NewTexts(TypedDict):
-    """The new texts of an alert; None for those that stay as they are."""
-
-    title: str | None
-    body: str | None
-    url: str | None
-
-
-class Correction(RequestModel):
-    """A new text for an alert; a missing field stays as it is.
-
-    `reached` decides what happens on screens that have the alert: the new text replaces the old
-    one there, or they are left alone.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "anyOf": [
-                {"required": [name], "properties": {name: {"type": "string"}}}
-                for name in ("title", "body", "url")
-            ]
-        }
-    )
-
-    title: Title | None = None
-    body: Body | None = None
-    url: Link | None = None
-    reached: Literal["replace", "leave"] = "replace"
-
-    def texts(self) -> NewTexts:
-        """Return the new texts."""
-        title, body = (given and given.text for given in (self.title, self.body))
-        return NewTexts(title=title, body=body, url=self.url)
-
-    def check(self, root: Notification, runtime: Runtime) -> tuple[tuple[str, str], ...]:
-        """Return field and sentence of each thing that its writer should know.
-
-        Raises `Invalid` if it changes nothing, or makes the alert too long to be pushed. Where some
-        browsers have the other of two texts, any text changes something.
-        """
-        before = root.text
-        changes = {name: text for name, text in self.texts().items() if text is not None}
-        one_text = root.second_text is None or root.revision > 0
-        if one_text and all(getattr(before, name) == text for name, text in changes.items()):
-            raise Invalid([FieldError("title", NOTHING_CHANGES)])
-        content = replace(before, **changes)  # type: ignore[arg-type]
-        given = {"title": self.title, "body": self.body}
-        odd = [(name, words) for name, one in given.items() if one for words in one.warnings]
-        return (*odd, *check_size(content, root.story, runtime, own=root.link_parameters))
 
 
 class TextChosen(RequestModel):

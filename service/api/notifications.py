@@ -11,10 +11,10 @@ from flask import Blueprint, request, url_for
 from service.api import alerts_shown, paging, references
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
+from service.api.correction_requests import Correction
 from service.api.json_bodies import one_spelling
 from service.api.notification_requests import (
     ChangedNotification,
-    Correction,
     NewNotification,
     TestTo,
     TextChosen,

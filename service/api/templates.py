@@ -11,11 +11,11 @@ from flask import Blueprint, url_for
 from pydantic import Field, PlainValidator
 
 from service.api import paging, saved_forms
+from service.api.audience_requests import AudienceRequest
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.content import ActionShown, ContentRequest, SecondTextRequest, line, line_schema
 from service.api.fields import RequestModel, ResponseModel, Slug
-from service.api.notification_requests import AudienceRequest
 from service.api.problems import Problem
 from service.current import runtime
 from service.domain.templates import LONGEST_NAME, Template, TemplateRefused

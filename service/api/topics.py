@@ -9,11 +9,11 @@ from flask import Blueprint, url_for
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from service.api import alerts_shown, paging, responses
+from service.api.audience_requests import AudienceCounted, check_audience
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.content import line, line_schema, no_text
 from service.api.fields import SLUG, Invalid, RequestModel, ResponseModel, Slug, read_fields
-from service.api.notification_requests import AudienceCounted, check_audience
 from service.api.problems import FieldError, Problem
 from service.api.responses import TopicOfNewsroom, TopicSaved
 from service.current import runtime

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from service.api import alerts_shown, references
+from service.api.correction_requests import Correction
 from service.api.fields import read_fields
-from service.api.notification_requests import CheckedAlert, Correction, read
+from service.api.notification_requests import CheckedAlert, read
 from service.api.responses import Reach
 from service.cli.api_documents import as_options, print_json
 from service.cli.main import open_runtime

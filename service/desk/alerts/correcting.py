@@ -8,7 +8,8 @@ from dataclasses import replace
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import fields, notification_requests
+from service.api import fields
+from service.api.correction_requests import Correction
 from service.current import runtime
 from service.desk.alerts.correction_form import CorrectionForm, draft_of
 from service.desk.alerts.one_alert import TAKEN_BACK
@@ -66,7 +67,7 @@ def correct(id: int) -> ResponseReturnValue:
     goes_on = form.go_on and root.state is State.PAUSED
     key = Idempotency(f"desk {signed_in().email}", nonce, f"correct {root.id} ".encode() + body)
     try:
-        requested = fields.parse(notification_requests.Correction, body, runtime())
+        requested = fields.parse(Correction, body, runtime())
         published = runtime().corrections.correct(
             root.id,
             **requested.texts(),

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 from flask import request
 
+from service.api.correction_requests import NOTHING_CHANGES
 from service.api.fields import Invalid
-from service.api.notification_requests import NOTHING_CHANGES
 from service.current import runtime
 from service.desk.fields import complaints_of, texts_of
 from service.domain.publishing import UnknownNotification

@@ -7,7 +7,8 @@ import secrets
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import fields, notification_requests
+from service.api import fields
+from service.api.correction_requests import Correction
 from service.current import runtime
 from service.desk.alerts.correcting import NOBODY_NEEDED, WITHDRAWN
 from service.desk.alerts.correction_form import CorrectionForm, draft_of
@@ -91,7 +92,7 @@ def retract(id: int) -> ResponseReturnValue:
     if (draft := draft_of(root)) and draft.state is not State.DRAFT:
         return redirect(url_for("desk.alert", id=draft.id), 303)  # the second of two clicks
     try:
-        requested = fields.parse(notification_requests.Correction, body, runtime())
+        requested = fields.parse(Correction, body, runtime())
         published = runtime().mending.retract(
             root.id,
             **requested.texts(),

@@ -12,8 +12,8 @@ from flask import request
 from werkzeug.datastructures import MultiDict
 
 from service.api import saved_forms
+from service.api.audience_requests import MOST_DAYS
 from service.api.fields import Invalid
-from service.api.notification_requests import MOST_DAYS
 from service.api.saved_forms import SPREADS
 from service.desk.fields import complaints_of, texts_of, with_plain_line_ends
 from service.desk.writing import repeat_fields
