@@ -43,7 +43,6 @@ class Topics:
 
     def __init__(self, store: Store) -> None:
         self._topics = store.topics
-        self._subscriptions = store.subscriptions
         self._known: tuple[float, dict[str, Topic]] | None = None  # and when they were read
 
     def all(self) -> dict[str, Topic]:
@@ -128,7 +127,7 @@ class Topics:
     def _move(self, slug: str) -> None:
         into = self._topics.merged().get(slug)
         if into is not None:
-            self._subscriptions.move_followers(slug, into)
+            self._topics.move_followers(slug, into)
 
     def current(self, slugs: Iterable[str]) -> tuple[str, ...]:
         """Return the slugs of the topics to which these lead since topics were merged."""
@@ -149,7 +148,7 @@ class Topics:
 
     def followers(self) -> dict[str, int]:
         """Return how many browsers follow each topic."""
-        return self._subscriptions.followers(list(self.all()))
+        return self._topics.followers(list(self.all()))
 
     def remove(self, slug: str) -> None:
         """Remove a topic and forget which readers followed it; `UnknownTopic`."""
@@ -161,6 +160,6 @@ class Topics:
                 self._move(one)
         known = self._topics.remove(slug)
         # Forget the followers of an unknown topic too: an earlier call may have been cut off here.
-        self._subscriptions.forget_topic(slug)
+        self._topics.forget_followers(slug)
         if not known:
             raise UnknownTopic

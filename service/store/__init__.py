@@ -113,7 +113,7 @@ class Store:
         self.passkeys = PasskeyRows(redis)
         self.paired_browsers = PairedBrowsers(redis)
         self.names = Names(redis)
-        self.topics = Topics(redis)
+        self.topics = Topics(redis, self.partitions)
         self.stories = Stories(redis, self.partitions)
         self.subscriptions = Subscriptions(
             redis, self.partitions, self.names, self.topics, self.stories, replicas

@@ -16,12 +16,14 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
+from itertools import islice
 from typing import TypeVar, cast
 
 from redis import Redis
 
 from service.model.preferences import Preferences
 from service.model.subscriptions import Record
+from service.store.partitions import Partitions
 
 T = TypeVar("T")
 
@@ -87,6 +89,18 @@ def aligned(redis: Redis, keys: Sequence[str]) -> tuple[int, list[int]]:
 def numbers_in(bits: int, size: int, first: int) -> list[int]:
     """Return the set bits of a stretch of `size` bits; its first bit has the number `first`."""
     return [first + at for at, bit in enumerate(f"{bits:0{size}b}") if bit == "1"]
+
+
+def counts(
+    redis: Redis, partitions: Partitions, bitmaps: Sequence[tuple[str, object]]
+) -> list[int]:
+    """Return how many readers are in each of these bitmaps, by kind and name."""
+    with redis.pipeline(transaction=False) as pipe:
+        for kind, name in bitmaps:
+            for partition in partitions:
+                pipe.bitcount(bitmap_key(partition, kind, name))
+        found = iter(cast("list[int]", pipe.execute()))
+    return [sum(islice(found, len(partitions))) for _ in bitmaps]
 
 
 def marked(redis: Redis, bitmaps: Mapping[str, T], numbers: Sequence[int]) -> dict[int, list[T]]:

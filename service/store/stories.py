@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from redis import Redis
 
-from service.store.bitmaps import bitmap_key
+from service.store.bitmaps import bitmap_key, counts
 from service.store.partitions import Partitions
 
 STORIES = "{g}:stories"
@@ -45,13 +45,7 @@ class Stories:
 
     def followers(self, slugs: list[str]) -> list[int]:
         """Return how many readers follow each of these stories."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for slug in slugs:
-                for partition in self._partitions:
-                    pipe.bitcount(bitmap_key(partition, "followed", slug))
-            counts = cast("list[int]", pipe.execute()) if slugs else []
-        parts = len(self._partitions)
-        return [sum(counts[at : at + parts]) for at in range(0, len(counts), parts)]
+        return counts(self._redis, self._partitions, [("followed", slug) for slug in slugs])
 
     def close(self, slug: str) -> bool:
         """Close a story and drop its bitmaps; False if it was not open.

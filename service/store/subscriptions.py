@@ -15,9 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from functools import reduce
-from itertools import islice
-from operator import or_
 from typing import Any, cast
 
 from redis import Redis, RedisError
@@ -28,7 +25,7 @@ from service.model.preferences import Preferences
 from service.model.retention import DAY, LEFT_KEPT, YOUNG_KEPT
 from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.store.batches import part_key
-from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, without
+from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, counts, without
 from service.store.clicks import clicked_in, clicked_key
 from service.store.joined import MARK_DAY, days_key
 from service.store.names import Names
@@ -44,7 +41,7 @@ from service.store.records import (
     subscription_of,
 )
 from service.store.replicas import Replicas
-from service.store.scripts import NOW, lua, run, run_each
+from service.store.scripts import NOW, lua, run
 from service.store.stories import Stories
 from service.store.topics import Topics
 
@@ -74,14 +71,6 @@ if tonumber(redis.call('ZREVRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]) ~= step the
 end
 for i = 7, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) end
 return number
-"""
-
-# Moves the followers of a topic that was merged. KEYS: bitmap of the topic that gets them, bitmap
-# of the one that ended. Repeated, it does nothing. The first write allocates.
-_MOVE = """
-if redis.call('EXISTS', KEYS[2]) == 0 then return end
-redis.call('BITOP', 'OR', KEYS[1], KEYS[1], KEYS[2])
-redis.call('DEL', KEYS[2])
 """
 
 ENDED = "{g}:ended"
@@ -127,7 +116,6 @@ class Subscriptions:
         self._stories = stories
         self._next_bucket = dict.fromkeys(partitions, 0)  # bucket of the next number, as last seen
         self._create_one = redis.register_script(_CREATE)
-        self._move = redis.register_script(_MOVE)
         self._write = redis.register_script(DROP + lua("write_subscription"))
         self._remove = redis.register_script(DROP + lua("remove_subscription"))
 
@@ -415,25 +403,6 @@ class Subscriptions:
         rows = cast("dict[bytes, bytes]", self._redis.hgetall(ENDED))
         return {why.decode(): int(count) for why, count in rows.items()}
 
-    def forget_topic(self, slug: str) -> None:
-        """Drop the followers of a topic that was deleted."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for partition in self.partitions:
-                pipe.unlink(bitmap_key(partition, "topic", slug))
-            pipe.execute()
-
-    def move_followers(self, slug: str, into: str) -> None:
-        """Let the followers of a topic that was merged follow the other one."""
-        names = (slug, into)
-        run_each(
-            self._redis,
-            self._move,
-            [
-                ([bitmap_key(partition, "topic", one) for one in reversed(names)], [])
-                for partition in self.partitions
-            ],
-        )
-
     # -- reading ---------------------------------------------------------------------------------
 
     def get(self, id: SubscriptionId) -> Subscription:
@@ -474,14 +443,6 @@ class Subscriptions:
             pipe.get(made_key(partition))
             young, made = pipe.execute()
         return int(young[0]) + 1 if young else int(made or 0)
-
-    def preferences(self, ids: Collection[SubscriptionId]) -> dict[SubscriptionId, Preferences]:
-        """Return the preferences of these readers; those who left are missing."""
-        return {
-            id: Preferences.unpack(record.preferences)
-            for id, record in self.records_of(ids)
-            if record is not None
-        }
 
     def records(
         self, partition: int, numbers: Sequence[int]
@@ -539,49 +500,17 @@ class Subscriptions:
 
     def count(self, kind: str = "live") -> int:
         """Return how many browsers are subscribed; or, by `kind`, are `gone` or `unconfirmed`."""
-        return self._counts([(kind, "")])[0]
+        return counts(self._redis, self.partitions, [(kind, "")])[0]
 
     def count_by_vapid_key(self) -> dict[str, int]:
         """Return how many subscriptions need each VAPID key, by its public half."""
         keys = self._names.vapid_keys.all()
-        counts = self._counts([("key", number) for number in keys.values()])
-        return dict(zip(keys, counts, strict=True))
+        bitmaps = [("key", number) for number in keys.values()]
+        return dict(zip(keys, counts(self._redis, self.partitions, bitmaps), strict=True))
 
     def count_at(self, bases: Sequence[int]) -> int:
         """Return how many browsers are subscribed whose endpoints have these bases."""
-        return sum(self._counts([("base", number) for number in bases]))
-
-    def followers(self, slugs: Sequence[str]) -> dict[str, int]:
-        """Return how many browsers follow each of these topics."""
-        found = dict(zip(slugs, self._counts([("topic", slug) for slug in slugs]), strict=True))
-        bitmaps: dict[str, list[str]] = {}
-        for slug, topic in self._topics.followed().items():
-            bitmaps.setdefault(topic, []).append(slug)
-        several = {topic for topic in found if len(bitmaps.get(topic, ())) > 1}
-        return found | {topic: self._follow_any(bitmaps[topic]) for topic in several}
-
-    def _follow_any(self, slugs: Sequence[str]) -> int:
-        """Return how many readers are in any of these topics' bitmaps."""
-        total = 0
-        for partition in self.partitions:
-            keys = [bitmap_key(partition, "topic", slug) for slug in slugs]
-            with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.get(key)
-                rows = [row or b"" for row in cast("list[bytes | None]", pipe.execute())]
-            size = max(map(len, rows))
-            bits = (int.from_bytes(row.ljust(size, b"\0"), "big") for row in rows)
-            total += reduce(or_, bits).bit_count()
-        return total
-
-    def _counts(self, bitmaps: Sequence[tuple[str, object]]) -> list[int]:
-        """Return how many readers are in each of these bitmaps, by kind and name."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for kind, name in bitmaps:
-                for partition in self.partitions:
-                    pipe.bitcount(bitmap_key(partition, kind, name))
-            found = iter(cast("list[int]", pipe.execute()))
-        return [sum(islice(found, len(self.partitions))) for _ in bitmaps]
+        return sum(counts(self._redis, self.partitions, [("base", number) for number in bases]))
 
     def _find(
         self, digest: bytes, endpoint: Endpoint

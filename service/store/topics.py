@@ -14,12 +14,17 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 from typing import Any, cast
 
 from redis import Redis
 from redis.typing import EncodableT
 
 from service.model.notifications import Audience, Topic
+from service.store.bitmaps import bitmap_key, counts
+from service.store.partitions import Partitions
+from service.store.scripts import run_each
 
 _TOPICS, MERGED, _MERGING = "{g}:topics", "{g}:topics:merged", "{g}:topics:merging"
 # Each page that asks its reader loads all topics, and nobody reads through more of them.
@@ -86,6 +91,14 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 redis.call('HSET', KEYS[3], ARGV[1], redis.call('TIME')[1])
 return 1
 """
+
+# Moves the followers of a topic that was merged. KEYS: bitmap of the topic that gets them, bitmap
+# of the one that ended. Repeated, it does nothing. The first write allocates.
+_MOVE = """
+if redis.call('EXISTS', KEYS[2]) == 0 then return end
+redis.call('BITOP', 'OR', KEYS[1], KEYS[1], KEYS[2])
+redis.call('DEL', KEYS[2])
+"""
 _KNOWN_FOR = 1.0  # seconds
 
 
@@ -102,13 +115,15 @@ class _Seen:
 class Topics:
     """All topics."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions) -> None:
         self._redis = redis
+        self._partitions = partitions
         self._add = redis.register_script(_ADD)
         self._change = redis.register_script(_CHANGE)
         self._arrange = redis.register_script(_ARRANGE)
         self._remove = redis.register_script(_REMOVE)
         self._merge = redis.register_script(_MERGE)
+        self._move = redis.register_script(_MOVE)
         self._seen = _Seen()
 
     def all(self) -> dict[str, Topic]:
@@ -192,6 +207,51 @@ class Topics:
         moving = {one: merged[one] for one in merging if merged.get(one) in topics}
         return {**{slug: slug for slug in topics}, **moving}
 
+    # -- followers ---------------------------------------------------------------------------------
+
+    def followers(self, slugs: Sequence[str]) -> dict[str, int]:
+        """Return how many browsers follow each of these topics."""
+        kinds = [("topic", slug) for slug in slugs]
+        found = dict(zip(slugs, counts(self._redis, self._partitions, kinds), strict=True))
+        bitmaps: dict[str, list[str]] = {}
+        for slug, topic in self.followed().items():
+            bitmaps.setdefault(topic, []).append(slug)
+        several = {topic for topic in found if len(bitmaps.get(topic, ())) > 1}
+        return found | {topic: self._follow_any(bitmaps[topic]) for topic in several}
+
+    def _follow_any(self, slugs: Sequence[str]) -> int:
+        """Return how many readers are in any of these topics' bitmaps."""
+        total = 0
+        for partition in self._partitions:
+            keys = [bitmap_key(partition, "topic", slug) for slug in slugs]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.get(key)
+                rows = [row or b"" for row in cast("list[bytes | None]", pipe.execute())]
+            size = max(map(len, rows))
+            bits = (int.from_bytes(row.ljust(size, b"\0"), "big") for row in rows)
+            total += reduce(or_, bits).bit_count()
+        return total
+
+    def forget_followers(self, slug: str) -> None:
+        """Drop the followers of a topic that was deleted."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.unlink(bitmap_key(partition, "topic", slug))
+            pipe.execute()
+
+    def move_followers(self, slug: str, into: str) -> None:
+        """Let the followers of a topic that was merged follow the other one."""
+        names = (slug, into)
+        run_each(
+            self._redis,
+            self._move,
+            [
+                ([bitmap_key(partition, "topic", one) for one in reversed(names)], [])
+                for partition in self._partitions
+            ],
+        )
+
     # -- changing ----------------------------------------------------------------------------------
 
     def add(self, topic: Topic) -> bool:
@@ -211,7 +271,7 @@ class Topics:
         self._arrange(keys=[_TOPICS], args=list(slugs))
 
     def remove(self, slug: str) -> bool:
-        """Delete a topic; False if there was none. `Subscriptions.forget_topic` drops followers."""
+        """Delete a topic; False if there was none. `forget_followers` drops its followers."""
         removed = bool(self._remove(keys=[_TOPICS, MERGED, _MERGING], args=[slug]))
         self._seen = _Seen()
         return removed
@@ -219,7 +279,7 @@ class Topics:
     def merge(self, slug: str, into: str) -> bool:
         """End a topic and let its slug lead to another one; False if one of them is unknown.
 
-        `Subscriptions.move_followers` moves the followers.
+        `move_followers` moves the followers.
         """
         merged = bool(self._merge(keys=[_TOPICS, MERGED, _MERGING], args=[slug, into]))
         self._seen = _Seen()

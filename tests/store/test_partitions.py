@@ -233,7 +233,7 @@ ASKS: dict[str, Callable[[Store], object]] = {
     "records": lambda store: [
         *store.subscriptions.records_of(SubscriptionId(p, 0) for p in store.partitions)
     ],
-    "forget topic": lambda store: store.subscriptions.forget_topic("world"),
+    "forget topic": lambda store: store.topics.forget_followers("world"),
     "forget left": lambda store: store.subscriptions.forget_left(1.0),
     "had": lambda store: store.daily_counts.had({(p, 20261128): [0] for p in store.partitions}),
     "followers": lambda store: store.stories.followers(["quake"]),
