@@ -76,7 +76,7 @@ class Forecaster:
         rules = DeliveryRules(alert, self._defaults(), zones.name)
         found: Counter[str] = Counter()
         limits: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
-        for id, record in store.subscriptions.records_of(drawn):
+        for id, record in store.records.of(drawn):
             if record is None:
                 continue
             zone = zones.name(record.zone)

@@ -82,7 +82,7 @@ class Receipts:
         reader wants nothing counted. One that says "shown" or "clicked" confirms the reader, since
         the welcome has arrived then.
         """
-        found = self._store.subscriptions.records_of({one for _, one, _ in receipts})
+        found = self._store.records.of({one for _, one, _ in receipts})
         readers = {id: record for id, record in found if record is not None}
         seen = {one for _, one, event in receipts if event in ("shown", "clicked")}
         for subscription in seen & readers.keys():

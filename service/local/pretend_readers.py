@@ -116,7 +116,7 @@ def remove(store: Store) -> Iterator[int]:
             numbers = range(first, min(first + CHUNK, made))
             ids = [
                 SubscriptionId(partition, number)
-                for number, record in store.subscriptions.records(partition, numbers)
+                for number, record in store.records.read(partition, numbers)
                 if record is not None and record.p256dh in pretended
             ]
             yield (removed := removed + store.subscriptions.remove_all(ids))

@@ -63,6 +63,7 @@ from service.store.push_services import PushServices
 from service.store.questions import QuestionCounts
 from service.store.receipt_counts import ReceiptCounts
 from service.store.recipients import Recipients
+from service.store.records import Records
 from service.store.replicas import Replicas
 from service.store.retries import WaitingRetries
 from service.store.seeds import Seeds
@@ -115,16 +116,23 @@ class Store:
         self.names = Names(redis)
         self.topics = Topics(redis, self.partitions)
         self.stories = Stories(redis, self.partitions)
+        self.records = Records(redis)
         self.subscriptions = Subscriptions(
             redis, self.partitions, self.names, self.topics, self.stories, replicas
         )
         self.all_readers = AllReaders(
-            redis, self.partitions, self.names, self.subscriptions, self.topics, self.stories
+            redis, self.partitions, self.names, self.records, self.topics, self.stories
         )
         self.arrivals = Arrivals(
-            redis, self.partitions, self.names, self.topics, self.subscriptions, replicas
+            redis,
+            self.partitions,
+            self.names,
+            self.topics,
+            self.records,
+            self.subscriptions,
+            replicas,
         )
-        self.host_readers = HostReaders(redis, self.subscriptions)
+        self.host_readers = HostReaders(redis, self.partitions, self.records)
         self.seeds = Seeds(redis, self.partitions, self.names, self.subscriptions)
         self.notifications = Notifications(redis, replicas)
         self.planned = Planned(redis)

@@ -11,9 +11,8 @@ from service.model.subscriptions import Subscription, SubscriptionId
 from service.store.bitmaps import bitmap_key, bitmaps_chosen
 from service.store.names import Names
 from service.store.partitions import Partitions
-from service.store.records import BUCKET, endpoint_of, subscription_of
+from service.store.records import BUCKET, Records, endpoint_of, subscription_of
 from service.store.stories import Stories
-from service.store.subscriptions import Subscriptions
 from service.store.topics import Topics
 
 _AT_ONCE = 16 * BUCKET  # readers; a multiple of eight, so that bitmaps are read by the byte
@@ -34,14 +33,14 @@ class AllReaders:
         redis: Redis,
         partitions: Partitions,
         names: Names,
-        subscriptions: Subscriptions,
+        records: Records,
         topics: Topics,
         stories: Stories,
     ) -> None:
         self._redis = redis
         self._partitions = partitions
         self._names = names
-        self._subscriptions = subscriptions
+        self._records = records
         self._topics = topics
         self._stories = stories
 
@@ -63,9 +62,7 @@ class AllReaders:
             )
         names = [*topics.values(), *stories, *stories]
         muted, followed = len(topics), len(topics) + len(stories)
-        for number, record in self._subscriptions.records(
-            partition, range(first, first + _AT_ONCE)
-        ):
+        for number, record in self._records.read(partition, range(first, first + _AT_ONCE)):
             if record is None:
                 continue
             bit = _AT_ONCE - 1 - (number - first)

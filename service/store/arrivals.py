@@ -20,7 +20,7 @@ from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, pack_n
 from service.store.joined import MARK_DAY, days_key
 from service.store.names import Names
 from service.store.partitions import Partitions
-from service.store.records import BUCKET, digest_of, endpoint_of, record_of, records_key
+from service.store.records import BUCKET, Records, digest_of, endpoint_of, record_of, records_key
 from service.store.replicas import Replicas
 from service.store.scripts import NOW, lua, run_each
 from service.store.subscriptions import Added, Subscriptions, left_key, made_key
@@ -71,6 +71,7 @@ class Arrivals:
         partitions: Partitions,
         names: Names,
         topics: Topics,
+        records: Records,
         subscriptions: Subscriptions,
         replicas: Replicas,
     ) -> None:
@@ -78,6 +79,7 @@ class Arrivals:
         self._partitions = partitions
         self._names = names
         self._topics = topics
+        self._records = records
         self._subscriptions = subscriptions
         self._replicas = replicas
         self._made = dict.fromkeys(partitions, 0)  # numbers given out, as last seen
@@ -176,7 +178,7 @@ class Arrivals:
 
     def _look_at_indexed(self, batch: _Batch) -> None:
         """Decide about those whose digest the index has: it may be another endpoint's."""
-        records = dict(self._subscriptions.records_of(id for _, id in batch.indexed))
+        records = dict(self._records.of(id for _, id in batch.indexed))
         for row, id in batch.indexed:
             record, requested = records.get(id), row.arrival.requested
             if record is not None and endpoint_of(self._names, record) == requested.endpoint:

@@ -12,8 +12,9 @@ from redis import Redis
 
 from service.model.subscriptions import SubscriptionId
 from service.store.bitmaps import bitmap_key, numbers_in
+from service.store.partitions import Partitions
+from service.store.records import Records
 from service.store.scripts import Call, run_each
-from service.store.subscriptions import Subscriptions
 
 # KEYS: bitmap. Returns whether it is empty, and frees it then.
 _DROP_EMPTY = """
@@ -26,10 +27,10 @@ return 1
 class HostReaders:
     """Finds the readers at hosts that strangers may have made up."""
 
-    def __init__(self, redis: Redis, subscriptions: Subscriptions) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions, records: Records) -> None:
         self._redis = redis
-        self._subscriptions = subscriptions
-        self._partitions = subscriptions.partitions
+        self._partitions = partitions
+        self._records = records
         self._drop_empty = redis.register_script(_DROP_EMPTY)
 
     def drop(self, base: int) -> bool:
@@ -47,7 +48,7 @@ class HostReaders:
 
     def unseen(self, base: int, since: int) -> list[SubscriptionId]:
         """Return those at a base whose browser has not visited since a day, counted from 1970."""
-        records = self._subscriptions.records_of(self._at(base))
+        records = self._records.of(self._at(base))
         return [id for id, record in records if record is not None and record.seen < since]
 
     def _at(self, base: int, *kinds: str) -> list[SubscriptionId]:

@@ -14,10 +14,12 @@ from typing import Any, cast
 
 from redis import Redis
 
+from service.store.bitmaps import bitmap_key, without
 from service.store.connection import at
 from service.store.history import HISTORY
 from service.store.memory import memory_of
 from service.store.partitions import Partitions
+from service.store.records import BUCKET
 from service.store.scripts import Call, run_each
 
 _ROOM = 0.8  # of `maxmemory`; the rest is kept free, so that readers can still subscribe
@@ -123,6 +125,19 @@ class PreparedKeys:
         """Hand the keys of a bucket to the caller; None if there are none."""
         keys = [keys_key(partition, bucket), counter_key(partition)]
         return cast("bytes | None", self._take(keys=keys))
+
+    def readers(self, partition: int, buckets: range) -> list[int]:
+        """Return for each bucket a bitmap, as an integer, of readers who are live and not gone."""
+        size = BUCKET // 8
+        with self._redis.pipeline(transaction=False) as pipe:
+            for kind in ("live", "gone"):
+                key = bitmap_key(partition, kind)
+                pipe.getrange(key, buckets.start * size, buckets.stop * size - 1)
+            live, gone = (stretch.ljust(len(buckets) * size, b"\0") for stretch in pipe.execute())
+        return [
+            without(live[at : at + size], gone[at : at + size])
+            for at in range(0, len(buckets) * size, size)
+        ]
 
     def store(self, partition: int, bucket: int, count: int, sealed: bytes) -> bool:
         """Store `count` unused keys of a bucket; False if it has keys already.

@@ -7,7 +7,10 @@ e:<bits>     hash, a bucket of the endpoint index (partitions.py): end of a dige
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+
+from redis import Redis
 
 from service.model import clock
 from service.model.endpoints import Endpoint
@@ -106,3 +109,47 @@ def subscription_of(
         muted=muted,
         followed=followed,
     )
+
+
+class Records:
+    """The records of many readers, read at once."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def read(self, partition: int, numbers: Sequence[int]) -> Iterator[tuple[int, Record | None]]:
+        """Return the records of these numbers, in order; those of readers who left are missing.
+
+        None stands for a record that this code cannot read.
+        """
+        for _, number, record in self._found({partition: numbers}):
+            yield number, record
+
+    def of(self, ids: Iterable[SubscriptionId]) -> Iterator[tuple[SubscriptionId, Record | None]]:
+        """Return the records of readers in any partitions, as `read` does; the order is free."""
+        numbers: dict[int, list[int]] = {}
+        for id in ids:
+            numbers.setdefault(id.partition, []).append(id.number)
+        for partition, number, record in self._found(numbers):
+            yield SubscriptionId(partition, number), record
+
+    def _found(
+        self, numbers: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[int, int, Record | None]]:
+        buckets: dict[tuple[int, int], list[int]] = {}
+        for partition, some in numbers.items():
+            for number in some:
+                buckets.setdefault((partition, number // BUCKET), []).append(number)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for (partition, bucket), members in buckets.items():
+                key = records_key(SubscriptionId(partition, bucket * BUCKET))
+                pipe.hmget(key, [str(number % BUCKET) for number in members])
+            rows = pipe.execute() if buckets else []
+        for ((partition, _), members), packed_rows in zip(buckets.items(), rows, strict=True):
+            for number, packed in zip(members, packed_rows, strict=True):
+                if packed is None:
+                    continue
+                try:
+                    yield partition, number, Record.unpack(packed)
+                except ValueError:
+                    yield partition, number, None

@@ -12,7 +12,7 @@ Each is a record and an entry of the endpoint index (records.py), and bits (bitm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import Any, cast
@@ -25,7 +25,7 @@ from service.model.preferences import Preferences
 from service.model.retention import DAY, LEFT_KEPT, YOUNG_KEPT
 from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.store.batches import part_key
-from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, counts, without
+from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, counts
 from service.store.clicks import clicked_in, clicked_key
 from service.store.joined import MARK_DAY, days_key
 from service.store.names import Names
@@ -443,60 +443,6 @@ class Subscriptions:
             pipe.get(made_key(partition))
             young, made = pipe.execute()
         return int(young[0]) + 1 if young else int(made or 0)
-
-    def records(
-        self, partition: int, numbers: Sequence[int]
-    ) -> Iterator[tuple[int, Record | None]]:
-        """Return the records of these numbers, in order; those of readers who left are missing.
-
-        None stands for a record that this code cannot read.
-        """
-        for _, number, record in self._records({partition: numbers}):
-            yield number, record
-
-    def records_of(
-        self, ids: Iterable[SubscriptionId]
-    ) -> Iterator[tuple[SubscriptionId, Record | None]]:
-        """Return the records of readers in any partitions, as `records` does; the order is free."""
-        numbers: dict[int, list[int]] = {}
-        for id in ids:
-            numbers.setdefault(id.partition, []).append(id.number)
-        for partition, number, record in self._records(numbers):
-            yield SubscriptionId(partition, number), record
-
-    def _records(
-        self, numbers: Mapping[int, Sequence[int]]
-    ) -> Iterator[tuple[int, int, Record | None]]:
-        buckets: dict[tuple[int, int], list[int]] = {}
-        for partition, some in numbers.items():
-            for number in some:
-                buckets.setdefault((partition, number // BUCKET), []).append(number)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for (partition, bucket), members in buckets.items():
-                key = records_key(SubscriptionId(partition, bucket * BUCKET))
-                pipe.hmget(key, [str(number % BUCKET) for number in members])
-            rows = pipe.execute() if buckets else []
-        for ((partition, _), members), packed_rows in zip(buckets.items(), rows, strict=True):
-            for number, packed in zip(members, packed_rows, strict=True):
-                if packed is None:
-                    continue
-                try:
-                    yield partition, number, Record.unpack(packed)
-                except ValueError:
-                    yield partition, number, None
-
-    def reachable(self, partition: int, buckets: range) -> list[int]:
-        """Return for each bucket a bitmap, as an integer, of readers who are live and not gone."""
-        size = BUCKET // 8
-        with self._redis.pipeline(transaction=False) as pipe:
-            for kind in ("live", "gone"):
-                key = bitmap_key(partition, kind)
-                pipe.getrange(key, buckets.start * size, buckets.stop * size - 1)
-            live, gone = (stretch.ljust(len(buckets) * size, b"\0") for stretch in pipe.execute())
-        return [
-            without(live[at : at + size], gone[at : at + size])
-            for at in range(0, len(buckets) * size, size)
-        ]
 
     def count(self, kind: str = "live") -> int:
         """Return how many browsers are subscribed; or, by `kind`, are `gone` or `unconfirmed`."""

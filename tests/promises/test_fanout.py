@@ -373,7 +373,7 @@ def test_unusable_records_are_refused_and_delay_no_other_reader(
     installation.seed(310)
     store = installation.runtime.store
     newer, broken = SubscriptionId(0, 300), SubscriptionId(0, 301)
-    records = dict(store.subscriptions.records(0, [newer.number, broken.number]))
+    records = dict(store.records.read(0, [newer.number, broken.number]))
     of_a_version_to_come = b"\x09" + records[newer.number].pack()[1:]
     off_the_curve = records[broken.number]._replace(p256dh=b"\x04" + bytes(64)).pack()
     for one, packed in ((newer, of_a_version_to_come), (broken, off_the_curve)):

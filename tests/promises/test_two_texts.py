@@ -461,7 +461,7 @@ def test_a_worker_that_has_not_heard_which_text_was_chosen_lets_others_wait(
     id = publish(installation)
     send = Send(runtime, runtime.publishing.get(id))
     titles = {"A": b"Text A", "B": b"Text B"}
-    ((_, record),) = runtime.store.subscriptions.records_of([installation.reader(0)])
+    ((_, record),) = runtime.store.records.of([installation.reader(0)])
     assert record is not None
     outside = next(
         reader

@@ -214,7 +214,7 @@ def test_cancelled_alert_of_a_story_replaces_no_held_one(client: Client) -> None
         publishing.cancel(id, by="a test")
     assert publishing.held(publishing.get(held)).waiting == 4
     publishing.wake_readers(morning * QUARTER, "https://paper.example")
-    (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
+    (record,) = (r for _, r in runtime.store.records.read(0, [1]))
     assert record is not None
     message = WaveDigest(runtime, publishing.waves(1)[0]).message(
         SubscriptionId(0, 1), [held], record
@@ -270,7 +270,7 @@ def test_paused_alert_is_in_no_wave_and_comes_by_the_next_one_when_it_goes_on(
     (wave,) = publishing.waves(9)
     digest = WaveDigest(runtime, wave)
     assert digest.held(0, range(4)) == {number: [right] for number in range(4)}
-    (record,) = (r for _, r in runtime.store.subscriptions.records(0, [1]))
+    (record,) = (r for _, r in runtime.store.records.read(0, [1]))
     assert record is not None
     # A worker may have found both just before the pause.
     message = digest.message(SubscriptionId(0, 1), [wrong, right], record)

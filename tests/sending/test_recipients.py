@@ -20,10 +20,10 @@ APPLE, MOZILLA = 1, 2
 FIRST = 16  # messages under way at a push service that has not answered yet
 
 
-class _Subscriptions:
+class _Records:
     """Every third reader is at Mozilla."""
 
-    def records(self, _partition: int, numbers: Sequence[int]) -> Iterator[tuple[int, Record]]:
+    def read(self, _partition: int, numbers: Sequence[int]) -> Iterator[tuple[int, Record]]:
         for number in numbers:
             base = MOZILLA if number % 3 == 0 else APPLE
             yield number, Record(base, "", b"", b"", 0, 0, 0, 0, 0)
@@ -44,7 +44,7 @@ def test_recipients_who_wait_for_room_are_taken_once_and_in_their_order(store: S
         number: Base(number, service.origin, "/", True, service)
         for number, service in ((APPLE, apple), (MOZILLA, mozilla))
     }
-    recipients = Recipients(*cast(Any, (_Subscriptions(), _Admission(), bases, health)))
+    recipients = Recipients(*cast(Any, (_Records(), _Admission(), bases, health)))
     lease = Lease(
         send=cast(Any, SimpleNamespace(canary=None)),
         batch=Batch(0, 0, 299),

@@ -5,7 +5,7 @@ the store it needs five things:
 
 - `Planning.sending`: the alerts that are being sent, and whether they have batches to lease;
 - `Batches.claim` and `release`: a lease of a batch, which other workers then leave alone;
-- `Subscriptions.records`: the recipients of a batch;
+- `Records.read`: the recipients of a batch;
 - `Outcomes.record`: writes outcomes down, extends the lease, and says whether it still holds;
 - `Planning.advance`: closes an alert of which no batch is left.
 
@@ -101,7 +101,7 @@ class FanOut:
         )
         bases = self._bases = Bases(store.names, runtime.endpoints, self._health)
         vapid_keys = store.names.vapid_keys
-        self._recipients = Recipients(store.subscriptions, self._admission, bases, self._health)
+        self._recipients = Recipients(store.records, self._admission, bases, self._health)
         self._messages = Messages(Pool(runtime), bases, vapid_keys, self._health, signers)
         self._sends: dict[int, Send] = {}  # being sent, or with a lease here
         self._leases: list[Lease] = []

@@ -121,7 +121,7 @@ class Filler:
         self._pool = Pool(runtime)
         self._store = runtime.store
         self._prepared = runtime.store.prepared_keys
-        self._subscriptions = runtime.store.subscriptions
+        self._records = runtime.store.records
         # The first round seals all keys anew, so that none is lost with the previous SECRET_KEY.
         self._seal_anew = self._pool.has_previous_key
         self._at_work = threading.Event()
@@ -176,7 +176,7 @@ class Filler:
         return derived
 
     def _fill_stretch(self, partition: int, stretch: range) -> int:
-        readers = self._subscriptions.reachable(partition, stretch)
+        readers = self._prepared.readers(partition, stretch)
         ready = self._prepared.counts(partition, stretch)
         lacking = [
             (bucket, bitmap)
@@ -195,7 +195,7 @@ class Filler:
         keys: dict[int, PreparedKey] = {}
         derived = 0
         numbers = numbers_in(readers, BUCKET, bucket * BUCKET)
-        for number, record in self._subscriptions.records(partition, numbers):
+        for number, record in self._records.read(partition, numbers):
             if record is None:
                 continue
             key = kept.get(number)

@@ -9,7 +9,7 @@ from typing import Final
 
 from service.model.notifications import Outcome
 from service.model.subscriptions import Record, SubscriptionId
-from service.store.subscriptions import Subscriptions
+from service.store.records import Records
 from workers.sending.admission import Admission
 from workers.sending.destinations import Base, Bases
 from workers.sending.health import Health
@@ -26,9 +26,9 @@ class Recipients:
     """Hands out the recipients of leased batches."""
 
     def __init__(
-        self, subscriptions: Subscriptions, admission: Admission, bases: Bases, health: Health
+        self, records: Records, admission: Admission, bases: Bases, health: Health
     ) -> None:
-        self._subscriptions = subscriptions
+        self._records = records
         self._admission = admission
         self._bases = bases
         self._health = health
@@ -121,7 +121,7 @@ class Recipients:
         """Read the next records; make those recipients ready who may get the alert now."""
         numbers = [lease.todo.popleft() for _ in range(min(READ_AHEAD, len(lease.todo)))]
         found: dict[int, Record | None] = (
-            dict(self._subscriptions.records(lease.batch.partition, numbers))
+            dict(self._records.read(lease.batch.partition, numbers))
             if lease.send.canary is None
             else dict.fromkeys(numbers, lease.send.canary)
         )

@@ -55,7 +55,7 @@ def test_each_reader_gets_a_key_and_it_is_handed_out_once(
 ) -> None:
     fill(installation.runtime)
     keys = take_all(pool)
-    records = dict(installation.runtime.store.subscriptions.records(0, range(READERS)))
+    records = dict(installation.runtime.store.records.read(0, range(READERS)))
     assert keys.keys() == records.keys()
     for number, record in records.items():
         assert record is not None
@@ -188,7 +188,7 @@ def test_keys_put_back_after_a_browser_changed_its_own_do_not_fit(
     keys = pool.take(0, 0)
     give_other_keys(installation.runtime, 3)
     pool.put_back(0, 0, keys)
-    records = installation.runtime.store.subscriptions.records(0, range(BUCKET))
+    records = installation.runtime.store.records.read(0, range(BUCKET))
     keys = pool.take(0, 0)
     unfit = [n for n, r in records if r is None or not keys[n].fits(r.p256dh, r.auth)]
     assert unfit == [3]
