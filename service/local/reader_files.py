@@ -80,6 +80,8 @@ def _array(text: IO[str]) -> Iterator[Row]:
         found = json.load(text)
     except ValueError as error:
         raise NotReaders(f"the file is no JSON: {error}") from None
+    except RecursionError:
+        raise NotReaders("the file is no list of readers: it is nested too deeply") from None
     for number, row in enumerate(found, 1):
         yield _row(number, row)
 
@@ -121,7 +123,9 @@ def _table(text: IO[str], sample: str) -> Iterator[Row]:
     header = sample.splitlines()[0]
     delimiter = max(_DELIMITERS, key=header.count)
     lines = (line.replace("\0", "") for line in _lines(text))
-    names = [_name(name) for name in _cells(next(lines), delimiter)]
+    # None of them has a character where a file is the beginning of a byte-order mark and no more.
+    first = next((line for line in lines if line.strip()), "")
+    names = [_name(name) for name in _cells(first, delimiter)]
     if len(names) < 2:
         raise NotReaders("the first line is no header: it must name the columns")
     return _of_table(lines, names, delimiter)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.cli import moving
@@ -298,6 +298,12 @@ def test_what_cannot_be_imported_is_said_in_a_line(
 
 
 @given(content=st.binary(max_size=400) | st.text(alphabet='ab",;\n\r{}[]:\0', max_size=300))
+@example(content=b"\xef")  # the beginning of a byte-order mark
+@example(content=b"\xef\xbb")
+@example(content=b"\xff\xfe")
+@example(content=b"\xff\xfe\x00")
+@example(content="[" * 100_000)
+@example(content='{"a":' * 100_000)
 def test_no_file_ends_the_reading_but_by_a_word(
     content: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -308,6 +314,15 @@ def test_no_file_ends_the_reading_but_by_a_word(
             assert all(isinstance(row, Row) for row in rows)
     except NotReaders:
         pass
+
+
+def test_blank_lines_may_stand_before_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "readers.csv"
+    path.write_text("\ufeff\n \r\nendpoint;auth\nhttps://push.example/1;secret\n")
+    with open_rows(path) as (rows, _):
+        assert [row.fields for row in rows] == [
+            {"endpoint": "https://push.example/1", "auth": "secret"}
+        ]
 
 
 def exported(environment: dict[str, str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import socket
 import subprocess
@@ -20,6 +21,12 @@ _PORTS = range(10_081, 32_768)
 # What keeps ports from others: a server may begin to listen long after its port was chosen.
 _held: deque[socket.socket] = deque()
 _MOST_HELD = 200
+
+
+@atexit.register
+def _let_go() -> None:
+    while _held:
+        _held.popleft().close()
 
 
 class TrialError(Exception):
