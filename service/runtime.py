@@ -49,6 +49,7 @@ from service.domain.questions import Questions
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
 from service.domain.refused_origins import RefusedOrigins
+from service.domain.screens import Screens
 from service.domain.seen_origins import SeenOrigins
 from service.domain.stops import Stops
 from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
@@ -96,6 +97,7 @@ class Runtime:
     approvals: Approvals
     mending: Mending
     promises: Promises
+    screens: Screens
     canary: Canary
     counting: Counting
     capacity: Capacity
@@ -210,8 +212,14 @@ class Runtime:
         reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
         figures = AlertFigures(store, endpoints)
         keeps_clicks, kept = config.click_audiences, config.receipts_kept_days * DAY
+        screens = Screens(store, config.promise, counting)
         receipts = Receipts(
-            store, endpoints, kept, conversions=config.conversions, keeps_clicks=keeps_clicks
+            store,
+            endpoints,
+            screens,
+            kept,
+            conversions=config.conversions,
+            keeps_clicks=keeps_clicks,
         )
         keys = Keys(store, tokens, config.vapid_private_key, config.vapid_public_key, first)
         runtime = cls(
@@ -236,6 +244,7 @@ class Runtime:
                 public_url=config.public_url,
             ),
             promises=promises,
+            screens=screens,
             counting=counting,
             capacity=Capacity(store, job_queue, config.promise, config.push_window),
             text_choice=TextChoice(publishing, planning.two_texts, job_queue),

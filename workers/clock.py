@@ -67,6 +67,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield lambda: services.try_released(now)
     yield lambda: runtime.canary.send_due(now)
     yield runtime.promises.measure  # before they are finished
+    yield lambda: runtime.screens.decide(now)
     yield runtime.planning.advance_all
     yield lambda: runtime.gone.look_after(now)
     yield lambda: services.end_paces(now)

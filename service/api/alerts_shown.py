@@ -11,6 +11,7 @@ from service.api.responses import (
     LimitShown,
     NotificationList,
     NotificationShown,
+    OnScreenShown,
     Outcomes,
     ProgressShown,
     Published,
@@ -122,10 +123,24 @@ def _progress(one: Notification, runtime: Runtime) -> ProgressShown:
         by_service=by_service,
         receipts=Receipts(**{event: found.browsers for event, found in receipts.items()}),
         receipts_error=Receipts(**{event: round(found.error) for event, found in receipts.items()}),
+        on_screen=_on_screen(one, runtime),
         conversions=runtime.receipts.conversions(one.id),
         limits=[LimitShown.model_validate(limit) for limit in runtime.push_services.slowing(one)],
         started_at=iso(one.started_at) if one.started_at else None,
         finished_at=iso(one.finished_at) if one.finished_at else None,
         # Within the first second, as if that were over.
         rate_per_second=round(progress.done / max(1.0, seconds), 1),
+    )
+
+
+def _on_screen(one: Notification, runtime: Runtime) -> OnScreenShown | None:
+    found = runtime.screens.of(one)
+    return found and OnScreenShown(
+        seconds=found.seconds,
+        percent=found.percent,
+        error=round(found.error, 1),
+        browsers=found.browsers,
+        patience=found.patience,
+        later=found.later,
+        up_to={f"{bound:g}": n for bound, n in found.up_to.items()},
     )

@@ -39,6 +39,7 @@ from service.model.endpoints import Endpoint, UnknownPushService
 from service.model.keys import any_base64, b64url, on_p256
 from service.model.languages import browser_language
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
+from service.model.screen import read_ago
 from service.model.subscriptions import Subscription, SubscriptionRequest
 
 LONGEST_PAUSE = 366 * 86_400  # seconds
@@ -344,14 +345,20 @@ _Event = Annotated[
 ]
 
 
+# What a browser says by itself is never refused.
+_Ago = Annotated[float | None, PlainValidator(read_ago, json_schema_input_type=Any)]
+
+
 class Receipt(RequestModel):
     """What a browser reports of one alert.
 
     `converted:<name>` says that its reader did what CONVERSIONS names, within a day after a click.
+    With `shown`, `seconds_ago` says for how long the alert has been on the screen.
     """
 
     token: _ReceiptToken
     event: _Event
+    seconds_ago: _Ago = None
 
 
 class NewReceipts(RequestModel):
@@ -382,6 +389,7 @@ class NewReceipts(RequestModel):
 
     token: _ReceiptToken | None = None
     event: _Event | None = None
+    seconds_ago: _Ago = None
     receipts: Annotated[list[Receipt], Field(min_length=1, max_length=50)] | None = None
 
     @model_validator(mode="after")
@@ -394,5 +402,6 @@ class NewReceipts(RequestModel):
     def all(self) -> list[Receipt]:
         """Return every receipt."""
         if self.token is not None and self.event is not None:
-            return [Receipt.model_construct(token=self.token, event=self.event)]  # both are checked
+            token, event, ago = self.token, self.event, self.seconds_ago  # all are checked
+            return [Receipt.model_construct(token=token, event=event, seconds_ago=ago)]
         return self.receipts or []

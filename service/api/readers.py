@@ -27,6 +27,7 @@ from service.api.reader_requests import (
 )
 from service.api.responses import AlertShown, Credentials, QuietHoursShown, TopicShown
 from service.current import runtime
+from service.domain.receipts import Report
 from service.model import clock
 from service.model.keys import b64url
 from service.model.notifications import Notification
@@ -242,8 +243,10 @@ def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
 @call(takes=NewReceipts, gives={204: None}, rates=(per_address(600),))
 def report(reported: NewReceipts) -> None:
     """Count what a browser reports of alerts; a forged receipt counts nothing."""
-    opened = ((runtime().tokens.open_receipt(one.token), one.event) for one in reported.all())
-    runtime().receipts.count([(*found, event) for found, event in opened if found is not None])
+    opened = ((runtime().tokens.open_receipt(one.token), one) for one in reported.all())
+    runtime().receipts.count(
+        [Report(*found, one.event, one.seconds_ago) for found, one in opened if found is not None]
+    )
 
 
 @bp.post("/questions")

@@ -291,6 +291,25 @@ class HeldShown(ResponseModel):
     waves: list[WaveShown]
 
 
+class OnScreenShown(ResponseModel):
+    """How soon the alert was on screens, by browsers that report when they showed it.
+
+    Of the `browsers` that showed it within `patience` seconds, `percent` showed it within
+    `seconds`, which are those of the newsroom's promise (else 60); `error` is the standard error.
+    Those that showed it `later` slept or were closed. `up_to` says how many showed it within so
+    many seconds; `inf`: all. Null while no browser reports it, and for an alert that was paused or
+    that takes its time.
+    """
+
+    seconds: int
+    percent: int | None
+    error: float
+    browsers: int
+    patience: int
+    later: int
+    up_to: dict[str, int]
+
+
 class ProgressShown(ResponseModel):
     """How far an alert has come. Times are UTC; `started_at` is null before it is sent.
 
@@ -311,6 +330,7 @@ class ProgressShown(ResponseModel):
     by_service: dict[str, dict[str, int]]
     receipts: Receipts
     receipts_error: Receipts
+    on_screen: OnScreenShown | None
     conversions: dict[str, int]
     limits: list[LimitShown]
     started_at: str | None

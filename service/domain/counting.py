@@ -32,16 +32,16 @@ class Counting:
                 row = self._rows[key] = [0] * measure.places
             row[0] += times
 
-    def observe(self, measure: Measure, seconds: float, *labels: str) -> None:
-        """Count that something happened, and how long it took."""
+    def observe(self, measure: Measure, seconds: float, *labels: str, times: int = 1) -> None:
+        """Count that something happened, and how long it took each time."""
         key = (measure.name, *labels)
         place = 1 + bisect_left(measure.bounds, seconds)
         with self._lock:
             row = self._rows.get(key)
             if row is None:
                 row = self._rows[key] = [0] * measure.places
-            row[0] += int(seconds * MICRO)
-            row[place] += 1
+            row[0] += int(seconds * MICRO) * times
+            row[place] += times
 
     def add_to(self, counted: Counted) -> None:
         """Add what is new to what all processes have counted; `RedisError`."""

@@ -7,11 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from service.domain.screens import Screens
 from service.model import clock
 from service.model.clocks import QUARTER, hour
 from service.model.endpoints import SILENT, EndpointPolicy, origin_of
 from service.model.preferences import Preferences
+from service.model.promises import is_promised
 from service.model.retention import CLICKED_KEPT, DAY
+from service.model.screen import seconds_until_shown
 from service.model.subscriptions import Record, Subscription, SubscriptionId
 from service.model.two_texts import text_of
 from service.store import Store
@@ -31,6 +34,15 @@ _LOOKED_THROUGH = 50  # alerts, when a reader leaves
 _LAST_STEP = 24 * 60  # minutes
 
 
+class Report(NamedTuple):
+    """What a browser reports of an alert."""
+
+    id: int  # of the alert
+    reader: SubscriptionId
+    event: str
+    ago: float | None = None  # for how many seconds the alert had been on the screen then
+
+
 class _Alert(NamedTuple):
     """What of an alert its tallies need."""
 
@@ -38,6 +50,7 @@ class _Alert(NamedTuple):
     topics: tuple[str, ...]  # of its audience, if there are several
     counts: bool  # False: it went to one browser
     two_texts: bool  # a sample of its readers gets either of them
+    timed: bool  # it goes to all its readers as fast as possible
 
 
 class Receipts:
@@ -47,6 +60,7 @@ class Receipts:
         self,
         store: Store,
         endpoints: EndpointPolicy,
+        screens: Screens,
         kept: int,
         *,
         conversions: Sequence[str] = (),
@@ -55,6 +69,7 @@ class Receipts:
         """Keep counts for so many seconds after the last receipt; `conversions` are counted too."""
         self._store = store
         self._endpoints = endpoints
+        self._screens = screens
         self._kept = kept
         self._conversions = {name: f"{CONVERTED}{name}" for name in conversions}
         self._keeps_clicks = keeps_clicks
@@ -75,50 +90,55 @@ class Receipts:
         found = self._store.receipt_counts.events(id, [*self._conversions.values()])
         return dict(zip(self._conversions, found.values(), strict=True))
 
-    def count(self, receipts: Collection[tuple[int, SubscriptionId, str]]) -> None:
-        """Count receipts: notification, subscription and event of each.
+    def count(self, receipts: Collection[Report]) -> None:
+        """Count receipts.
 
         A receipt counts nothing if the notification or the subscription does not exist, or if the
         reader wants nothing counted. One that says "shown" or "clicked" confirms the reader, since
         the welcome has arrived then.
         """
-        found = self._store.records.of({one for _, one, _ in receipts})
+        found = self._store.records.of({one.reader for one in receipts})
         readers = {id: record for id, record in found if record is not None}
-        seen = {one for _, one, event in receipts if event in ("shown", "clicked")}
+        seen = {one.reader for one in receipts if one.event in ("shown", "clicked")}
         for subscription in seen & readers.keys():
             if not Preferences.unpack(readers[subscription].preferences).confirmed:
                 with suppress(NotSubscribed):
                     self._store.subscriptions.confirm(subscription)
         willing = [
-            (id, one, event)
-            for id, one, event in receipts
-            if self.counts(event) and one in readers and readers[one].may_report
+            one
+            for one in receipts
+            if self.counts(one.event) and one.reader in readers and readers[one.reader].may_report
         ]
-        alerts = {id: alert for id, _, _ in willing if (alert := self._alert(id))}
-        willing = [row for row in willing if row[0] in alerts]
+        alerts = {one.id: alert for one in willing if (alert := self._alert(one.id))}
+        willing = [one for one in willing if one.id in alerts]
         if willing:
             self._count(willing, alerts, readers)
 
     def _count(
         self,
-        receipts: Sequence[tuple[int, SubscriptionId, str]],
+        receipts: Sequence[Report],
         alerts: Mapping[int, _Alert],
         readers: Mapping[SubscriptionId, Record],
     ) -> None:
         topics_of = {id: self._current(alert.topics) for id, alert in alerts.items()}
-        asked = [(one, slug) for id, one, _ in receipts for slug in topics_of[id]]
+        asked = [(one.reader, slug) for one in receipts for slug in topics_of[one.id]]
         found = self._store.audiences.follows(asked) if asked else []
         follows = dict(zip(asked, found, strict=True))
         rows = []
-        for id, one, event in receipts:
+        for id, one, event, ago in receipts:
             topics = [slug for slug in topics_of[id] if follows[one, slug]]
             tallies = self._tallies(alerts[id], event, readers[one], topics)
-            rows.append(ReceiptRow(id, event, str(one), tallies))
+            seconds = None
+            if event == "shown" and ago is not None and alerts[id].timed:
+                seconds = seconds_until_shown(alerts[id].began, clock.time(), ago)
+            if seconds is not None:
+                tallies.append(self._screens.tally(seconds))
+            rows.append(ReceiptRow(id, event, str(one), tallies, seconds))
             if event == "clicked" and self._keeps_clicks:
                 self._keep_click(id, one, alerts[id])
             if event == "clicked" and alerts[id].two_texts:
                 rows += self._of_text(id, one, readers[one])
-        self._store.receipt_counts.count(rows, self._kept)
+        self._screens.count(rows, self._store.receipt_counts.count(rows, self._kept))
 
     def _current(self, topics: tuple[str, ...]) -> tuple[str, ...]:
         """Return the topics to which these slugs lead now, which have the followers."""
@@ -163,6 +183,7 @@ class Receipts:
             topics,
             counts=one.audience.subscription is None,
             two_texts=bool(one.second_text),
+            timed=is_promised(one),
         )
         self._alerts[id] = alert
         return alert

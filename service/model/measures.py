@@ -96,6 +96,19 @@ PROMISES = Measure(
     known=(("yes",), ("no",)),
 )
 
+PUBLISH_TO_SCREEN = Measure(
+    "publish_to_screen_seconds",
+    "Time from an alert's beginning until it was on a screen, by the browsers that report it.",
+    (),
+    (*_SLOW, 3600.0, 14_400.0),
+)
+SCREEN_PROMISES = Measure(
+    "screen_promises",
+    "Alerts by whether they kept the promise (PROMISE) on the screens of browsers that were awake.",
+    ("kept",),
+    known=(("yes",), ("no",)),
+)
+
 MEASURES = {
     one.name: one
     for one in (
@@ -107,5 +120,7 @@ MEASURES = {
         ALERTS_ENDED,
         ALERT_TIMES,
         PROMISES,
+        PUBLISH_TO_SCREEN,
+        SCREEN_PROMISES,
     )
 }

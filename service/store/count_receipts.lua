@@ -7,19 +7,23 @@
 --   notification
 -- ARGV: for how many seconds both are kept; then for each receipt the subscription, and the tallies
 --   in which it counts, separated by line feeds
+-- Returns what each receipt has added.
 -- The first write allocates.
-local kept = ARGV[1]
+local kept, added = ARGV[1], {}
 for at = 2, #KEYS, 2 do
   local seen, tallies = KEYS[at - 1], KEYS[at]
   local before = redis.call('PFCOUNT', seen)
+  local more = 0
   if redis.call('PFADD', seen, ARGV[at]) == 1 then
-    local more = redis.call('PFCOUNT', seen) - before
+    more = math.max(0, redis.call('PFCOUNT', seen) - before)
     if more > 0 then
       for name in string.gmatch(ARGV[at + 1], '[^\n]+') do
         redis.call('HINCRBY', tallies, name, more)
       end
     end
   end
+  added[at / 2] = more
   redis.call('EXPIRE', seen, kept)
   redis.call('EXPIRE', tallies, kept)
 end
+return added

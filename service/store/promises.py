@@ -3,6 +3,7 @@
 promise             how it does by the promise (`Measured`, JSON)
 reached_<percent>   when it was handed over for that share, in seconds since 1970
 interrupted         it was paused or stopped before it was handed over, so no time is counted
+screen              somebody has counted whether it kept the promise on screens
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ if found[1] and (found[2] or '') == ARGV[2] then
 end
 """
 
-# KEYS: notification. ARGV: field, value. The clock that looks first is right. The first write
-# frees.
+# KEYS: notification. ARGV: field, value. The clock that looks first is right; returns 1 for it. The
+# first write frees.
 _NOTE = """
 redis.call('HDEL', KEYS[1], '')
 if redis.call('HEXISTS', KEYS[1], 'doc') == 1 then
-  redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+  return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
 end
+return 0
 """
 _INTERRUPTED = "interrupted"
 
@@ -67,6 +69,17 @@ class PromiseRows:
     def interrupted(self, id: int) -> None:
         """Note that an alert was interrupted, so that its times say nothing."""
         self._note(keys=[alert_key(id)], args=[_INTERRUPTED, 1])
+
+    def first_on_screens(self, id: int) -> bool:
+        """Whether nobody has counted yet what came of an alert on screens; note that it is done."""
+        return bool(self._note(keys=[alert_key(id)], args=["screen", 1]))
+
+    def look(self, id: int) -> tuple[Measured | None, bool]:
+        """Return what was measured of an alert so far, and whether it was interrupted."""
+        row = self._redis.hmget(alert_key(id), "promise", _INTERRUPTED)
+        measured, interrupted = cast("list[bytes | None]", row)
+        known = Measured.from_json(json.loads(measured)) if measured else None
+        return known, bool(interrupted)
 
     def times(self, id: int, shares: Sequence[int]) -> dict[int, float | None] | None:
         """Return by share when it was reached; None if the alert was interrupted."""

@@ -1,7 +1,8 @@
 """What browsers report of each notification, counted. All in the slot `{g}`.
 
 n:<id>:<event>  HyperLogLog: the browsers that reported this event
-n:<id>:tallies  hash: how many of them have a push service, a language and so on (`Tally`);
+n:<id>:tallies  hash: how many of them have a push service, a language and so on (`Tally`), and
+                within how many seconds they showed it;
                 `left`, how many readers left after this notification
 
 Both end by themselves, some days after the last receipt.
@@ -10,7 +11,7 @@ Both end by themselves, some days after the last receipt.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from redis import Redis
 
@@ -39,6 +40,7 @@ class ReceiptRow(NamedTuple):
     event: str
     subscription: str
     tallies: Sequence[Tally] = ()
+    seconds: float | None = None  # from the alert's beginning until it was on the screen
 
 
 class Counted(NamedTuple):
@@ -56,18 +58,20 @@ class ReceiptCounts:
         self._redis = redis
         self._count = redis.register_script(lua("count_receipts"))
 
-    def count(self, rows: Iterable[ReceiptRow], kept: int) -> None:
-        """Count receipts; they are kept for so many seconds after the last one.
+    def count(self, rows: Iterable[ReceiptRow], kept: int) -> list[int]:
+        """Count receipts, and return what each added; they are kept for so many seconds.
 
         A HyperLogLog takes up to 12 KB, tallies 1 or 2 KB.
         """
+        added: list[int] = []
         for some in some_at_once(rows, arguments=4):
             keys: list[str] = []
             args: list[str | int] = [kept]
             for one in some:
                 keys += [_event_key(one.id, one.event), _tallies_key(one.id)]
                 args += [one.subscription, "\n".join(map(str, one.tallies))]
-            self._count(keys=keys, args=args)
+            added += cast("list[int]", self._count(keys=keys, args=args))
+        return added
 
     def count_left(self, id: int, kept: int) -> None:
         """Count that a reader left after this notification."""

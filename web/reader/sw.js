@@ -130,9 +130,11 @@
   async function report({ api, receipt, reports }, event) {
     if (typeof receipt !== "string" || !(reports || event === "clicked")) return;
     if (self.navigator.globalPrivacyControl) return; // this reader does not want to be counted
+    // By this browser's clock, which may be wrong: the service is told how long ago that is.
+    const at = event === "shown" ? `/${Date.now()}` : "";
     try {
       const cache = await caches.open(WAITING);
-      await cache.put(`/${event}/${encodeURIComponent(receipt)}`, new Response());
+      await cache.put(`/${event}/${encodeURIComponent(receipt)}${at}`, new Response());
       const spread = (go) => setTimeout(go, Math.random() * SHOWN_WITHIN_MS);
       if (event === "shown") await new Promise(spread);
       await deliver(cache, api);
@@ -148,8 +150,9 @@
     await forget(waiting.slice(0, -MOST_WAITING));
     if (!going.length) return; // another event has sent ours
     const receipts = going.map(({ url }) => {
-      const [event, token] = url.split("/").slice(-2);
-      return { token: decodeURIComponent(token), event };
+      const [, event, token, at] = new URL(url).pathname.split("/");
+      const seconds_ago = at && (Date.now() - at) / 1000;
+      return { token: decodeURIComponent(token), event, seconds_ago };
     });
     const { status } = await call("POST", api, "receipts", { receipts });
     // A refused receipt would be refused again. After 429 or 5xx another try may succeed.

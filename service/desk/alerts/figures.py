@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -64,7 +65,8 @@ def figures_of(one: Notification) -> dict[str, Any] | None:
 def export_report(id: int) -> ResponseReturnValue:
     """Give out the figures of an alert as a table."""
     figures = runtime().figures.of(runtime().publishing.get(id))
-    return table(f"alert-{id}", _COLUMNS, [*_rows(figures), *_conversions(id)])
+    rows = [*_rows(figures), *_on_screen(figures.notification), *_conversions(id)]
+    return table(f"alert-{id}", _COLUMNS, rows)
 
 
 def _named(kind: str, figures: Figures) -> list[tuple[str, Row]]:
@@ -142,6 +144,13 @@ def _rows(figures: Figures) -> Iterator[Sequence[object]]:
 def _conversions(id: int) -> Iterator[Sequence[object]]:
     for name, n in runtime().receipts.conversions(id).items():
         yield ("converted", name, *[""] * 4, n)
+
+
+def _on_screen(one: Notification) -> Iterator[Sequence[object]]:
+    found = runtime().screens.of(one)
+    for seconds, n in found.up_to.items() if found else ():
+        until = "later" if math.isinf(seconds) else span(seconds)
+        yield ("on the screen until", until, "", "", n)
 
 
 def _cells(row: Row, events: Sequence[str], *, by_service: bool = True) -> list[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from service.current import runtime
@@ -9,9 +10,11 @@ from service.desk.alerts.report import Report
 from service.desk.words import number, plural, service_name
 from service.domain.promises import PromiseReport
 from service.domain.push_services import Retried
+from service.model.screen import OnScreen
 from service.model.spans import span
 
 _SOON = 1.0  # seconds that are not worth a word
+_SURE = 0.5  # percent of error that are not either
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Watched:
     last_reader: str  # when the last browser gets it, at the pace so far
     promise: str
     is_broken: bool  # the promise
+    on_screen: str
     retried: list[str]
 
 
@@ -28,10 +32,12 @@ def watched(report: Report) -> Watched:
     """Return what the page of an alert that is, or was, sent says beside its numbers."""
     one = report.notification
     promise = runtime().promises.of(one, report.progress)
+    screen = runtime().screens.of(one)
     return Watched(
         last_reader=_last_reader(report),
         promise=promise_words(promise, _waited(report)) if promise else "",
         is_broken=promise is not None and promise.is_kept is False,
+        on_screen=screen_words(screen) if screen else "",
         retried=[retried_words(some, report.now) for some in runtime().push_services.retried(one)],
     )
 
@@ -72,6 +78,25 @@ def promise_words(one: PromiseReport, waited: float = 0.0) -> str:
         return f"{promised}: {one.now} % after {span(one.passed)}."
     so_far = f"{one.now} % {'in the end' if one.is_over else f'after {span(one.passed)}'}"
     return f"{promised}: missed. {then + ', ' if then else ''}{so_far}."
+
+
+def screen_words(one: OnScreen) -> str:
+    """Say how soon an alert was on screens, by how many browsers, and how sure that is."""
+    within, rest = span(one.seconds), ""
+    if one.later:
+        shown = f"{_browsers(one.later)} showed it after more than {span(one.patience)}"
+        rest = f" {shown}: asleep, closed, or in quiet hours until then."
+    if one.percent is None:
+        return f"none within {span(one.patience)}.{rest}"
+    sure = f" (± {math.ceil(one.error)} %)" if one.error >= _SURE else ""
+    words = f"{one.percent} %{sure} within {within}, of {_browsers(one.browsers)} that report it"
+    if one.is_kept is False and one.promise:
+        words += f"; the promise is {one.promise.share} %"
+    return f"{words}.{rest}"
+
+
+def _browsers(n: int) -> str:
+    return f"{number(n)} {plural(n, 'browser', 'browsers')}"
 
 
 def retried_words(one: Retried, now: float) -> str:
