@@ -135,7 +135,9 @@ def _progress(one: Notification, runtime: Runtime) -> ProgressShown:
 
 def _on_screen(one: Notification, runtime: Runtime) -> OnScreenShown | None:
     found = runtime.screens.of(one)
-    return found and OnScreenShown(
+    if found is None:
+        return None
+    return OnScreenShown(
         seconds=found.seconds,
         percent=found.percent,
         error=round(found.error, 1),

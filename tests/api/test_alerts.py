@@ -88,6 +88,7 @@ def test_a_published_alert_can_be_shown_and_counted(client: Client, token: str) 
         "by_service": {},
         "receipts": {"shown": 0, "clicked": 0, "dismissed": 0},
         "receipts_error": {"shown": 0, "clicked": 0, "dismissed": 0},
+        "on_screen": None,
         "conversions": {},
         "limits": [],
         "held": {

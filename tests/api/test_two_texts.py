@@ -81,13 +81,14 @@ def test_clicks_are_counted_for_a_text_until_one_is_chosen_and_not_from_safari(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(receipts, "text_of", drawn)
         for reader in map(SubscriptionId.parse, readers):
-            count([(id, reader, "clicked"), (id, reader, "shown")])
-            count([(id, reader, "clicked")])
-        clicked = [one.clicked for one in runtime.text_choice.tried(runtime.publishing.get(id))]
-        assert clicked == [1, 0]
+            clicked = receipts.Report(id, reader, "clicked")
+            count([clicked, clicked._replace(event="shown")])
+            count([clicked])
+        tried = runtime.text_choice.tried(runtime.publishing.get(id))
+        assert [one.clicked for one in tried] == [1, 0]
         runtime.text_choice.choose(id, "B", by="a test")
         later = Reader(client, 2)
-        count([(id, SubscriptionId.parse(later.id), "clicked")])
+        count([receipts.Report(id, SubscriptionId.parse(later.id), "clicked")])
     assert runtime.store.two_texts.clicked(id) == [1, 0]
     assert runtime.receipts.of(id)["clicked"] == 3
 

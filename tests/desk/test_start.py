@@ -7,6 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from service.domain.receipts import Report
 from service.model.notifications import Audience, Outcome
 from service.model.roles import Role
 from service.model.subscriptions import SubscriptionId
@@ -68,7 +69,7 @@ def test_the_first_alert_goes_to_this_browser_and_to_no_other(
     waiting = {"took": None, "accepted": False, "outcome": None, "shown": False}
     assert editor.get(follow).json == waiting
     send_all(runtime, id, {(Outcome.ACCEPTED, "mozilla"): 1})
-    runtime.receipts.count([(id, SubscriptionId(0, 7), "shown")])
+    runtime.receipts.count([Report(id, SubscriptionId(0, 7), "shown")])
     followed = editor.get(follow).json
     assert followed and (followed["accepted"], followed["outcome"], followed["shown"]) == (
         True,

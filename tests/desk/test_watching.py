@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from service.desk.words import FILTERS
 from service.domain import receipts
+from service.domain.receipts import Report
 from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
@@ -53,7 +54,7 @@ def test_each_outcome_has_plain_words_and_they_add_up(
     }
     send_all(runtime, id, outcomes)
     for number in range(30):
-        runtime.receipts.count([(id, SubscriptionId(0, number), "shown")])
+        runtime.receipts.count([Report(id, SubscriptionId(0, number), "shown")])
     page = editor.get(f"/desk/alerts/{id}").text
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td[^>]*>([\d,]+)</td>', page))
     assert rows == {
@@ -81,7 +82,7 @@ def test_for_a_large_audience_receipts_are_shown_with_their_error(
     send_all(runtime, id, {(Outcome.ACCEPTED, "google"): readers})
     for number in range(10):
         for event in ("shown", "clicked"):
-            receipt = (id, SubscriptionId(0, number), event)
+            receipt = Report(id, SubscriptionId(0, number), event)
             runtime.receipts.count([receipt])
     page = words(editor.get(f"/desk/alerts/{id}").text)
     assert "Shown in about 40 (± 20) browsers, clicked in 10" in page

@@ -14,6 +14,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from service.domain import planning
+from service.domain.receipts import Report
 from service.model.notifications import Audience, Batch, Outcome, State
 from service.model.payload import Payload
 from service.model.two_texts import SecondText, text_of
@@ -75,7 +76,7 @@ def click(installation: Installation, id: int, text: str, most: int) -> None:
     ][:most]
     assert len(readers) == most
     runtime = installation.runtime
-    runtime.receipts.count([(id, reader, "clicked") for reader in readers])
+    runtime.receipts.count([Report(id, reader, "clicked") for reader in readers])
 
 
 def test_a_sample_gets_either_text_and_all_others_the_one_with_more_clicks(

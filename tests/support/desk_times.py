@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.domain.daily_totals import today
+from service.domain.receipts import Report
 from service.model.notifications import Audience, Content, Notification, Outcome, Progress, State
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
@@ -66,7 +67,7 @@ def past_alerts(runtime: Runtime, count: int, readers: int) -> int:
         outcomes = {(Outcome.ACCEPTED, "google"): readers // 5, (Outcome.GONE, "google"): 12}
         progress = Progress(sum(outcomes.values()), outcomes)
         runtime.store.outcomes.finish(one.id, State.SENT, began + 20, progress, history)
-    clicks = [(one.id, SubscriptionId(0, n), "clicked") for n in range(50)]
+    clicks = [Report(one.id, SubscriptionId(0, n), "clicked") for n in range(50)]
     runtime.receipts.count(clicks)
     return one.id
 

@@ -20,7 +20,7 @@ from playwright.sync_api import Page
 from service.app import create_app
 from service.config import Config
 from service.domain.daily_totals import today
-from service.domain.receipts import step
+from service.domain.receipts import Report, step
 from service.domain.requests import Published
 from service.local import pretend_readers
 from service.model import clock
@@ -239,7 +239,7 @@ def take_two_texts(runtime: Runtime, page: Page, address: str, folder: Path) -> 
     readers = [SubscriptionId(0, number) for number in range(READERS)]
     for text, every in (("A", 140), ("B", 85)):
         tried = [reader for reader in readers if text_of(one.id, *reader, 20) == text]
-        clicks = [(one.id, reader, "clicked") for reader in tried[::every]]
+        clicks = [Report(one.id, reader, "clicked") for reader in tried[::every]]
         runtime.receipts.count(clicks)
     page.set_viewport_size({"width": 1280, "height": 980})
     page.goto(f"{address}/desk/alerts/{one.id}")
