@@ -124,7 +124,9 @@ class Promises:
 
     def of(self, one: Notification, progress: Progress) -> PromiseReport | None:
         """Return how an alert does; None if no promise holds for it, or nobody has measured it."""
-        share = share_of(progress)
+        # While no worker has looked for its recipients, nobody has it.
+        unplanned = one.finished_at is None and not progress.recipients
+        share = 0 if unplanned else share_of(progress)
         if one.started_at is None or share is None or not is_promised(one):
             return None
         passed = (one.finished_at or clock.time()) - one.started_at

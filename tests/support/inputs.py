@@ -66,7 +66,7 @@ GOOD: dict[str, Any] = {
         "followed_stories": ["storm"],
     },
     "pair": {"code": "c" * 22, "agreed": True},
-    "report": {"token": "x" * 22, "event": "shown"},
+    "report": {"token": "x" * 22, "event": "shown", "seconds_ago": 2.5},
     "count question": {"page": "/sport/tennis", "step": "shown"},
     "publish": {
         **NEWS,
