@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import time
+from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.model import clock
 from service.model.keys import VapidKey, b64url
 from service.model.measures import HTTP_REQUESTS, PUSH_ANSWERS, PUSH_RETRIES
 from service.model.notifications import Audience
@@ -18,7 +22,8 @@ from service.store.push_services import Pace, Rest
 from tests.support import ROOT
 from tests.support.browser.programs import MissingProgramError
 from tests.support.client import SUBSCRIPTIONS, browser, open_client
-from tests.support.installation import content
+from tests.support.installation import Installation, content, wait_until
+from tests.support.push_service import PushService
 
 OPS = ROOT / "docs" / "ops"
 RULES = OPS / "alerts.yaml"
@@ -138,3 +143,95 @@ def test_the_cases_have_the_series_that_a_scrape_has(page: str) -> None:
     for name, inside in cases:
         labels = {label for label, _, _ in LABEL.findall(inside)} - OF_PROMETHEUS
         assert labels == {*known[name][0]}, (name, labels)
+
+
+# In a real run ------------------------------------------------------------------------------------
+
+RUNG = ("StopPressCanaryMissing", "StopPressPromiseMissed")
+CANARY = "stoppress_canary_last_success_timestamp_seconds"
+Scrape = dict[str, float]  # by the series, as Prometheus writes it
+
+
+def scrape(installation: Installation, token: str) -> Scrape:
+    """Ask a web process as Prometheus does."""
+    asked = Request(f"{installation.address}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urlopen(asked, timeout=60) as answer:
+        page = answer.read().decode()
+    found = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            labels = {**sample.labels, "job": "stoppress", "instance": "push.paper.example"}
+            inside = ",".join(f'{name}="{value}"' for name, value in labels.items())
+            found[f"{sample.name}{{{inside}}}"] = sample.value
+    return found
+
+
+def figure(scraped: Scrape, name: str, label: str = "") -> float:
+    """One figure of a scrape."""
+    (found,) = [n for one, n in scraped.items() if one.startswith(name + "{") and label in one]
+    return found
+
+
+def ring(before: Scrape, after: Scrape, expected: dict[str, set[str]], folder: Path) -> str:
+    """Have Prometheus check which alarms ring when, if two minutes were like one scrape, and all
+    that follows like the other."""
+    names = {name for name, _ in FIGURE.findall(RULES.read_text())}
+    given = [
+        {"series": one, "values": f"{before.get(one, n)!r}x7 {n!r}x100"}
+        for one, n in after.items()
+        if one.partition("{")[0] in names
+    ]
+    firing = f'ALERTS{{alertname=~"{"|".join(RUNG)}",alertstate="firing"}}'
+    looks = [
+        {
+            "expr": f"count by (alertname) ({firing})",
+            "eval_time": at,
+            "exp_samples": [
+                {"labels": f'{{alertname="{one}"}}', "value": 1} for one in sorted(alarms)
+            ],
+        }
+        for at, alarms in expected.items()
+    ]
+    run = {"interval": "15s", "input_series": given, "promql_expr_test": looks}
+    cases = folder / "real.yaml"
+    rules = {"rule_files": [str(RULES)], "evaluation_interval": "15s", "tests": [run]}
+    cases.write_text(json.dumps(rules))
+    return promtool("test", "rules", str(cases))
+
+
+@pytest.mark.processes
+def test_both_alarms_ring_in_a_real_run_once_its_workers_are_stopped(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    settings = {"PROMISE": "90% in 1s", "CANARY_MINUTES": "1"}
+    with Installation(redis_url, push, tmp_path, **settings) as installation:
+        installation.seed(30)
+        installation.web()
+        workers = [installation.worker() for _ in range(2)]
+        installation.clock()
+        canary, token = installation.runtime.store.canary, installation.api_token()
+        wait_until(canary.arrived)
+        installation.over(installation.publish())
+        before, at = scrape(installation, token), clock.time()
+        assert figure(before, "stoppress_canary_seconds") >= 0
+        # Kept, unless this machine is very slow.
+        assert sum(figure(before, "stoppress_promises_total", kept) for kept in ("yes", "no")) == 1
+        assert figure(before, "stoppress_promises_active", "missed") == 0
+
+        installation.end(workers[0])
+        workers[1].send_signal(signal.SIGSTOP)
+        canary.note_sent(due := at - 60)
+        installation.publish()
+        wait_until(lambda: canary.sent_at() > due)
+
+        def missed() -> Scrape | None:
+            after = scrape(installation, token)
+            return after if figure(after, "stoppress_promises_active", "missed") else None
+
+        after = wait_until(missed, every=0.3)
+        assert figure(after, CANARY) == figure(before, CANARY), "no other canary has arrived"
+
+    for scraped in (before, after):  # Prometheus' clock begins at 0 in its tests
+        scraped.update({one: n - at for one, n in scraped.items() if one.startswith(CANARY)})
+    expected = {"1m": set(), "3m": {"StopPressPromiseMissed"}, "10m": set(RUNG)}
+    assert "SUCCESS" in ring(before, after, expected, tmp_path)
