@@ -314,6 +314,25 @@ def test_a_failed_report_goes_with_the_next(site: Site, worker: Callable[..., An
     ]
 
 
+def test_a_report_says_for_how_long_the_alert_has_been_on_the_screen(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    site.statuses = [503]
+    worker("push", document(site, "first"))
+    assert 0 <= (site.ago["first", "shown"] or 0) < 600
+    worker("leave", "old")
+    worker("push", document(site, "second"))
+    worker("click", "")
+    assert worker("waiting") == []
+    first, second = (site.ago[receipt, "shown"] for receipt in ("first", "second"))
+    assert first is not None
+    assert second is not None
+    assert 0 <= second < 600
+    assert 7200 <= first < 7800
+    clicks = [ago for (_, event), ago in site.ago.items() if event == "clicked"]
+    assert [*clicks, site.ago["old", "shown"]] == [None, None]
+
+
 def test_an_alert_is_shown_before_its_report_which_has_a_time_out(
     site: Site, worker: Callable[..., Any]
 ) -> None:

@@ -8,11 +8,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.config import Config, ConfigError
-from service.desk.alerts.watching import promise_words
+from service.desk.alerts.watching import promise_words, screen_words
 from service.domain.promises import PromiseReport
+from service.domain.receipts import Report
 from service.model import clock
 from service.model.notifications import Outcome, Progress, SendAt
 from service.model.promises import Promise, share_of
+from service.model.screen import OnScreen
+from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.batches import Retry
 from tests.support.desk_pages import publish, send_all, words
@@ -173,6 +176,17 @@ def test_one_that_is_over_between_two_looks_of_the_clock_counts_by_its_end(
     assert "kept. 90 % after 0.5 seconds." in said(editor, sending)
 
 
+def test_an_alert_that_no_worker_has_looked_at_misses_the_promise_too(
+    editor: FlaskClient, runtime: Runtime, later: Later, readers: int
+) -> None:
+    id = publish(runtime)
+    later.by(61)
+    runtime.promises.measure()
+    report = runtime.promises.of(runtime.publishing.get(id), Progress(0, {}))
+    assert report
+    assert report.is_kept is False
+
+
 def test_an_alert_from_before_there_was_a_promise_claims_nothing(
     editor: FlaskClient, runtime: Runtime, later: Later, sending: int
 ) -> None:
@@ -236,6 +250,51 @@ def test_a_clock_that_was_held_up_does_not_overwrite_what_another_measured(
         rows.keep(sending, replace(measured, share_then=7), before)
         assert rows.get(sending) == measured
     assert measured.share_then == 50
+
+
+# On the screen ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("one_partition")
+def test_page_and_table_say_how_soon_it_was_on_screens(
+    editor: FlaskClient, runtime: Runtime, later: Later, sending: int
+) -> None:
+    accept(runtime, sending, 100)
+    later.by(1)
+    runtime.promises.measure()
+    for number, seconds in enumerate((20, 40, 50, 90, 7000)):
+        later.by(seconds)
+        runtime.receipts.count([Report(sending, SubscriptionId(0, number), "shown", 2.0)])
+    page = words(editor.get(f"/desk/alerts/{sending}").text)
+    assert (
+        "On the screen: 75 % (± 22 %) within 1 minute, of 4 browsers that report it."
+        " 1 browser showed it after more than 10 minutes: asleep, closed, or in quiet hours"
+    ) in page
+    assert "kept. 90 % after 1 second." in page, "the promise is beside it"
+    table = editor.get(f"/desk/alerts/{sending}/report.csv").text
+    rows = [row.split(",")[1::3] for row in table.splitlines() if "on the screen" in row]
+    assert [[what, n] for what, n, *_ in rows] == [
+        ["20 seconds", "1"],
+        ["1 minute", "3"],
+        ["2 minutes", "4"],
+        ["4 hours", "5"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ({"10": 95, "60": 2, "600": 3}, "97 % (± 2 %) within 1 minute, of 100 browsers that"),
+        ({"10": 800_000, "120": 200_000}, "80 % within 1 minute, of 1,000,000 browsers that"),
+        ({"10": 1, "120": 99}, "1 % (± 1 %) within 1 minute, of 100 browsers that report it; the"),
+        ({"inf": 7}, "none within 10 minutes. 7 browsers showed it after more than 10 minutes:"),
+    ],
+    ids=["kept", "many", "missed", "later"],
+)
+def test_a_share_of_screens_is_said_with_its_sample_and_how_sure_it_is(
+    steps: dict[str, int], said: str
+) -> None:
+    assert screen_words(OnScreen.of(steps, Promise(90, 60))).startswith(said)
 
 
 # The pace, and who is tried again -----------------------------------------------------------------

@@ -167,7 +167,13 @@ const does = {
   },
   async waiting() {
     const keys = await (await caches.open("stop-press-receipts")).keys();
-    return keys.map(({ url }) => new URL(url).pathname);
+    return keys.map(({ url }) => new URL(url).pathname.split("/").slice(0, 3).join("/"));
+  },
+  // As the release before did, without a time; and two hours on this browser's clock.
+  async leave(receipt) {
+    await (await caches.open("stop-press-receipts")).put(`/shown/${receipt}`, new Response());
+    const now = Date.now;
+    Date.now = () => now() + 7_200_000;
   },
 };
 
@@ -199,7 +205,8 @@ class Site(Served):
     """A newspaper's site whose worker is the harness; receipts get `statuses`, then 204."""
 
     def __init__(self) -> None:
-        self.receipts: list[list[dict[str, str]]] = []
+        self.receipts: list[list[dict[str, str]]] = []  # without how long ago that was
+        self.ago: dict[tuple[str, str], float | None] = {}  # in seconds, by receipt and event
         self.statuses: list[int] = []
         self.piece = 'importScripts("/sw.js");'  # by which the worker has ours
         app = Flask(__name__, static_folder=None)
@@ -218,7 +225,10 @@ class Site(Served):
         self.origin = f"http://localhost:{self.port}"
 
     def _take(self) -> tuple[str, int]:
-        self.receipts.append(request.get_json()["receipts"])
+        rows = request.get_json()["receipts"]
+        for row in rows:
+            self.ago[row["token"], row["event"]] = row.pop("seconds_ago", None)
+        self.receipts.append(rows)
         return "", self.statuses.pop(0) if self.statuses else 204
 
 
