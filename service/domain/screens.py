@@ -40,7 +40,7 @@ class Screens:
     def count(self, rows: Sequence[ReceiptRow], added: Sequence[int]) -> None:
         """Count for the figures what each receipt has added: nothing if it came once more."""
         for row, n in zip(rows, added, strict=True):
-            if row.seconds is not None and n:
+            if row.seconds is not None:
                 self._counting.observe(PUBLISH_TO_SCREEN, row.seconds, times=n)
 
     def of(self, one: Notification) -> OnScreen | None:

@@ -91,13 +91,11 @@ def test_each_browser_counts_once_by_our_clock_and_sleepers_count_apart(sent: Se
     assert sent.figure("publish_to_screen_seconds_sum") == pytest.approx(9.5 + 44 + 50 + 8997)
 
 
-@pytest.mark.parametrize(
-    "said", [-1, 1e300, 7200, "2", True, None, [], {}, 10**400], ids=lambda said: str(said)[:9]
-)
-def test_nonsense_costs_no_receipt_and_gives_no_time(sent: Sent, said: object) -> None:
+def test_nonsense_costs_no_receipt_and_gives_no_time(sent: Sent) -> None:
     sent.after(12)
-    sent.report(0, seconds_ago=said)
-    assert sent.runtime.receipts.of(sent.id)["shown"] == 1
+    for number, said in enumerate((-1, 1e300, 7200, "2", [], 10**400)):
+        sent.report(number, seconds_ago=said)
+    assert sent.runtime.receipts.of(sent.id)["shown"] == 6
     assert sent.shown() is None
     assert sent.figure("publish_to_screen_seconds_count") == 0
 
