@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 
 from redis import RedisError
 
@@ -26,6 +27,7 @@ from service.store import PAGE, connect
 from service.store.counted import Counted
 from service.store.processes import Process, Processes
 
+RELEASE = version("stop-press")
 BEAT = 5.0  # seconds between two signs of life
 SKEW = 1.0  # seconds of difference between two clocks that an operator should know of
 # Settings that enter messages or decide who gets one: with another value than that of the web
@@ -84,7 +86,7 @@ class Presence:
         self._counting, self._counted = counting or Counting(), Counted(store)
         host = socket.gethostname()
         self._name = f"{kind} {host} {os.getpid()} {uuid.uuid4().hex[:6]}"
-        self._me = Process(kind, host, settings)
+        self._me = Process(kind, host, settings, version=RELEASE)
         self._said: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)

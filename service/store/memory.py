@@ -18,6 +18,7 @@ class Memory(NamedTuple):
 
     used: int
     most: int  # `maxmemory`; 0: no limit is known
+    machine: int = 0  # that of its machine; 0: not known
 
 
 def memory_of(redis: Redis) -> Memory | None:
@@ -39,7 +40,10 @@ def _of_one(server: Redis, has_others: bool) -> Memory | None:
             return None
         raise
     used = info.get("used_memory")
-    return None if used is None else Memory(int(used), int(info.get("maxmemory", 0)))
+    if used is None:
+        return None
+    most, machine = (int(info.get(name, 0)) for name in ("maxmemory", "total_system_memory"))
+    return Memory(int(used), most, machine)
 
 
 def is_kept_on_disk(redis: Redis) -> bool | None:

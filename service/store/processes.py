@@ -37,6 +37,7 @@ class Process:
     settings: dict[str, str]  # those that must be the same in all processes, by name
     queue: str = ""  # names the Redis of its queue
     ahead: float = 0.0  # seconds by which its host's clock is ahead of Redis' time
+    version: str = ""  # the release of Stop Press; empty: one that did not say it yet
 
     @classmethod
     def read(cls, row: str) -> Process:

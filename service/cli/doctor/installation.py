@@ -1,32 +1,27 @@
-"""The doctor's checks of keys, addresses, processes, push services and disk."""
+"""The doctor's checks of keys, processes, push services, readers and disk."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
-from ipaddress import ip_address
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from service.cli.doctor.addresses import Addresses
 from service.cli.doctor.canary import canary
 from service.cli.doctor.feeds import feeds, fetch
 from service.cli.doctor.findings import Finding, Level
+from service.cli.doctor.growth import growth
+from service.cli.doctor.sends import sends
 from service.cli.doctor.sign_in import provider
+from service.cli.doctor.time_zones import time_zone_rules
 from service.cli.doctor.way_out import way_out
 from service.cli.doctor.workers_needed import workers_needed
 from service.cli.terminal import GB, size
-from service.domain.processes import SKEW, VITAL, differences, named
+from service.domain.processes import RELEASE, SKEW, VITAL, differences, named
 from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
 from service.model import clock
-from service.model.addresses import host_name
-from service.model.block_lists import is_blocked
 from service.model.notifications import Audience
 from service.model.spans import span
 from service.runtime import Runtime
@@ -34,22 +29,13 @@ from service.store.names import MOST_UNPROVEN
 from service.store.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
+_WITHOUT_CLOCK = (
+    ", so scheduled alerts do not start, and the rest of an alert waits whose worker died: start"
+    " stoppress clock."
+)
 _MOST_NAMED = 5  # push services
 _LIKE_A_ZONE = re.compile(r"(?!Etc/)[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_-]+){1,2}")
 _FEW = 20  # unconfirmed readers; a new site has a few
-_ANSWER = 10.0  # seconds that our own web processes have to answer
-# Top-level domains that receive no mail (RFC 2606, RFC 6761, RFC 6762).
-_RESERVED = ("example", "test", "invalid", "localhost", "local")
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """Leaves a redirect as it is: another server would answer for ours."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Make no request of it."""
-
-
-_without_redirects = build_opener(_NoRedirects)
 
 
 @dataclass(frozen=True)
@@ -62,35 +48,26 @@ class Examination:
         """Run all checks; raises `RedisError`."""
         yield from self.keys()
         yield from self.backup()
-        yield from self.subject()
-        yield from self.site()
-        yield from self.web()
-        yield from self.proxies()
+        addresses = Addresses(self.runtime)
+        yield from addresses.findings()
         yield from self.workers()
         yield from self.clock()
+        yield from sends(self.runtime)
         yield fetch(self.runtime)
         yield from feeds(self.runtime)
         yield from self.stop()
         yield canary(self.runtime)
         yield from self.hosts()
-        yield way_out(self.runtime.config, self._level_if_missing)
+        yield from way_out(self.runtime, addresses.level_if_missing)
         yield from provider(self.runtime.config)
         yield from self.push_services()
         yield from self.unknown_values()
-        yield from self.pretend_readers()
+        yield time_zone_rules()
+        yield from self.pretend_readers(addresses.trial)
         yield from self.confirmation()
         yield from self.prepared_keys()
+        yield from growth(self.runtime)
         yield from self.disk()
-
-    @property
-    def _trial(self) -> bool:
-        """Whether only browsers on this machine can reach this installation."""
-        return _is_loopback(self.runtime.config.public_url)
-
-    @property
-    def _level_if_missing(self) -> Level:
-        """The level of a missing setting that only a real site needs."""
-        return "warn" if self._trial else "fail"
 
     def keys(self) -> Iterator[Finding]:
         """Name keys that can go; opening the store has checked already that none is missing."""
@@ -138,137 +115,12 @@ class Examination:
             ago = span(clock.time() - at)
             yield Finding("ok", "Backup", f"The keys were backed up {ago} ago.")
 
-    def subject(self) -> Iterator[Finding]:
-        """Check the newsroom's contact address for push services; Apple rejects made-up ones."""
-        what, subject = "VAPID_SUBJECT", self.runtime.config.vapid_subject
-        todo = "Set an address that you read, such as mailto:push@your.domain."
-        if not subject:
-            yield Finding(
-                self._level_if_missing,
-                what,
-                f"Not set, so Apple may reject every alert to Safari. {todo}",
-            )
-        elif not _is_reachable(subject):
-            yield Finding(
-                self._level_if_missing,
-                what,
-                f"{subject} receives no mail, so Apple rejects it. {todo}",
-            )
-        else:
-            yield Finding("ok", what, f"{subject}")
-
-    def site(self) -> Iterator[Finding]:
-        """Check the address of this service and those of the newsroom's sites."""
-        config = self.runtime.config
-        url = config.public_url
-        if self._trial:
-            yield Finding(
-                "warn",
-                "SITE_URL",
-                f"{url} works on this machine only: set the address that readers use.",
-            )
-        elif not url.startswith("https://"):
-            yield Finding(
-                "fail", "SITE_URL", f"{url} is not https, which browsers require for push."
-            )
-        elif is_blocked(url):
-            yield Finding(
-                "warn",
-                "SITE_URL",
-                f"{url} is blocked in browsers with an ad blocker, because of its name: choose"
-                " another, such as alerts.your.domain (docs/site.md).",
-            )
-        else:
-            yield Finding("ok", "SITE_URL", url)
-        origins = config.site_origins
-        plain = [o for o in origins if o.startswith("http://") and not _is_loopback(o)]
-        if not origins:
-            yield Finding(
-                self._level_if_missing,
-                "SITE_ORIGINS",
-                "Not set, so only the demo pages can subscribe readers. Set your sites' origins.",
-            )
-        elif plain:
-            yield Finding(
-                "warn",
-                "SITE_ORIGINS",
-                f"{plain[0]} is not https, so readers cannot subscribe there.",
-            )
-        else:
-            yield Finding("ok", "SITE_ORIGINS", ", ".join(origins))
-        refused = self.runtime.refused_origins.latest()
-        strange = [one for one in refused if one not in origins and not self._is_own(one)]
-        for origin in strange[:_MOST_NAMED]:
-            yield Finding(
-                "warn",
-                "SITE_ORIGINS",
-                f"A page of {origin} has our script, and its readers cannot subscribe: add this"
-                " origin if it is yours.",
-            )
-
-    def _is_own(self, origin: str) -> bool:
-        """Whether an origin is that of our own pages, as browsers see it."""
-        config = self.runtime.config
-        ours = (urlsplit(config.public_url).netloc, *config.trusted_hosts)
-        return host_name(urlsplit(origin).netloc) in map(host_name, ours)
-
-    def proxies(self) -> Iterator[Finding]:
-        """Check that the web processes know of the proxy that ends TLS in front of them."""
-        config = self.runtime.config
-        own = [one for one in self.runtime.refused_origins.latest() if self._is_own(one)]
-        # Without TLS there may be no proxy, and any caller can send us such an origin. To trust a
-        # proxy that is not there would let callers choose their addresses.
-        if own and not config.trusted_proxies and config.public_url.startswith("https:"):
-            yield Finding(
-                "fail",
-                "Proxies",
-                f"Calls of {own[0]} reach the web processes as another origin's, because they do"
-                " not trust the proxy in front of them, and all readers look like one caller to"
-                " them: set TRUSTED_PROXIES to the number of proxies, such as 1.",
-            )
-
-    def web(self) -> Iterator[Finding]:
-        """Call the web processes as a reader's browser would, and check that they have our key."""
-        what, url = "Web", self.runtime.config.public_url
-        try:
-            _get(f"{url}/readyz")
-            # A cache in front of us may keep this response for five minutes, unless its URL is new.
-            # With our own origin, which they take for a strange one if TRUSTED_PROXIES is missing.
-            site = json.loads(_get(f"{url}/api/v1/site?doctor={time.time()}", origin=url))
-            key = site["vapid_public_key"]
-        except HTTPError as error:
-            error.close()
-            path = urlsplit(error.url).path
-            todo = "see the log of stoppress web"
-            if 300 <= error.code < 400:
-                todo = "it leads elsewhere, so set SITE_URL to the address that answers itself"
-            yield Finding("fail", what, f"{url}{path} answers {error.code}; {todo}.")
-        except OSError:
-            yield Finding(
-                "fail",
-                what,
-                f"{url} does not answer from here: start stoppress web, or check the proxy and"
-                " SITE_URL.",
-            )
-        except (HTTPException, KeyError, TypeError, ValueError):
-            yield Finding("fail", what, f"The server at {url} is not Stop Press: check SITE_URL.")
-        else:
-            if key == self.runtime.keys.current:
-                yield Finding("ok", what, f"{url} answers.")
-            else:
-                yield Finding(
-                    "fail",
-                    what,
-                    f"{url} uses another VAPID key than the first of VAPID_PRIVATE_KEY here:"
-                    " restart its processes with the same settings.",
-                )
-
     def workers(self) -> Iterator[Finding]:
         """Count workers, queued jobs and failed jobs."""
         queue = self.runtime.job_queue
         workers, waiting = queue.workers(), queue.queued()
         if not workers:
-            yield Finding("fail", "Workers", "No worker is running: start stoppress worker.")
+            yield Finding("fail", "Workers", "No worker is running, so no alert is sent: start stoppress worker.")
         else:
             yield Finding("ok", "Workers", f"{workers} running.")
         if (need := self.runtime.capacity.need()) is not None:
@@ -293,11 +145,9 @@ class Examination:
         if age < _LATE:
             yield Finding("ok", "Clock", "Running.")
         elif age == float("inf"):
-            yield Finding("fail", "Clock", "No clock has ever run: start stoppress clock.")
+            yield Finding("fail", "Clock", f"No clock has ever run{_WITHOUT_CLOCK}")
         else:
-            yield Finding(
-                "fail", "Clock", f"The clock stopped {span(age)} ago: start stoppress clock."
-            )
+            yield Finding("fail", "Clock", f"The clock stopped {span(age)} ago{_WITHOUT_CLOCK}")
 
     def stop(self) -> Iterator[Finding]:
         """Say that everything is stopped."""
@@ -345,9 +195,22 @@ class Examination:
                 f" {span(abs(ahead))} {side} that of Redis, by which alerts are sent. Set both by"
                 " NTP.",
             )
+        for old in sorted({one.version for one in alive} - {RELEASE}):
+            found = True
+            yield Finding(
+                "warn",
+                "Hosts",
+                f"Not all processes are of one release: this is {RELEASE}, and"
+                f" {named([one for one in alive if one.version == old])} of"
+                f" {old or 'an earlier one'}. What is new may not work until the upgrade is done:"
+                " install the same release there, and restart them.",
+            )
         if alive and not found:
             yield Finding(
-                "ok", "Hosts", f"All {len(alive)} processes have the same settings as this host."
+                "ok",
+                "Hosts",
+                f"All {len(alive)} processes have the settings and the release ({RELEASE}) that this"
+                " host has.",
             )
 
     def push_services(self) -> Iterator[Finding]:
@@ -431,7 +294,7 @@ class Examination:
                 " (WELCOME=confirm). Subscribe a browser of your own to find out why.",
             )
 
-    def pretend_readers(self) -> Iterator[Finding]:
+    def pretend_readers(self, trial: bool) -> Iterator[Finding]:
         """Say that readers are pretended, and whether real ones have joined them."""
         found = self.runtime.pretend_readers.mixture()
         if found is None:
@@ -439,7 +302,7 @@ class Examination:
         says = f"{found.pretend:,} readers are pretend ones, of `stoppress seed`."
         if found.real:
             says += f" {found.real:,} real readers have joined them, and each alert goes to both."
-        level: Level = "fail" if found.real and not self._trial else "warn"
+        level: Level = "fail" if found.real and not trial else "warn"
         yield Finding(level, "Readers", f"{says} To remove them: stoppress seed --remove.")
 
     def prepared_keys(self) -> Iterator[Finding]:
@@ -496,28 +359,3 @@ def _resting(what: str, origin: str, rest: Rest, now: float) -> Finding:
         )
     attempt = f"next attempt in {span(rest.until - now)}" if rest.until > now else "trying again"
     return Finding("warn", what, f"{origin} has failed for {since} ({rest.why}); {attempt}.")
-
-
-def _get(url: str, *, origin: str = "") -> bytes:
-    request = Request(url, headers={"Origin": origin} if origin else {})  # noqa: S310 - our own
-    with _without_redirects.open(request, timeout=_ANSWER) as response:
-        body: bytes = response.read(1 << 20)
-    return body
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "127.0.0.1", "::1")
-
-
-def _is_reachable(subject: str) -> bool:
-    """Whether a VAPID subject names a domain that can receive mail."""
-    https = subject.startswith("https:")
-    host = urlsplit(subject).hostname or "" if https else subject.rpartition("@")[2].lower()
-    labels = host.rstrip(".").split(".")
-    try:
-        ip_address(host.strip("[]"))
-    except ValueError:
-        reserved = labels[-1] in _RESERVED or (len(labels) > 1 and labels[-2] == "example")
-        return len(labels) > 1 and not reserved
-    return False

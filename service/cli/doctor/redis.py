@@ -23,6 +23,8 @@ _OLDEST_REDIS = (6, 2)
 _PACKED = 512  # bytes; records up to this size stay packed in their bucket
 _BUCKET = 256  # records in one hash
 _SKEW = 1.0, 30.0  # seconds of difference between clocks: a warning, a failure
+_LATE = 10  # seconds without a word of a replica, which speaks each second
+_BEHIND = 1 << 20  # bytes that a replica lacks
 _FULL = 0.8, 0.95  # of maxmemory: a warning, a failure
 _UNKNOWN = "could not be checked, because Redis does not tell"
 
@@ -56,7 +58,8 @@ def _check_node(redis: Redis, wait_replicas: int) -> Iterator[Finding]:
     replication = _info(redis, "replication")
     if wait_replicas:
         yield _replicas(wait_replicas, replication)
-    yield _durability(_info(redis, "persistence"), replication)
+    yield from _lag(replication)
+    yield _durability(redis, _info(redis, "persistence"), replication)
     memory = _info(redis, "memory")
     yield _eviction(str(memory.get("maxmemory_policy", "")))
     yield _memory(memory)
@@ -177,7 +180,34 @@ def _replicas(wanted: int, replication: dict[str, Any]) -> Finding:
     return Finding("ok", what, status)
 
 
-def _durability(persistence: dict[str, Any], replication: dict[str, Any]) -> Finding:
+def _lag(replication: dict[str, Any]) -> Iterator[Finding]:
+    """Say whether each replica has what the master has; a failover loses the rest."""
+    what, written = "Replication", int(replication.get("master_repl_offset", 0))
+    replicas = [
+        replication[f"slave{at}"]
+        for at in range(int(replication.get("connected_slaves", 0)))
+        if isinstance(replication.get(f"slave{at}"), dict)
+    ]
+    found = False
+    for one in replicas:
+        where, silent = f"The replica {one.get('ip')}:{one.get('port')}", int(one.get("lag", 0))
+        lacks = written - int(one.get("offset", written))
+        if one.get("state") != "online":
+            says = f"{where} is still copying the data, and cannot take over yet."
+        elif silent >= _LATE or lacks >= _BEHIND:
+            says = (
+                f"{where} lacks {size(lacks)} of what the master has, and spoke {silent} s ago: a"
+                " failover to it now loses that. Look at that host and at the network to it."
+            )
+        else:
+            continue
+        found = True
+        yield Finding("warn", what, says)
+    if replicas and not found:
+        yield Finding("ok", what, f"{len(replicas)} replicas have what the master has.")
+
+
+def _durability(redis: Redis, persistence: dict[str, Any], replication: dict[str, Any]) -> Finding:
     what, replicas = "Durability", replication.get("connected_slaves", 0)
     if "aof_enabled" not in persistence:
         return Finding("warn", what, f"Whether Redis writes to a disk {_UNKNOWN}.")
@@ -202,7 +232,28 @@ def _durability(persistence: dict[str, Any], replication: dict[str, Any]) -> Fin
             what,
             "Redis cannot write its append-only file: check its disk space and its log.",
         )
+    if persistence.get("rdb_last_bgsave_status") == "err":
+        return Finding(
+            "fail",
+            what,
+            "Redis could not save its last snapshot, and may refuse all writes until it can: check"
+            " its disk space, the rights of its folder and its log.",
+        )
+    if _writes_when_it_likes(redis):
+        return Finding(
+            "warn",
+            what,
+            "Redis leaves it to the system when its file gets onto the disk (appendfsync no), so a"
+            " power cut loses what came in about the last 30 seconds. Set `appendfsync everysec`.",
+        )
     return Finding("ok", what, "Redis appends every write to a file.")
+
+
+def _writes_when_it_likes(redis: Redis) -> bool:
+    try:
+        return bool(redis.config_get("appendfsync").get("appendfsync") == "no")
+    except ResponseError:  # the finding on the size of records says that Redis does not tell
+        return False
 
 
 def _eviction(policy: str) -> Finding:

@@ -8,15 +8,23 @@ import ssl
 import threading
 import time
 from base64 import b64encode
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from service.cli.doctor.findings import Finding, Level
 from service.config import Config
+from service.model.endpoints import origin_of
+from service.runtime import Runtime
 
 _ANSWER = 5.0  # seconds, as our workers wait
 _SILENT = "no answer within five seconds"
+_UNKNOWN = "its name is not known"
 _UNTRUSTED = "its certificate is not trusted"
+_OUTDATED = "its certificate is not valid now"
+_OTHER_NAME = "its certificate is that of another host"
+_NO_TLS = "it does not speak TLS"
+_CERTIFICATES = {9: _OUTDATED, 10: _OUTDATED, 62: _OTHER_NAME}  # by X509_V_ERR_…
 _ALWAYS = {
     "Google": "https://fcm.googleapis.com",
     "Mozilla": "https://updates.push.services.mozilla.com",
@@ -24,10 +32,14 @@ _ALWAYS = {
 }
 
 
-def way_out(config: Config, level: Level) -> Finding:
-    """Connect to each push service that most readers' browsers have; `level` if that fails."""
-    what = "Way out"
-    places = _ALWAYS | {origin: origin for origin in config.push_services if "*" not in origin}
+def way_out(runtime: Runtime, level: Level) -> Iterator[Finding]:
+    """Connect to each push service that readers' browsers have; `level` if that fails.
+
+    Nothing is sent: name, connection and TLS are what can be wrong on the way.
+    """
+    what, config = "Way out", runtime.config
+    named = {origin: origin for origin in config.push_services if "*" not in origin}
+    places = {**_ALWAYS, **_microsoft(runtime), **named}
     faults = dict.fromkeys(places, _SILENT)
     file = config.push_ca_bundle
     tls = ssl.create_default_context(cafile=None if file is None else str(file))
@@ -41,24 +53,52 @@ def way_out(config: Config, level: Level) -> Finding:
     deadline = time.monotonic() + _ANSWER
     for thread in threads:  # a silent name server takes longer, and nothing can end that
         thread.join(max(0.0, deadline - time.monotonic()))
-    failed = {name: fault for name, fault in faults.copy().items() if fault}
-    if not failed:
-        return Finding("ok", what, f"{_listed(list(places))} can be reached from here.")
-    name, fault = next(iter(failed.items()))
-    says = f"There is no way to {_listed(list(failed))} from here ({fault})."
-    return Finding(level, what, f"{says} {_todo(config, places[name], fault)}")
+    by_fault: dict[str, list[str]] = {}
+    for name, fault in faults.copy().items():
+        by_fault.setdefault(fault, []).append(name)
+    for fault, names in by_fault.items():
+        if not fault:
+            continue
+        yield Finding(
+            level,
+            what,
+            f"There is no way to {_listed(names)} from here ({fault}), so their readers get no"
+            f" alerts. {_todo(config, places[names[0]], fault)}",
+        )
+    if by_fault.keys() == {""}:
+        yield Finding("ok", what, f"{_listed(list(places))} can be reached from here.")
+
+
+def _microsoft(runtime: Runtime) -> dict[str, str]:
+    """Return one of Microsoft's many hosts, if a reader has one."""
+    origins = map(origin_of, runtime.store.names.bases.all())
+    found = (one for one in origins if runtime.endpoints.service(one) == "microsoft")
+    first = next(found, None)
+    return {"Microsoft": first} if first else {}
 
 
 def _todo(config: Config, origin: str, fault: str) -> str:
     host = origin.partition("://")[2]
     if fault == _UNTRUSTED:
         return "Set PUSH_CA_BUNDLE to a file of the certificates that are trusted here."
+    if fault == _OUTDATED:
+        return "Check the time of this host; if it is right, the fault is theirs."
+    if fault in (_OTHER_NAME, _NO_TLS):
+        return (
+            f"Something between here and {host} answers in its place, such as a firewall: let"
+            " connections to it pass unchanged."
+        )
     proxy = config.proxy_to(origin)
     if proxy is not None:
         where = urlsplit(proxy)
         return (
             f"Check PUSH_PROXY or HTTPS_PROXY ({where.hostname}:{where.port}), and that this proxy"
             f" lets CONNECT {host} pass."
+        )
+    if fault == _UNKNOWN:
+        return (
+            f"Let this host's name server (/etc/resolv.conf) find {host}, or set PUSH_PROXY to your"
+            " proxy, such as http://proxy.example:3128"
         )
     return (
         f"Let connections to port 443 of {host} pass, or set PUSH_PROXY to your proxy, such as"
@@ -72,10 +112,12 @@ def _fault(config: Config, origin: str, tls: ssl.SSLContext) -> str:
     connection = _connection(urlsplit(origin), proxy, tls)
     try:
         connection.connect()
-    except ssl.SSLCertVerificationError:
-        return _UNTRUSTED
+    except ssl.SSLCertVerificationError as error:
+        return _CERTIFICATES.get(error.verify_code, _UNTRUSTED)
+    except ssl.SSLError:
+        return _NO_TLS
     except socket.gaierror:
-        return "the name of the proxy is not known" if proxy else "its name is not known"
+        return "the name of the proxy is not known" if proxy else _UNKNOWN
     except TimeoutError:
         return _SILENT
     except ConnectionRefusedError:
