@@ -55,6 +55,8 @@ TABLE = {
     "service/cli": "service.api service.config service.domain service.local service.model"
     " service.runtime service.setting_sources service.store click pydantic redis rich rq",
     "service/cli/main.py": "dotenv",
+    "service/cli/doctor/fetching.py": "requests",
+    "service/cli/doctor/page.py": "lxml",
     "service/cli/doctor/send.py": "pywebpush requests",
     "service/cli/doctor/session.py": "requests urllib3",
     "service/config.py": "service.model service.setting_sources service.setting_values",

@@ -16,7 +16,7 @@ import click
 from dotenv import dotenv_values
 from redis import RedisError
 
-from service.cli.terminal import examples
+from service.cli.terminal import examples, json_option
 from service.config import Config, ConfigError
 from service.domain.store_errors import Loading, in_one_line
 from service.local import redis_server
@@ -144,10 +144,16 @@ def settings() -> Config:
     return Config.read(environment())
 
 
-@click.command(epilog=examples("doctor", "doctor --send 3-1042"))
+@click.command(
+    epilog=examples("doctor", "doctor --site https://paper.example/", "doctor --send 3-1042")
+)
+@click.option("--site", metavar="URL", help="Check this page of your site too.")
 @click.option("--send", metavar="SUBSCRIPTION_ID", help="Send that browser one test message.")
-def doctor(send: str | None) -> None:
+@json_option
+@click.pass_obj
+def doctor(env_file: EnvFile, site: str | None, send: str | None, as_json: bool) -> None:
     """Check the whole installation; exit code 1 if a check fails."""
     from service.cli import doctor  # pywebpush takes long to import
 
-    sys.exit(doctor.run(settings, send))
+    wanted = doctor.Wanted(send, site, env_file.path)
+    sys.exit(doctor.run(environment, wanted, as_json=as_json))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.cli.doctor import examine
-from service.domain.processes import Presence, differences
+from service.domain.processes import RELEASE, Presence, differences
 from service.model import clock
 from service.store.processes import Process
 from tests.support import ROOT
@@ -145,16 +145,17 @@ def test_the_doctor_names_hosts_whose_settings_clock_or_queue_differ(
 ) -> None:
     mine = installation.config.shared
     rows = {
-        "fine": Process("web", "paper-1", mine, "queue a"),
+        "fine": Process("web", "paper-1", mine, "queue a", version=RELEASE),
         "wrong": Process("worker", "paper-2", {**mine, "SITE_NAME": "Nobody"}, "queue b", -30.0),
     }
     for name, row in rows.items():
         installation.runtime.store.processes.beat(name, row)
-    says = [one.says for one in examine(lambda: installation.config) if one.what == "Hosts"]
-    assert len(says) == 3
+    says = [one.says for one in examine(lambda: installation.environment) if one.what == "Hosts"]
+    assert len(says) == 4
     assert "SITE_NAME is The Daily Example here, but Nobody for worker on paper-2" in says[0]
     assert "REDIS_URL leads to different servers" in says[1]
     assert "The clock of worker on paper-2 is 30 seconds behind that of Redis" in says[2]
+    assert f"this is {RELEASE}, and worker on paper-2 of an earlier one" in says[3]
 
 
 @pytest.mark.parametrize("seconds", [45, -45], ids=["fast", "slow"])

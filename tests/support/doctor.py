@@ -7,7 +7,7 @@ import os
 from click.testing import CliRunner, Result
 
 from service.cli import main
-from service.cli.doctor import examine
+from service.cli.doctor import Wanted, examine
 from service.cli.doctor.findings import Finding
 from service.config import Config
 from service.model.keys import VapidKey
@@ -18,10 +18,12 @@ from tests.support.push_service import PushService, Subscription
 KEY = VapidKey.generate()
 
 
-def findings(environment: dict[str, str], send: str | None = None) -> dict[str, list[Finding]]:
+def findings(
+    environment: dict[str, str], send: str | None = None, site: str | None = None
+) -> dict[str, list[Finding]]:
     """The doctor's findings, by the thing that was checked."""
     found: dict[str, list[Finding]] = {}
-    for finding in examine(lambda: Config.read(environment), send):
+    for finding in examine(lambda: environment, Wanted(send, site)):
         found.setdefault(finding.what, []).append(finding)
     return found
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+import click
 from redis import RedisError
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +18,8 @@ from service.cli.doctor.findings import Finding
 from service.cli.doctor.installation import Examination
 from service.cli.doctor.redis import check_redis
 from service.cli.doctor.send import send_one
+from service.cli.doctor.settings import misspelt, secret_files, wrong_settings
+from service.cli.doctor.site import check_site
 from service.cli.terminal import printable
 from service.config import Config, ConfigError
 from service.domain.store_errors import in_one_line
@@ -23,29 +30,50 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _WIDEST = 100  # columns: a longer line is harder to read
 
 
-def run(settings: Callable[[], Config], send: str | None = None) -> int:
-    """Print each finding as it comes; return 1 if one is a failure, else 0.
+@dataclass(frozen=True)
+class Wanted:
+    """What the doctor shall look at beside the installation."""
 
-    With `send`, a subscription's id, pywebpush sends that browser one message.
-    """
+    send: str | None = None  # a subscription's id: pywebpush sends that browser one message
+    site: str | None = None  # a publisher's page
+    env_file: Path | None = None  # that the settings come from
+
+
+NOTHING_MORE = Wanted()
+
+
+def run(
+    environment: Callable[[], Mapping[str, str]], wanted: Wanted, *, as_json: bool = False
+) -> int:
+    """Print each finding as it comes, or all as JSON; return 1 if one is a failure, else 0."""
     console = Console(highlight=False)
     console.width = min(console.width, _WIDEST)
     counts = dict.fromkeys(_STYLES, 0)
-    for finding in examine(settings, send):
+    rows = []
+    for finding in examine(environment, wanted):
         counts[finding.level] += 1
-        row = Table.grid(padding=(0, 2))
-        row.add_column(width=4)
-        row.add_column(width=13)
-        row.add_column(overflow="fold")  # never shorten a path
-        row.add_row(
-            Text(finding.level, _STYLES[finding.level]),
-            Text(finding.what),
-            Text(printable(finding.says)),
-        )
-        console.print(row)
-    console.print()
-    console.print(_summary(counts["fail"], counts["warn"]))
+        rows.append(finding._asdict())
+        if not as_json:
+            _print(console, finding)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        console.print()
+        console.print(_summary(counts["fail"], counts["warn"]))
     return 1 if counts["fail"] else 0
+
+
+def _print(console: Console, finding: Finding) -> None:
+    row = Table.grid(padding=(0, 2))
+    row.add_column(width=4)
+    row.add_column(width=13)
+    row.add_column(overflow="fold")  # never shorten a path
+    row.add_row(
+        Text(finding.level, _STYLES[finding.level]),
+        Text(finding.what),
+        Text(printable(finding.says)),
+    )
+    console.print(row)
 
 
 def _summary(faults: int, warnings: int) -> Text:
@@ -55,29 +83,47 @@ def _summary(faults: int, warnings: int) -> Text:
     return Text(f"{', '.join(parts)}.", _STYLES["fail" if faults else "warn"])
 
 
-def examine(settings: Callable[[], Config], send: str | None = None) -> Iterator[Finding]:
+def examine(
+    environment: Callable[[], Mapping[str, str]], wanted: Wanted = NOTHING_MORE
+) -> Iterator[Finding]:
     """Check one thing after another; stop early if the other checks cannot run."""
+    environ: Mapping[str, str] = os.environ
     try:
-        config = settings()
-        if not config.redis_url:
-            raise ConfigError(
-                f"REDIS_URL is not set, and no `stoppress up` is running in {config.data_dir}"
-            )
+        environ = environment()
+        config = Config.read(environ)
     except ConfigError as error:
-        yield Finding("fail", "Settings", f"{error}.")
+        # That is the first wrong one; whoever mends it should not run into the next.
+        wrong = [*wrong_settings(environ)]
+        yield from wrong or [Finding("fail", "Settings", f"{error}.")]
+        return
+    yield from misspelt(environ)
+    yield from secret_files(config, environ, wanted.env_file)
+    if not config.redis_url:
+        yield Finding(
+            "fail",
+            "Settings",
+            f"REDIS_URL is not set, and no `stoppress up` is running in {config.data_dir}: set it"
+            " to the address of your Redis, such as redis://10.0.0.1:6379/0",
+        )
         return
     try:
         reach_redis(config)
     except (ConfigError, RedisError) as error:
         yield Finding("fail", "Redis", f"{error}. The other checks need it.")
         return
+    yield from _with_redis(config, wanted)
+
+
+def _with_redis(config: Config, wanted: Wanted) -> Iterator[Finding]:
     try:
         yield from check_redis(config)
         runtime = Runtime.open(config)
         runtime.store.processes.set_clock()  # ages are by the installation's time
         yield from Examination(runtime).findings()
-        if send is not None:
-            yield send_one(runtime, send)
+        if wanted.site is not None:
+            yield from check_site(runtime, wanted.site)
+        if wanted.send is not None:
+            yield send_one(runtime, wanted.send)
     except ConfigError as error:
         yield Finding("fail", "Keys", f"{error}.")
     except RedisError as error:

@@ -30,9 +30,6 @@ class _NoRedirects(HTTPRedirectHandler):
         """Make no request of it."""
 
 
-_without_redirects = build_opener(_NoRedirects)
-
-
 @dataclass(frozen=True)
 class Addresses:
     """The checks of addresses."""
@@ -184,7 +181,7 @@ class Addresses:
 
 def _get(url: str, *, origin: str = "") -> bytes:
     request = Request(url, headers={"Origin": origin} if origin else {})  # noqa: S310 - our own
-    with _without_redirects.open(request, timeout=_ANSWER) as response:
+    with build_opener(_NoRedirects).open(request, timeout=_ANSWER) as response:
         body: bytes = response.read(1 << 20)
     return body
 

@@ -120,7 +120,11 @@ class Examination:
         queue = self.runtime.job_queue
         workers, waiting = queue.workers(), queue.queued()
         if not workers:
-            yield Finding("fail", "Workers", "No worker is running, so no alert is sent: start stoppress worker.")
+            yield Finding(
+                "fail",
+                "Workers",
+                "No worker is running, so no alert is sent: start stoppress worker.",
+            )
         else:
             yield Finding("ok", "Workers", f"{workers} running.")
         if (need := self.runtime.capacity.need()) is not None:
@@ -209,8 +213,8 @@ class Examination:
             yield Finding(
                 "ok",
                 "Hosts",
-                f"All {len(alive)} processes have the settings and the release ({RELEASE}) that this"
-                " host has.",
+                f"All {len(alive)} processes have the settings of this host, and its release"
+                f" ({RELEASE}).",
             )
 
     def push_services(self) -> Iterator[Finding]:

@@ -1,0 +1,145 @@
+"""How the doctor reads the publisher's page, and what that page names.
+
+As for the articles that editors link to (decision 90), an address is checked when it is connected
+to, and a page of strangers leads into no private network.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import requests
+
+from service.cli.doctor.session import Session
+from service.config import Config
+from service.model.addresses import is_public
+from service.model.links import Origin, web_address
+
+_SECONDS = 10.0  # for one request, all in all
+_LARGEST = 2 << 20  # bytes
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
+
+
+class CannotFetch(Exception):
+    """An address that gives no response; the message says why."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A response."""
+
+    address: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body; what has to be found in it is ASCII."""
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def kind(self) -> str:
+        """Its media type."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def redirects_to(self) -> str:
+        """Where it leads; empty if it is no redirect."""
+        to = self.headers.get("location", "") if self.status in _REDIRECTS else ""
+        return web_address(to, self.address) if to else ""
+
+
+@dataclass
+class Fetching:
+    """Reads public addresses, and those at `named` origins, which the operator chose."""
+
+    config: Config
+    named: Collection[str]
+    _sessions: dict[tuple[str, bool], Session] = field(default_factory=dict)
+
+    def get(self, address: str, *, by: str, **headers: str) -> Fetched:
+        """Return the response of an address that a page at `by` names; it follows no redirect."""
+        return self._ask("GET", address, by, headers)
+
+    def preflight(self, address: str, *, by: str) -> Fetched:
+        """Ask as a browser does before a page at the origin `by` may post JSON (Fetch, CORS)."""
+        asked = {
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type",
+        }
+        return self._ask("OPTIONS", address, by, {"Origin": by, **asked})
+
+    def page(self, address: str) -> Fetched:
+        """Return the page of an address that the operator named, after redirects."""
+        by = str(Origin.of(address))
+        for _ in range(_MOST_REDIRECTS):
+            found = self.get(address, by=by, Accept="text/html")
+            if not found.redirects_to:
+                return found
+            by, address = str(Origin.of(address)), found.redirects_to
+        raise CannotFetch("it redirects again and again")
+
+    def _ask(self, method: str, address: str, by: str, headers: Mapping[str, str]) -> Fetched:
+        found: list[Fetched | Exception] = []
+
+        def ask() -> None:
+            try:
+                found.append(self._response(method, address, by, headers))
+            except (OSError, CannotFetch, requests.RequestException) as error:
+                found.append(error)
+
+        # Time-outs of sockets count anew with each byte.
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(_SECONDS)
+        if not found:
+            raise CannotFetch("no answer within ten seconds")
+        if isinstance(found[0], Exception):
+            raise CannotFetch(_why(found[0]))
+        return found[0]
+
+    def _response(self, method: str, address: str, by: str, headers: Mapping[str, str]) -> Fetched:
+        usual = web_address(address)
+        if not usual:
+            raise CannotFetch("it is no http or https address")
+        sent = {"User-Agent": "StopPress", "Connection": "close", **headers}
+        session = self._session(str(Origin.of(usual)), by in self.named)
+        with session.request(
+            method, usual, headers=sent, timeout=_SECONDS, stream=True
+        ) as response:
+            body = b""
+            for some in response.iter_content(1 << 16):
+                body += some
+                if len(body) >= _LARGEST:
+                    break
+            return Fetched(usual, response.status_code, response.headers, body)
+
+    def _session(self, origin: str, inward: bool) -> Session:
+        if (origin, inward) not in self._sessions:
+            may = inward and origin in self.named
+            session = Session(lambda address: may or is_public(address))
+            session.trust_env = False  # our own settings say which proxy to use
+            trusted = ssl.get_default_verify_paths()  # the system's, as browsers and web have them
+            session.verify = trusted.cafile or trusted.capath or True
+            if proxy := self.config.proxy_to(origin):
+                session.proxies = {"http": proxy, "https": proxy}
+            self._sessions[origin, inward] = session
+        return self._sessions[origin, inward]
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, CannotFetch):
+        return str(error)
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted, or is that of another host"
+    if isinstance(error, requests.Timeout):
+        return "no answer within ten seconds"
+    for known in ("its name is not known", "its address is not public"):
+        if known in str(error):
+            return known
+    return "it cannot be connected to"
