@@ -109,7 +109,12 @@ def examine(
     try:
         reach_redis(config)
     except (ConfigError, RedisError) as error:
-        yield Finding("fail", "Redis", f"{error}. The other checks need it.")
+        yield Finding(
+            "fail",
+            "Redis",
+            f"{error}. Until it answers, nobody can subscribe and nothing is sent: start it, or"
+            " correct that setting. The other checks need it.",
+        )
         return
     yield from _with_redis(config, wanted)
 

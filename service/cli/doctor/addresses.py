@@ -84,7 +84,10 @@ class Addresses:
             )
         elif not url.startswith("https://"):
             yield Finding(
-                "fail", "SITE_URL", f"{url} is not https, which browsers require for push."
+                "fail",
+                "SITE_URL",
+                f"{url} is not https, so browsers have no push: put TLS in front of it, and set"
+                " SITE_URL to the https address.",
             )
         elif is_blocked(url):
             yield Finding(
@@ -162,8 +165,8 @@ class Addresses:
             yield Finding(
                 "fail",
                 what,
-                f"{url} does not answer from here: start stoppress web, or check the proxy and"
-                " SITE_URL.",
+                f"{url} does not answer from here, so readers cannot subscribe and editors cannot"
+                " publish: start stoppress web, or check the proxy and SITE_URL.",
             )
         except (HTTPException, KeyError, TypeError, ValueError):
             yield Finding("fail", what, f"The server at {url} is not Stop Press: check SITE_URL.")
@@ -174,8 +177,9 @@ class Addresses:
                 yield Finding(
                     "fail",
                     what,
-                    f"{url} uses another VAPID key than the first of VAPID_PRIVATE_KEY here:"
-                    " restart its processes with the same settings.",
+                    f"{url} hands out another VAPID key than the first of VAPID_PRIVATE_KEY here,"
+                    " so new readers get no alerts once that key is gone: restart its processes"
+                    " with the same settings.",
                 )
 
 

@@ -33,7 +33,7 @@ def growth(runtime: Runtime) -> Iterator[Finding]:
         each += _PREPARED
         left -= _PREPARED * max(0, readers - runtime.store.prepared_keys.ready())
     room = max(0, int(left / each))
-    says = f"Redis has room for about {room:,} more readers."
+    says = f"Redis has room for about {room:,} more readers." if room else "Redis has no room left."
     days, joined = _grown(runtime)
     if joined <= 0:
         yield Finding("ok" if room else "warn", "Growth", says)

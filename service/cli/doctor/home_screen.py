@@ -60,15 +60,15 @@ def _json(body: bytes) -> dict[str, Any] | None:
 def _faults(manifest: dict[str, Any], address: str, origin: str) -> Iterator[str]:
     display = manifest.get("display", "browser")
     if display not in ("standalone", "fullscreen"):
-        yield f'display is {display!r}, {_NO_PUSH}: set "display": "standalone"'
+        yield f'"display" is "{display}", {_NO_PUSH}: set "display": "standalone"'
     if not any(isinstance(manifest.get(name), str) for name in ("name", "short_name")):
         yield "it has neither name nor short_name: add them, because the Home Screen shows one"
     start = web_address(str(manifest.get("start_url") or "/"), address)
     scope = web_address(str(manifest.get("scope") or "./"), start or address)
     if not start or str(Origin.of(start)) != origin:
-        yield f'start_url is not at {origin}, so the app does not open there: set "/"'
+        yield f'"start_url" is not at {origin}, so the app does not open there: set "/"'
     elif not start.startswith(scope):
-        yield f'start_url is not within scope ({scope}): set "scope": "/"'
+        yield f'"start_url" is not within "scope" ({scope}), so it is no app: set "scope": "/"'
 
 
 def _icon(manifest: dict[str, Any], address: str) -> str:

@@ -30,9 +30,10 @@ from service.store.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
 _WITHOUT_CLOCK = (
-    ", so scheduled alerts do not start, and the rest of an alert waits whose worker died: start"
+    ", so scheduled alerts do not start, and an alert whose worker died does not go on: start"
     " stoppress clock."
 )
+_USELESS = ", so that readers cannot use what these send"
 _MOST_NAMED = 5  # push services
 _LIKE_A_ZONE = re.compile(r"(?!Etc/)[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_-]+){1,2}")
 _FEW = 20  # unconfirmed readers; a new site has a few
@@ -129,11 +130,11 @@ class Examination:
             yield Finding("ok", "Workers", f"{workers} running.")
         if (need := self.runtime.capacity.need()) is not None:
             yield workers_needed(need)
-        yield Finding(
-            "ok" if workers or not waiting else "fail",
-            "Queue",
-            f"{waiting} jobs are waiting." if waiting else "No job is waiting.",
-        )
+        jobs = "1 job waits" if waiting == 1 else f"{waiting or 'No'} jobs wait"
+        if waiting and not workers:
+            yield Finding("fail", "Queue", f"{jobs}, and no worker takes any.")
+        else:
+            yield Finding("ok", "Queue", f"{jobs} for a worker.")
         failed = queue.failed()
         if failed:
             yield Finding(
@@ -176,7 +177,8 @@ class Examination:
                 level,
                 "Hosts",
                 f"{name} is {mine[name] or 'not set'} here, but {value or 'not set'} for"
-                f" {named(who)}. Give all processes the same settings, and restart them.",
+                f" {named(who)}{_USELESS if name in VITAL else ''}. Give all processes the same"
+                " settings, and restart them.",
             )
         queues = {one.queue for one in alive if one.queue}
         if len(queues) > 1:

@@ -150,8 +150,8 @@ def _check_server(what: str, redis: Redis) -> Iterator[Finding]:
         yield Finding(
             "fail",
             what,
-            "It is a replica, which accepts nothing new: REDIS_URL and STORE_URL must lead to the"
-            " master.",
+            "It is a replica, which accepts nothing new, so nobody can subscribe and nothing is"
+            " sent: let REDIS_URL and STORE_URL lead to the master.",
         )
     off = asked_at + took / 2 - seconds - micros / 1e6
     warning, failure = _SKEW
@@ -195,9 +195,10 @@ def _lag(replication: dict[str, Any]) -> Iterator[Finding]:
         if one.get("state") != "online":
             says = f"{where} is still copying the data, and cannot take over yet."
         elif silent >= _LATE or lacks >= _BEHIND:
+            late = f" has been silent for {span(silent)}, and" if silent >= _LATE else ""
             says = (
-                f"{where} lacks {size(lacks)} of what the master has, and spoke {silent} s ago: a"
-                " failover to it now loses that. Look at that host and at the network to it."
+                f"{where}{late} lacks {size(lacks)} of what the master has, which a failover to it"
+                " would lose: look at that host, and at the network to it."
             )
         else:
             continue

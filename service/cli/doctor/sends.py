@@ -32,7 +32,7 @@ def sends(runtime: Runtime) -> Iterator[Finding]:
             "fail",
             what,
             f"Alert {one.id} “{_title(one)}” has been waiting for {span(late[one.id])}, and no"
-            f" worker takes it up: {f'{left:,} readers wait' if left else 'all readers wait'}."
+            f" worker takes it up: {_waiting(left)}."
             " If workers are running, read their log and restart them.",
         )
     overdue = runtime.store.notifications.all(runtime.store.notifications.due(-_STUCK))
@@ -61,6 +61,10 @@ def _late(runtime: Runtime, one: Notification, now: float) -> float:
     if not all(look.planned for look in looks):
         due.append(now - (one.started_at or one.created_at))
     return max(due, default=0.0)
+
+
+def _waiting(left: int) -> str:
+    return "1 reader waits" if left == 1 else f"{f'{left:,}' if left else 'all'} readers wait"
 
 
 def _title(one: Notification) -> str:

@@ -126,10 +126,10 @@ class _Site:
             yield Finding(
                 "fail",
                 what,
-                f"Browsers refuse what {self.ours} answers to pages of {self.origin}: {call} gives"
-                f" {answer.status} with Access-Control-Allow-Origin {allowed or 'missing'}. Let the"
-                " proxy in front pass this call and header on unchanged, and restart web processes"
-                " whose SITE_ORIGINS are old.",
+                f"Browsers let no page of {self.origin} call {self.ours}, so nobody can subscribe:"
+                f" {call} gives {answer.status}, and Access-Control-Allow-Origin is"
+                f" {allowed or 'missing'}. Let the proxy in front pass calls and headers on"
+                " unchanged; if there is none, restart the web processes.",
             )
             return
         yield Finding("ok", what, f"Pages of {self.origin} may call {self.ours}.")
@@ -149,9 +149,10 @@ class _Site:
                 yield Finding(
                     "fail",
                     what,
-                    f"{address} gives {found.status}, {found.kind or 'no media type'}"
-                    f"{'' if open_to_all else ', without Access-Control-Allow-Origin: *'}: let the"
-                    " proxy in front pass it on as stoppress web serves it.",
+                    f"Browsers do not run {address}: it comes with status {found.status} as"
+                    f" {found.kind or 'no media type'}"
+                    f"{'' if open_to_all else ' and without Access-Control-Allow-Origin: *'}. Let"
+                    " the proxy in front pass it on as stoppress web serves it.",
                 )
                 return
         yield Finding("ok", what, f"{self.ours} serves optin.js and sw.js.")
@@ -224,8 +225,13 @@ class _Site:
             says = f"{address} cannot be read ({error}), so nobody can subscribe."
             yield Finding("fail", what, says)
             return
+        found = [*self._hindrances_of(file, tag)]
+        yield from found or [Finding("ok", what, f"{address} is a script and imports ours.")]
+
+    def _hindrances_of(self, file: Fetched, tag: Script) -> Iterator[Finding]:
+        what, address = "Site's worker", file.address
         if fault := self._fault_of(file, tag):
-            yield Finding("fail", what, f"{fault}")
+            yield Finding("fail", what, fault)
             return
         if is_blocked(address):
             yield Finding(
@@ -243,7 +249,6 @@ class _Site:
                 " shown twice: put our piece first.",
             )
         yield from self._policies_of_worker(file)
-        yield Finding("ok", what, f"{address} is a script and imports ours.")
 
     def _fault_of(self, file: Fetched, tag: Script) -> str:
         """Say why browsers do not take this file as our worker; empty if they do."""
@@ -260,9 +265,9 @@ class _Site:
             )
         if not _JAVASCRIPT.fullmatch(kind):
             return (
-                f"{address} is served as {kind or 'no media type'}, which browsers refuse: serve it"
-                " as text/javascript. If the server answers each unknown address with a page, the"
-                " file is missing."
+                f"{address} is served as {kind or 'no media type'}, which browsers refuse of a"
+                " worker: serve it as text/javascript. Perhaps the file is missing, and the server"
+                " sends a page in its place."
             )
         folder = urlsplit(file.headers.get("service-worker-allowed", "") or "./").path
         widest = urlsplit(web_address(folder, address) or address).path

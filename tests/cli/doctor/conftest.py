@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
+from service.model import clock
 from tests.support.doctor import KEY
 from tests.support.redis_server import RedisServer
+from tests.support.whole_newsroom import Newsroom, running_newsroom
 from workers.trials.processes import free_port
 
 
@@ -32,3 +38,31 @@ def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
         "PUSH_PROXY": f"http://127.0.0.1:{free_port()}",
         "NO_PROXY": "127.0.0.1",
     }
+
+
+@pytest.fixture(scope="module")
+def running_once(
+    server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Newsroom]:
+    with running_newsroom(server, tmp_path_factory.mktemp("newsroom")) as made:
+        yield made
+
+
+@pytest.fixture
+def newsroom(
+    running_once: Newsroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Newsroom]:
+    """A newsroom in which the doctor finds nothing, for a test to break."""
+    monkeypatch.setenv("SSL_CERT_FILE", running_once.environment["PUSH_CA_BUNDLE"])
+    monkeypatch.setattr(zoneinfo, "TZPATH", (str(tmp_path),))
+    (tmp_path / "UTC").touch()
+    year = datetime.fromtimestamp(clock.time(), timezone.utc).year
+    (tmp_path / "tzdata.zi").write_text(f"# version {year}a\n")
+    running_once.taken_off.clear()
+    with ExitStack() as stack:
+        stack.callback(setattr, running_once.proxy, "to", running_once.proxy.to)
+        made = replace(
+            running_once, environment={**running_once.environment}, folder=tmp_path, stack=stack
+        )
+        made.is_well()
+        yield made

@@ -1,228 +1,499 @@
-"""The doctor against broken installations: each is found, and said in sentences that say what to do.
+"""The doctor against broken installations: each is found, and its sentences say what to do.
 
-A row of the table breaks one thing of a newsroom where all is well: a real Redis, our own web
-process over TLS, a proxy that leads to push services, and the newspaper's own web server. All that
-the doctor then finds is in the row, sentence by sentence; `…` stands for what differs.
+A row of the table breaks one thing of a newsroom where all is well. All that the doctor then finds
+is in the row, sentence by sentence; `…` stands for what differs from run to run.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import socket
-import ssl
-import threading
-import zoneinfo
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
-from werkzeug.serving import make_server
 
-from service.app import create_app
-from service.config import Config
 from service.domain.daily_totals import today
-from service.domain.job_queue import JOB, QUEUE, note_alive
-from service.domain.processes import RELEASE
-from service.local import pretend_readers
+from service.domain.job_queue import JOB, QUEUE
 from service.model import clock
-from service.model.notifications import Audience, Content
-from service.model.subscriptions import SubscriptionRequest
-from service.runtime import Runtime
+from service.model.keys import VapidKey
+from service.model.notifications import SendAt
 from service.store.batches import part_key
 from service.store.notifications import SCHEDULED
-from service.store.processes import Process
-from tests.support.doctor import KEY, doctor, findings
-from tests.support.feeds import pretend_a_fetch_process
+from tests.support.doctor import KEY, findings
 from tests.support.newspaper import Newspaper, redirect, response
 from tests.support.proxy import ConnectProxy
-from tests.support.push_service.certificates import Authority
-from tests.support.redis_server import RedisServer
+from tests.support.whole_newsroom import (
+    PUSH_SERVICES,
+    SERVICE,
+    TICKED,
+    Newsroom,
+    Portal,
+)
 from workers.trials.processes import free_port
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 pytestmark = pytest.mark.processes
 
-SERVICE = "127.0.0.2"  # is not this machine to the doctor, and leads nowhere else
-PUSH_SERVICES = ("fcm.googleapis.com", "updates.push.services.mozilla.com", "web.push.apple.com")
-OPT_IN = """{ import("%s/optin.js").catch(() => {}); }"""
-FOUND = tuple[str, str, str]  # level, thing, sentence
 
-
-@dataclass
-class Newsroom:
-    """A newsroom where all is well, until a row of the table breaks something."""
-
-    server: RedisServer
-    paper: Newspaper
-    proxy: PushProxy
-    service: str  # its address
-    passed_on: set[str]  # headers that a proxy in front of the web process takes off
-    environment: dict[str, str]
-    folder: Path
-    stack: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def runtime(self) -> Runtime:
-        return Runtime.open(Config.read(self.environment))
-
-    @property
-    def redis(self) -> Redis:
-        return self.stack.enter_context(self.server.client())
-
-    def set(self, **settings: str) -> None:
-        self.environment.update(settings)
-
-    def redis_setting(self, name: str, value: str) -> None:
-        before = self.redis.config_get(name)[name]
-        self.redis.config_set(name, value)
-        self.stack.callback(self.redis.config_set, name, before)
-
-    def page(self, head: str = "", tag: str = "", **fields: str) -> None:
-        """Serve the front page with another tag, more in its head, or more fields."""
-        code = OPT_IN % self.service
-        usual = f'<script data-worker="/sw.js">{code}</script>'
-        links = '<link rel="manifest" href="/site.webmanifest">' if "manifest" not in head else ""
-        text = f"<!doctype html><title>Paper</title>{links}{head}{tag or usual}<p>News"
-        self.paper.pages["/"] = response(text.encode(), **fields)
-
-    def worker(self, text: str = "", kind: str = "text/javascript", **fields: str) -> None:
-        text = text or f'importScripts("{self.service}/sw.js");'
-        self.paper.pages["/sw.js"] = response(text.encode(), kind=kind, **fields)
-
-    def manifest(self, **changes: Any) -> None:
-        icons = [{"src": "/icon.png", "sizes": "192x192"}]
-        document = {"name": "Paper", "display": "standalone", "start_url": "/", "icons": icons}
-        body = json.dumps({**document, **changes}).encode()
-        self.paper.pages["/site.webmanifest"] = response(body, kind="application/manifest+json")
-
-    def subscribe(self, number: int = 1) -> None:
-        runtime = self.runtime
-        endpoint = runtime.endpoints.parse(f"https://fcm.googleapis.com/fcm/send/{number}")
-        keys = pretend_readers.keys(number)
-        request = SubscriptionRequest(endpoint, *keys, runtime.keys.current)
-        runtime.store.subscriptions.subscribe(request)
-
-    def publish(self, **options: Any) -> int:
-        content = Content(title="Storm reaches the coast", url="https://paper.example/storm")
-        everyone = Audience(everyone=True)
-        return self.runtime.publishing.publish(content, everyone, by="a test", **options).id
-
-    def process(self, kind: str, host: str, **changes: Any) -> None:
-        """Let a process have given a sign of life."""
-        runtime = self.runtime
-        row = Process(kind, host, runtime.shared, runtime.job_queue.server(), version=RELEASE)
-        runtime.store.processes.beat(f"{kind} {host}", replace(row, **changes))
-
-    def is_well(self) -> None:
-        """Let all be as it should be, and all processes have given a sign of life."""
-        self.server.flush()
-        self.page()
-        self.worker()
-        self.manifest()
-        self.paper.pages["/icon.png"] = response(b"PNG", kind="image/png")
-        runtime = self.runtime
-        runtime.keys.note_backup()
-        for kind in ("web", "worker", "clock"):
-            self.process(kind, "paper-1")
-        runtime.store.installation.lead("a test", 1000)
-        self.redis.sadd(f"rq:workers:{QUEUE}", "rq:worker:test")
-        note_alive(self.redis, "rq:worker:test")
-        pretend_a_fetch_process(self.redis)
-
-    def found(self) -> list[FOUND]:
-        """What the doctor finds that is not in order."""
-        by_thing = findings(self.environment, site=f"{self.paper.origin}/")
-        every = (one for some in by_thing.values() for one in some)
-        return [(one.level, one.what, one.says) for one in every if one.level != "ok"]
-
-
-class PushProxy(ConnectProxy):
-    """Leads to push services, which are one port of this machine."""
-
-    host, port = SERVICE, 0
-
-    def connect(self, client: socket.socket, host: str, port: int, before: bytes = b"") -> None:
-        super().connect(client, self.host, self.port, before)
-
-
-@pytest.fixture(scope="module")
-def rooms(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsroom]:
-    folder = tmp_path_factory.mktemp("newsroom")
-    authority = Authority("A test's CA")
-    (folder / "ca.pem").write_bytes(authority.certificate.public_bytes(Encoding.PEM))
-    names: list[x509.GeneralName] = [x509.DNSName(name) for name in PUSH_SERVICES]
-    (folder / "own.pem").write_bytes(authority.issue([*names, x509.IPAddress(ip_address(SERVICE))]))
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(folder / "own.pem")
-    port = free_port()
-    with Newspaper() as paper, PushProxy() as proxy:
-        environment = {
-            "REDIS_URL": server.url,
-            "SECRET_KEY": "a secret of at least 32 characters",
-            "VAPID_PRIVATE_KEY": KEY.text,
-            "VAPID_SUBJECT": "mailto:push@newsroom.org",
-            "SITE_URL": f"https://{SERVICE}:{port}",
-            "SITE_ORIGINS": paper.origin,
-            "PUSH_CA_BUNDLE": str(folder / "ca.pem"),
-            "PUSH_PROXY": proxy.url,
-            "NO_PROXY": "127.0.0.0/8",
-            "DATA_DIR": str(folder / "none"),
-        }
-        server.flush()
-        app, taken_off = create_app(Config.read(environment)), set[str]()
-        web = make_server(SERVICE, port, without(app.wsgi_app, taken_off), True, ssl_context=tls)
-        proxy.port = port
-        thread = threading.Thread(target=web.serve_forever, daemon=True)
-        thread.start()
-        address = environment["SITE_URL"]
-        yield Newsroom(server, paper, proxy, address, taken_off, environment, folder)
-        web.shutdown()
-        thread.join()
-        web.server_close()
-
-
-def without(app: WSGIApplication, taken_off: set[str]) -> WSGIApplication:
-    """A proxy in front of an application, which takes some headers off its responses."""
-
-    def call(environ: Any, start_response: Any) -> Any:
-        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-            kept = [(name, value) for name, value in headers if name not in taken_off]
-            return start_response(status, kept, *error)
-
-        return app(environ, start)
-
-    return call
-
-
-@pytest.fixture
-def newsroom(
-    rooms: Newsroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Newsroom]:
-    monkeypatch.setenv("SSL_CERT_FILE", rooms.environment["PUSH_CA_BUNDLE"])
-    monkeypatch.setattr(zoneinfo, "TZPATH", (str(tmp_path),))
-    (tmp_path / "UTC").touch()
-    year = datetime.fromtimestamp(clock.time(), timezone.utc).year
-    (tmp_path / "tzdata.zi").write_text(f"# version {year}a\n")
-    rooms.passed_on.clear()
-    with ExitStack() as stack:
-        made = replace(rooms, environment={**rooms.environment}, folder=tmp_path, stack=stack)
-        made.is_well()
-        yield made
+def found(newsroom: Newsroom, *, with_page: bool) -> list[str]:
+    """What the doctor finds that is not in order, a line each."""
+    page = f"{newsroom.paper.origin}/" if with_page else None
+    every = [one for some in findings(newsroom.environment, site=page).values() for one in some]
+    return [f"{one.level}  {one.what}  {one.says}" for one in every if one.level != "ok"]
 
 
 def test_nothing_is_found_where_all_is_well(newsroom: Newsroom) -> None:
-    assert newsroom.found() == []
+    assert found(newsroom, with_page=True) == []
+
+
+Breaks = Callable[[Newsroom], object]
+TABLE: dict[str, tuple[Breaks, tuple[str, ...], bool]] = {}
+
+
+def row(*sentences: str, with_page: bool = False) -> Callable[[Breaks], None]:
+    """Add a row to the table: what the function breaks is found, and said in these sentences."""
+
+    def add(breaks: Breaks) -> None:
+        TABLE[breaks.__name__] = (breaks, sentences, with_page)
+
+    return add
+
+
+def page_row(*sentences: str) -> Callable[[Breaks], None]:
+    """Add a row of what is wrong with a page of the newspaper."""
+    return row(*sentences, with_page=True)
+
+
+# What is wrong with Stop Press --------------------------------------------------------------------
+
+
+@row(
+    "fail  Settings  PORT: must be a whole number from 1 to 65535. No process starts until that"
+    " is mended.",
+    "fail  Settings  DAILY_LIMIT: must be a whole number from 1 to 14. No process starts until"
+    " that is mended.",
+)
+def two_settings_that_cannot_be_used(given: Newsroom) -> None:
+    given.set(PORT="eighty", DAILY_LIMIT="many")
+
+
+@row(
+    "warn  Settings  STOPPRESS_DAILY_LIMIT is set, but no setting is called so, and it changes"
+    " nothing: rename it to DAILY_LIMIT if that is meant.",
+    "warn  Settings  UNDO_SECOND is set, but no setting is called so, and it changes nothing:"
+    " rename it to UNDO_SECONDS if that is meant.",
+)
+def names_that_no_setting_has(given: Newsroom) -> None:
+    given.set(STOPPRESS_DAILY_LIMIT="3", UNDO_SECOND="9", HTTP_PROXY="http://10.0.0.1:1")
+
+
+@row(
+    "fail  Files  Every user of this machine can read …/secret (SECRET_KEY), and with the keys"
+    " send alerts in your name: run chmod 640 …/secret. If anybody else has an account here,"
+    " change the keys too."
+)
+def a_key_that_everybody_can_read(given: Newsroom) -> None:
+    file = given.folder / "secret"
+    file.write_text(given.environment.pop("SECRET_KEY"))
+    file.chmod(0o644)
+    given.set(SECRET_KEY_FILE=str(file))
+
+
+@row(
+    "fail  Files  DATA_DIR: other users may enter …/data, which holds the keys and every reader:"
+    " run chmod 700 …/data, or set another folder."
+)
+def a_folder_that_everybody_may_enter(given: Newsroom) -> None:
+    data = given.folder / "data"
+    (data / "redis").mkdir(parents=True)
+    data.chmod(0o755)
+    given.set(DATA_DIR=str(data))
+
+
+@row(
+    "fail  Redis  REDIS_URL: Redis cannot be reached: the connection is refused. Until it"
+    " answers, nobody can subscribe and nothing is sent: start it, or correct that setting. The"
+    " other checks need it."
+)
+def no_redis(given: Newsroom) -> None:
+    given.set(REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+
+
+@row(
+    "fail  Redis  It is a replica, which accepts nothing new, so nobody can subscribe and nothing"
+    " is sent: let REDIS_URL and STORE_URL lead to the master."
+)
+def a_replica_instead_of_the_master(given: Newsroom) -> None:
+    given.set(REDIS_URL=given.replica()[0].url)
+
+
+@row(
+    "warn  Replication  The replica … lacks 3 MB of what the master has, which a failover to it"
+    " would lose: look at that host, and at the network to it."
+)
+def a_replica_that_lags(given: Newsroom) -> None:
+    _, between = given.replica()
+    given.closing(between.frozen())
+    given.redis.set("written", "x" * (3 << 20))
+
+
+@row(
+    "fail  Durability  Redis keeps no append-only file, so a crash loses readers. Set `appendonly"
+    " yes` in redis.conf and by CONFIG SET, or in the settings of your service."
+)
+def no_append_only_file(given: Newsroom) -> None:
+    given.change_redis("appendonly", "no")
+
+
+@row(
+    "warn  Durability  Redis leaves it to the system when its file gets onto the disk"
+    " (appendfsync no), so a power cut loses what came in about the last 30 seconds. Set"
+    " `appendfsync everysec`."
+)
+def a_file_that_is_not_synced(given: Newsroom) -> None:
+    given.change_redis("appendfsync", "no")
+
+
+@row(
+    "fail  Eviction  Redis may delete readers when it is full (allkeys-lru). Set"
+    " `maxmemory-policy noeviction` in redis.conf and by CONFIG SET, or in the settings of your"
+    " service."
+)
+def redis_deletes_readers_when_it_is_full(given: Newsroom) -> None:
+    given.change_redis("maxmemory-policy", "allkeys-lru")
+
+
+@row(
+    "warn  Memory  … MB used of … MB (maxmemory). Give Redis more: once it is full, readers"
+    " cannot subscribe and editors cannot publish.",
+    "warn  Growth  Redis has room for about … more readers. At the pace of the last 10 days"
+    " (1,000 more a day) it is full in … days, and then readers cannot subscribe and editors"
+    " cannot publish: give it more memory before.",
+)
+def redis_is_nearly_full(given: Newsroom) -> None:
+    given.redis.set("filler", "x" * (30 << 20))
+    used = given.redis.info("memory")["used_memory"]
+    given.change_redis("maxmemory", str(int(used / 0.85)))
+    for ago in range(11):
+        date = int(f"{today() - timedelta(ago):%Y%m%d}")
+        readers = {"readers": 20_000 - 1000 * ago, "unconfirmed": 0, "ended": {}}
+        given.runtime.store.daily_totals.put_readers(date, readers)
+
+
+@row(
+    "fail  VAPID_SUBJECT  mailto:push@localhost receives no mail, so Apple rejects it. Set an"
+    " address that you read, such as mailto:push@your.domain."
+)
+def an_address_that_apple_rejects(given: Newsroom) -> None:
+    given.set_all(VAPID_SUBJECT="mailto:push@localhost")
+
+
+@row(
+    "fail  Keys  VAPID_PRIVATE_KEY: 1 subscriptions need the key whose public half is …, and it"
+    " is not among those set; restore it from your backup."
+)
+def a_lost_key(given: Newsroom) -> None:
+    given.subscribe()
+    given.set(VAPID_PRIVATE_KEY=VapidKey.generate().text)
+
+
+@row(
+    "warn  Keys  No reader depends on … any more: run stoppress keys retire …",
+    "warn  Backup  The keys were never backed up, and without them every reader is lost: run"
+    " stoppress keys backup and keep what it prints in a safe place.",
+    "fail  Web  {ours} hands out another VAPID key than the first of VAPID_PRIVATE_KEY here, so"
+    " new readers get no alerts once that key is gone: restart its processes with the same"
+    " settings.",
+)
+def web_with_the_key_of_before(given: Newsroom) -> None:
+    given.set_all(VAPID_PRIVATE_KEY=f"{VapidKey.generate().text} {KEY.text}")
+
+
+@row(
+    "fail  SITE_URL  http://127.0.0.2:… is not https, so browsers have no push: put TLS in front"
+    " of it, and set SITE_URL to the https address.",
+    "fail  Web  http://127.0.0.2:… does not answer from here, so readers cannot subscribe and"
+    " editors cannot publish: start stoppress web, or check the proxy and SITE_URL.",
+)
+def an_address_of_ours_that_is_wrong(given: Newsroom) -> None:
+    given.set_all(SITE_URL=f"http://{SERVICE}:{free_port()}")
+
+
+@row(
+    "fail  Workers  No worker is running, so no alert is sent: start stoppress worker.",
+    "fail  Queue  1 job waits, and no worker takes any.",
+)
+def no_worker(given: Newsroom) -> None:
+    given.redis.delete(f"rq:workers:{QUEUE}")
+    Queue(QUEUE, connection=given.redis, serializer=JSONSerializer).enqueue(JOB)
+
+
+@row(
+    "fail  Clock  The clock stopped 10 minutes … ago, so scheduled alerts do not start, and an"
+    " alert whose worker died does not go on: start stoppress clock."
+)
+def no_clock(given: Newsroom) -> None:
+    given.redis.set(TICKED, int(time.time()) - 601)
+
+
+@row(
+    "fail  Alerts  Alert 1 “Storm reaches the coast” has been waiting for 5 minutes…, and no"
+    " worker takes it up: 1 reader waits. If workers are running, read their log and restart"
+    " them."
+)
+def an_alert_that_no_worker_takes_up(given: Newsroom) -> None:
+    given.subscribe()
+    id = given.publish()
+    given.runtime.planning.plan(given.runtime.publishing.get(id))
+    for partition in given.runtime.store.partitions:
+        batches = part_key(partition, id, "batches")
+        for batch in given.redis.zrange(batches, 0, -1):
+            given.redis.zadd(batches, {batch: 1000 * (clock.time() - 300)})
+
+
+@row(
+    "fail  Alerts  Alert 1 “Storm reaches the coast” should have begun more than a minute ago,"
+    " and no clock has started it: start stoppress clock, or read its log and restart it."
+)
+def a_scheduled_alert_that_did_not_begin(given: Newsroom) -> None:
+    id = given.publish(send_at=SendAt(clock.time() + 3600))
+    given.redis.zadd(SCHEDULED, {id: 1000 * (clock.time() - 300)})
+
+
+@row(
+    "warn  Sending  nora@paper.example stopped everything … ago, so nothing is sent. To send"
+    " again, press Release at the desk, or run stoppress stop --release"
+)
+def everything_is_stopped(given: Newsroom) -> None:
+    given.runtime.stops.hold(by="nora@paper.example")
+
+
+@row(
+    "fail  Hosts  SITE_URL is {ours} here, but http://localhost:8000 for worker on paper-2, so"
+    " that readers cannot use what these send. Give all processes the same settings, and restart"
+    " them.",
+    "warn  Hosts  The clock of worker on paper-2 is 40 seconds behind that of Redis, by which"
+    " alerts are sent. Set both by NTP.",
+    "warn  Hosts  Not all processes are of one release: this is …, and worker on paper-2 of"
+    " 0.0.9. What is new may not work until the upgrade is done: install the same release there,"
+    " and restart them.",
+)
+def a_host_that_differs(given: Newsroom) -> None:
+    settings = {**given.alive.settings, "SITE_URL": "http://localhost:8000"}
+    given.process("worker", "paper-2", settings=settings, ahead=-40.0, version="0.0.9")
+
+
+@row(
+    "fail  Way out  There is no way to Google, Mozilla and Apple from here (the proxy answers"
+    " 403), so their readers get no alerts. Check PUSH_PROXY or HTTPS_PROXY (127.0.0.1:…), and"
+    " that this proxy lets CONNECT fcm.googleapis.com pass."
+)
+def a_proxy_that_lets_nothing_pass(given: Newsroom) -> None:
+    closed = given.closing(ConnectProxy(status=403))
+    given.set(PUSH_PROXY=f"http://news:room@{closed.address}")
+
+
+@row(
+    "fail  Way out  There is no way to Google, Mozilla and Apple from here (its certificate is"
+    " not trusted), so their readers get no alerts. Set PUSH_CA_BUNDLE to a file of the"
+    " certificates that are trusted here."
+)
+def a_firewall_with_a_certificate_of_its_own(given: Newsroom) -> None:
+    wall = given.closing(Newspaper(given.folder, PUSH_SERVICES))
+    given.proxy.to = ("127.0.0.1", wall.port)
+
+
+@row(
+    "fail  Way out  There is no way to Google, Mozilla and Apple from here (it does not speak"
+    " TLS), so their readers get no alerts. Something between here and fcm.googleapis.com answers"
+    " in its place, such as a firewall: let connections to it pass unchanged."
+)
+def a_portal_to_which_all_connections_lead(given: Newsroom) -> None:
+    portal = given.closing(Portal())
+    given.proxy.to = ("127.0.0.1", int(portal.address.rpartition(":")[2]))
+
+
+@row(
+    "warn  Time zones  This host has the time zones' rules of …b, which are at least … months"
+    " old. Where a government has changed them since, quiet hours and scheduled alerts are an"
+    " hour off: update the package tzdata on all hosts, and restart the processes."
+)
+def old_rules_of_time_zones(given: Newsroom) -> None:
+    year = datetime.fromtimestamp(clock.time(), timezone.utc).year - 3
+    (given.folder / "tzdata.zi").write_text(f"# version {year}b\n")
+
+
+# What is wrong with a page of the newspaper -------------------------------------------------------
+
+
+@page_row("fail  Site  {paper}/ answers 404: name a page that readers can open.")
+def a_page_that_is_not_there(given: Newsroom) -> None:
+    given.paper.pages["/"] = response(b"Gone", status=404)
+
+
+@page_row(
+    "fail  Site's calls  {paper} is not in SITE_ORIGINS, so its readers cannot subscribe: add it"
+    " there, or at the desk at “Settings”."
+)
+def an_origin_that_was_forgotten(given: Newsroom) -> None:
+    given.set_all(SITE_ORIGINS="https://www.newsroom.org")
+
+
+@page_row(
+    "fail  Site's calls  Browsers let no page of {paper} call {ours}, so nobody can subscribe:"
+    " GET /api/v1/site gives 200, and Access-Control-Allow-Origin is missing. Let the proxy in"
+    " front pass calls and headers on unchanged; if there is none, restart the web processes.",
+    "fail  Our scripts  Browsers do not run {ours}/optin.js: it comes with status 200 as"
+    " text/javascript and without Access-Control-Allow-Origin: *. Let the proxy in front pass it"
+    " on as stoppress web serves it.",
+)
+def a_proxy_that_takes_headers_off(given: Newsroom) -> None:
+    given.taken_off.add("Access-Control-Allow-Origin")
+
+
+@page_row(
+    "fail  Site's tag  This page does not have our script, so no reader is asked: put both pieces"
+    " of docs/site.md into it. If a tag manager adds it, the doctor cannot see that: enter"
+    " StopPress.state() in the browser's console on the page."
+)
+def a_page_without_the_tag(given: Newsroom) -> None:
+    given.page(tag="<script>var news = 1</script>")
+
+
+@page_row(
+    "fail  Site's tag  The script tag has no data-worker, so our script does nothing: write it as"
+    " in docs/site.md, and let no optimiser or tag manager take its attributes off."
+)
+def a_tag_that_an_optimiser_has_stripped(given: Newsroom) -> None:
+    given.page(tag=f'<script type="module" src="{given.ours}/optin.js"></script>')
+
+
+@page_row(
+    "fail  Site's tag  It loads https://old.newsroom.org/optin.js, but Stop Press is at {ours}:"
+    " write {ours}/optin.js there.",
+    'fail  Site\'s tag  A <script src="…/optin.js"> needs type="module"; without it nothing runs.',
+)
+def a_tag_with_the_address_of_before(given: Newsroom) -> None:
+    given.page(tag='<script data-worker="/sw.js" src="https://old.newsroom.org/optin.js"></script>')
+
+
+@page_row(
+    "fail  Site's worker  {paper}/sw.js is served as text/html, which browsers refuse of a"
+    " worker: serve it as text/javascript. Perhaps the file is missing, and the server sends a"
+    " page in its place."
+)
+def a_worker_that_is_a_page(given: Newsroom) -> None:
+    given.worker("<!doctype html><p>Not found", kind="text/html")
+
+
+@page_row(
+    "fail  Site's worker  {paper}/sw.js answers 404, so nobody can subscribe: put the second"
+    " piece of docs/site.md there."
+)
+def no_worker_file(given: Newsroom) -> None:
+    del given.paper.pages["/sw.js"]
+
+
+@page_row(
+    "fail  Site's worker  {paper}/sw.js redirects to {paper}/static/sw.js, which browsers refuse"
+    " of a worker: serve the file at that very address, or change data-worker."
+)
+def a_worker_that_redirects(given: Newsroom) -> None:
+    given.paper.pages["/sw.js"] = redirect("/static/sw.js")
+
+
+@page_row(
+    "fail  Site's worker  {paper}/sw.js does not import {ours}/sw.js, so no alert is shown: put"
+    " the second piece of docs/site.md at its beginning."
+)
+def a_worker_without_ours(given: Newsroom) -> None:
+    given.worker('self.addEventListener("fetch", () => {});')
+
+
+@page_row(
+    "fail  Site's worker  data-scope is /, but {paper}/js/sw.js may only serve /js/: put the file"
+    " into that folder, or send it with the header Service-Worker-Allowed: /"
+)
+def a_worker_that_may_not_serve_its_scope(given: Newsroom) -> None:
+    given.page(tag=f"<script data-worker=/js/sw.js data-scope=/>{given.code}</script>")
+    given.paper.pages["/js/sw.js"] = given.paper.pages["/sw.js"]
+
+
+@page_row(
+    "warn  Site's worker  {paper}/sw.js listens to pushes itself before it imports ours, so an"
+    " alert may be shown twice: put our piece first.",
+    "fail  Site's worker  The Content-Security-Policy of {paper}/sw.js forbids our worker's"
+    " script: add {ours} to script-src there.",
+)
+def a_worker_that_shows_pushes_itself_and_whose_policy_forbids_ours(given: Newsroom) -> None:
+    own = 'addEventListener("push", show);'
+    given.worker(
+        f'{own} importScripts("{given.ours}/sw.js")',
+        content_security_policy=f"default-src 'self'; connect-src {given.ours}",
+    )
+
+
+@page_row(
+    "fail  Site's policy  The page's Content-Security-Policy forbids our script: add {ours} to"
+    " script-src.",
+    "fail  Site's policy  The page's Content-Security-Policy forbids calls to Stop Press: add"
+    " {ours} to connect-src.",
+    "fail  Site's policy  The page's Content-Security-Policy forbids your worker: add worker-src"
+    " 'self'.",
+    "fail  Site's policy  The page's Content-Security-Policy lets no script register your worker"
+    " (require-trusted-types-for): add stop-press to trusted-types.",
+    "warn  Site's policy  The page's Content-Security-Policy forbids the icon beside the"
+    " question: add {paper} to img-src.",
+    "warn  Site's policy  The page's Content-Security-Policy forbids the web manifest, without"
+    " which iPhones have no alerts: add {paper} to manifest-src.",
+)
+def a_policy_that_allows_nothing_of_ours(given: Newsroom) -> None:
+    given.page(
+        tag=f'<script type=module data-worker="/sw.js" src="{given.ours}/optin.js"></script>',
+        head='<link rel="manifest" href="/site.webmanifest"><link rel=icon href="/icon.png">',
+        content_security_policy="default-src 'none'; script-src 'nonce-1'; style-src 'self';"
+        " require-trusted-types-for 'script'; trusted-types react",
+    )
+
+
+@page_row(
+    "fail  Site's policy  The page's Content-Security-Policy forbids the script within the tag:"
+    " give the tag your nonce, or put its text into a file of yours."
+)
+def a_policy_that_allows_no_script_within_the_page(given: Newsroom) -> None:
+    given.page(content_security_policy=f"script-src 'self' {given.ours}")
+
+
+@page_row(
+    "warn  Home Screen  The page links no web manifest, so iPhones and iPads get no alerts: add"
+    ' <link rel="manifest" href="/site.webmanifest"> and the file of docs/site.md.'
+)
+def no_manifest(given: Newsroom) -> None:
+    given.page(head="<!-- no manifest -->")
+
+
+@page_row(
+    'warn  Home Screen  {paper}/site.webmanifest: "display" is "browser", so iPhones and iPads'
+    ' get no alerts: set "display": "standalone".',
+    'warn  Home Screen  {paper}/site.webmanifest: "start_url" is not within "scope"'
+    ' ({paper}/news/), so it is no app: set "scope": "/".',
+    "warn  Home Screen  {paper}/site.webmanifest: the icon {paper}/icon.png gives 404 and"
+    " text/html: mend it.",
+)
+def a_manifest_of_which_an_iphone_makes_a_bookmark(given: Newsroom) -> None:
+    given.manifest(display="browser", scope="/news/")
+    del given.paper.pages["/icon.png"]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_broken_installation_is_found_and_said_clearly(newsroom: Newsroom, name: str) -> None:
+    breaks, sentences, with_page = TABLE[name]
+    breaks(newsroom)
+    told = found(newsroom, with_page=with_page)
+    names = {"ours": newsroom.environment["SITE_URL"], "paper": newsroom.paper.origin}
+    expected = [one.format(**names) for one in sentences]
+    patterns = [".*".join(map(re.escape, one.split("…"))) for one in expected]
+    fits = len(told) == len(patterns) and all(map(re.fullmatch, patterns, told))
+    assert fits, "\n".join(["The doctor says", *told, "and not", *expected])
