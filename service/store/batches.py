@@ -301,17 +301,6 @@ class Batches:
             for partition, (planned, *rest) in zip(self.partitions, found, strict=True)
         }
 
-    def is_leased(self, id: int) -> bool:
-        """Whether a worker has a batch of it now."""
-        seconds, micros = self._redis.time()
-        now = seconds * 1000 + micros / 1000
-        for partition in self.partitions:
-            batches, leases = (part_key(partition, id, what) for what in ("batches", "leases"))
-            for batch in cast("list[bytes]", self._redis.hkeys(leases)):
-                if (self._redis.zscore(batches, batch) or 0.0) > now:
-                    return True
-        return False
-
     def _calls(self, id: int, kinds: Sequence[str], args: Sequence[Any] = ()) -> list[Call]:
         """Return keys and arguments of a script for each partition."""
         return [([part_key(p, id, kind) for kind in kinds], args) for p in self.partitions]

@@ -9,6 +9,7 @@ from service.cli.doctor.findings import Finding
 from service.domain.daily_totals import today
 from service.model.spans import span
 from service.runtime import Runtime
+from service.store.connection import servers
 
 # As measured (docs/performance.md).
 _READER = 285  # bytes
@@ -27,12 +28,14 @@ def growth(runtime: Runtime) -> Iterator[Finding]:
     limit = (memory.most * _FULL or memory.machine * _FULL_MACHINE) if memory else 0.0
     if memory is None or not limit:
         return
+    nodes = len(servers(runtime.store.redis))  # this is the fullest; each has as many readers
     each, readers = _READER, runtime.subscriptions.count()
     left = limit - memory.used
     if runtime.config.prepare_keys:
         each += _PREPARED
-        left -= _PREPARED * max(0, readers - runtime.store.prepared_keys.ready())
-    room = max(0, int(left / each))
+        lacking = max(0, readers - runtime.store.prepared_keys.ready())
+        left -= _PREPARED * lacking / nodes
+    room = max(0, int(left * nodes / each))
     says = f"Redis has room for about {room:,} more readers." if room else "Redis has no room left."
     days, joined = _grown(runtime)
     if joined <= 0:

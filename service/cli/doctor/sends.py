@@ -22,9 +22,9 @@ def sends(runtime: Runtime) -> Iterator[Finding]:
         return
     under_way = _under_way(runtime)
     late = {one.id: _late(runtime, one, now) for one in under_way}
-    # While workers send one alert, batches of another may wait for their turn.
-    busy = any(late.values()) and any(runtime.store.batches.is_leased(one.id) for one in under_way)
-    stuck = [one for one in under_way if late[one.id] >= _STUCK and not busy]
+    stuck = [one for one in under_way if late[one.id] >= _STUCK]
+    if stuck and runtime.store.gone.responses(now):
+        stuck = []  # push services have answered within a minute: batches wait for their turn
     for one in stuck[:_MOST_NAMED]:
         progress = runtime.publishing.progress(one.id)
         left = progress.recipients - progress.done
