@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -161,7 +162,16 @@ class Addresses:
             if 300 <= error.code < 400:
                 todo = "it leads elsewhere, so set SITE_URL to the address that answers itself"
             yield Finding("fail", what, f"{url}{path} answers {error.code}; {todo}.")
-        except OSError:
+        except OSError as error:
+            why = getattr(error, "reason", None)
+            if isinstance(why, ssl.SSLCertVerificationError):
+                yield Finding(
+                    "fail",
+                    what,
+                    f"Browsers do not trust the certificate of {url} ({why.verify_message}), so"
+                    " readers cannot subscribe and editors cannot publish: renew it.",
+                )
+                return
             yield Finding(
                 "fail",
                 what,

@@ -36,7 +36,10 @@ def growth(runtime: Runtime) -> Iterator[Finding]:
         lacking = max(0, readers - runtime.store.prepared_keys.ready())
         left -= _PREPARED * lacking / nodes
     room = max(0, int(left * nodes / each))
-    says = f"Redis has room for about {room:,} more readers." if room else "Redis has no room left."
+    about = round(room, 2 - len(str(room)))
+    says = (
+        f"Redis has room for about {about:,} more readers." if room else "Redis has no room left."
+    )
     days, joined = _grown(runtime)
     if joined <= 0:
         yield Finding("ok" if room else "warn", "Growth", says)

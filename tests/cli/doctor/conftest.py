@@ -40,8 +40,8 @@ def environment(server: RedisServer, tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def running_once(
+@pytest.fixture(scope="package")
+def one_newsroom(
     server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Newsroom]:
     with running_newsroom(server, tmp_path_factory.mktemp("newsroom")) as made:
@@ -50,19 +50,19 @@ def running_once(
 
 @pytest.fixture
 def newsroom(
-    running_once: Newsroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    one_newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Newsroom]:
     """A newsroom in which the doctor finds nothing, for a test to break."""
-    monkeypatch.setenv("SSL_CERT_FILE", running_once.environment["PUSH_CA_BUNDLE"])
+    monkeypatch.setenv("SSL_CERT_FILE", one_newsroom.environment["PUSH_CA_BUNDLE"])
     monkeypatch.setattr(zoneinfo, "TZPATH", (str(tmp_path),))
     (tmp_path / "UTC").touch()
     year = datetime.fromtimestamp(clock.time(), timezone.utc).year
     (tmp_path / "tzdata.zi").write_text(f"# version {year}a\n")
-    running_once.taken_off.clear()
+    one_newsroom.taken_off.clear()
     with ExitStack() as stack:
-        stack.callback(setattr, running_once.proxy, "to", running_once.proxy.to)
+        stack.callback(setattr, one_newsroom.proxy, "to", one_newsroom.proxy.to)
         made = replace(
-            running_once, environment={**running_once.environment}, folder=tmp_path, stack=stack
+            one_newsroom, environment={**one_newsroom.environment}, folder=tmp_path, stack=stack
         )
         made.is_well()
         yield made

@@ -173,7 +173,7 @@ def redis_deletes_readers_when_it_is_full(given: Newsroom) -> None:
     " cannot publish: give it more memory before.",
 )
 def redis_is_nearly_full(given: Newsroom) -> None:
-    given.redis.set("filler", "x" * (30 << 20))
+    given.redis.setrange("filler", 30 << 20, "x")  # made there: no buffer is filled
     used = given.redis.info("memory")["used_memory"]
     given.change_redis("maxmemory", str(int(used / 0.85)))
     for ago in range(11):
@@ -209,6 +209,15 @@ def a_lost_key(given: Newsroom) -> None:
 )
 def web_with_the_key_of_before(given: Newsroom) -> None:
     given.set_all(VAPID_PRIVATE_KEY=f"{VapidKey.generate().text} {KEY.text}")
+
+
+@row(
+    "fail  Web  Browsers do not trust the certificate of {ours} (unable to get local issuer"
+    " certificate), so readers cannot subscribe and editors cannot publish: renew it where TLS ends."
+)
+def a_certificate_that_nobody_trusts(given: Newsroom) -> None:
+    other = Newspaper(given.folder, ["www.newsroom.org"]).ca_file
+    given.closing(pytest.MonkeyPatch.context()).setenv("SSL_CERT_FILE", str(other))
 
 
 @row(

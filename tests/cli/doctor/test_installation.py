@@ -19,8 +19,8 @@ from click.testing import CliRunner
 
 from service.app import create_app
 from service.cli import main
+from service.cli.doctor.addresses import Addresses
 from service.cli.doctor.findings import Finding
-from service.cli.doctor.installation import Examination
 from service.config import Config
 from service.local import pretend_readers
 from service.local.redis_server import answers
@@ -241,7 +241,7 @@ def test_a_missing_way_out_is_named_with_what_to_set(
     direct = one(real | {"PUSH_PROXY": "none"}, "Way out")
     assert direct.level == "fail"
     assert "no way to Google" in direct.says
-    assert "port 443 of fcm.googleapis.com" in direct.says
+    assert "Let this host's name server (/etc/resolv.conf) find fcm.googleapis.com" in direct.says
     assert "set PUSH_PROXY to your proxy" in direct.says
 
 
@@ -324,21 +324,21 @@ def test_a_proxy_that_web_does_not_know_of_is_reported_and_our_own_origin_is_not
     calls = create_app(Config.read(real)).test_client()
     headers = {"Host": "alerts.paper.example", "Origin": url, "X-Forwarded-Proto": "https"}
     assert calls.get("/api/v1/site", headers=headers).status_code == 200
-    examination = Examination(Runtime.open(Config.read(real)))
-    (finding,) = examination.proxies()
+    addresses = Addresses(Runtime.open(Config.read(real)))
+    (finding,) = addresses.proxies()
     assert (finding.level, "set TRUSTED_PROXIES" in finding.says) == ("fail", True)
-    assert [one.level for one in examination.site() if one.what == "SITE_ORIGINS"] == ["ok"]
+    assert [one.level for one in addresses.site() if one.what == "SITE_ORIGINS"] == ["ok"]
 
     behind = {**real, "TRUSTED_PROXIES": "1"}
-    assert list(Examination(Runtime.open(Config.read(behind))).proxies()) == []
-    redis = examination.runtime.store.redis
+    assert list(Addresses(Runtime.open(Config.read(behind))).proxies()) == []
+    redis = addresses.runtime.store.redis
     redis.delete("{g}:origins:refused")
     create_app(Config.read(behind)).test_client().get("/api/v1/site", headers=headers)
-    assert list(examination.proxies()) == []
+    assert list(addresses.proxies()) == []
     # Any caller can send this to a service that has no proxy in front of it.
     plain = Config.read({**real, "SITE_URL": url.replace("https:", "http:")})
     create_app(plain).test_client().get("/api/v1/site", headers=headers)
-    assert list(Examination(Runtime.open(plain)).proxies()) == []
+    assert list(Addresses(Runtime.open(plain)).proxies()) == []
 
 
 def test_a_web_process_with_another_key_is_reported(installation: Installation) -> None:

@@ -74,12 +74,11 @@ def test_the_ways_of_the_guide_to_write_tag_and_worker_are_right(newsroom: Newsr
     newsroom.worker('import "/alerts.js";')
     paper.pages["/old"] = redirect("/")
     for tag in (
-        f'<script type="module" async src="{newsroom.ours}/optin.js" data-worker="/sw.js"></script>',
+        f'<script type="module" src="{newsroom.ours}/optin.js" data-worker="/sw.js"></script>',
         f'<script data-worker=/sw.js nonce="1">{newsroom.code}</script>',
     ):
-        newsroom.page(
-            tag=tag, content_security_policy=f"script-src {newsroom.ours} 'nonce-1' 'self'"
-        )
+        allowed = f"script-src {newsroom.ours} 'nonce-1' 'self'"
+        newsroom.page(tag=tag, content_security_policy=allowed)
         told = findings(newsroom.environment, site=f"{paper.origin}/old")
         assert {one.level for some in told.values() for one in some} == {"ok"}, told
         assert told["Site"][0].says == f"{paper.origin}/ can be read."
@@ -107,7 +106,7 @@ def test_a_page_leads_to_no_private_address_that_no_setting_names(newsroom: News
 
 @pytest.mark.processes
 def test_json_has_every_finding_and_exit_codes_are_those_of_the_guide(newsroom: Newsroom) -> None:
-    newsroom.set(COLUMNS="80")
+    newsroom.set(SSL_CERT_FILE=newsroom.environment["PUSH_CA_BUNDLE"])
     page = f"{newsroom.paper.origin}/"
     done = doctor(newsroom.environment, "--site", page, "--json")
     rows = json.loads(done.stdout)
