@@ -30,7 +30,7 @@ from service.model.notifications import Audience, Content
 from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
 from service.store.processes import Process
-from tests.support.doctor import KEY
+from tests.support.doctor import KEY, findings
 from tests.support.installation import wait_until
 from tests.support.newspaper import Newspaper, response
 from tests.support.proxy import ConnectProxy
@@ -159,6 +159,12 @@ class Newsroom:
         for queue in (QUEUE, FETCH_QUEUE):
             self.redis.sadd(f"rq:workers:{queue}", f"rq:worker:{queue}")
             self.redis.set(f"stoppress:alive:rq:worker:{queue}", "")
+
+    def found(self, *, with_page: bool) -> list[str]:
+        """What the doctor finds that is not in order, a line each."""
+        page = f"{self.paper.origin}/" if with_page else None
+        every = [one for some in findings(self.environment, site=page).values() for one in some]
+        return [f"{one.level}  {one.what}  {one.says}" for one in every if one.level != "ok"]
 
 
 def soon() -> int:

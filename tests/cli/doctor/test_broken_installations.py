@@ -22,7 +22,7 @@ from service.model.keys import VapidKey
 from service.model.notifications import SendAt
 from service.store.batches import part_key
 from service.store.notifications import SCHEDULED
-from tests.support.doctor import KEY, findings
+from tests.support.doctor import KEY
 from tests.support.newspaper import Newspaper, redirect, response
 from tests.support.proxy import ConnectProxy
 from tests.support.whole_newsroom import (
@@ -37,15 +37,8 @@ from workers.trials.processes import free_port
 pytestmark = pytest.mark.processes
 
 
-def found(newsroom: Newsroom, *, with_page: bool) -> list[str]:
-    """What the doctor finds that is not in order, a line each."""
-    page = f"{newsroom.paper.origin}/" if with_page else None
-    every = [one for some in findings(newsroom.environment, site=page).values() for one in some]
-    return [f"{one.level}  {one.what}  {one.says}" for one in every if one.level != "ok"]
-
-
 def test_nothing_is_found_where_all_is_well(newsroom: Newsroom) -> None:
-    assert found(newsroom, with_page=True) == []
+    assert newsroom.found(with_page=True) == []
 
 
 Breaks = Callable[[Newsroom], object]
@@ -213,10 +206,10 @@ def web_with_the_key_of_before(given: Newsroom) -> None:
 
 @row(
     "fail  Web  Browsers do not trust the certificate of {ours} (unable to get local issuer"
-    " certificate), so readers cannot subscribe and editors cannot publish: renew it where TLS ends."
+    " certificate), so readers cannot subscribe and editors cannot publish: renew it."
 )
 def a_certificate_that_nobody_trusts(given: Newsroom) -> None:
-    other = Newspaper(given.folder, ["www.newsroom.org"]).ca_file
+    other = given.closing(Newspaper(given.folder, ["www.newsroom.org"])).ca_file
     given.closing(pytest.MonkeyPatch.context()).setenv("SSL_CERT_FILE", str(other))
 
 
@@ -500,9 +493,8 @@ def a_manifest_of_which_an_iphone_makes_a_bookmark(given: Newsroom) -> None:
 def test_a_broken_installation_is_found_and_said_clearly(newsroom: Newsroom, name: str) -> None:
     breaks, sentences, with_page = TABLE[name]
     breaks(newsroom)
-    told = found(newsroom, with_page=with_page)
-    names = {"ours": newsroom.environment["SITE_URL"], "paper": newsroom.paper.origin}
-    expected = [one.format(**names) for one in sentences]
+    told = newsroom.found(with_page=with_page)
+    expected = [one.format(ours=newsroom.ours, paper=newsroom.paper.origin) for one in sentences]
     patterns = [".*".join(map(re.escape, one.split("…"))) for one in expected]
     fits = len(told) == len(patterns) and all(map(re.fullmatch, patterns, told))
     assert fits, "\n".join(["The doctor says", *told, "and not", *expected])
