@@ -72,13 +72,17 @@ from service.model.payload import Payload
 from service.model.process_log import say
 from service.model.retention import DAY
 from service.model.tokens import Tokens
-from service.store import COMMAND, LayoutError, Patience, Store, connect
+from service.store import COMMAND, BeingConverted, LayoutError, Patience, Store, connect
 from service.store.connection import knock
 
 T = TypeVar("T")
 
 _TRY_AGAIN = 0.5  # seconds between two attempts to reach a Redis that is not there yet
 _SAY_AGAIN = 60.0  # seconds
+
+
+class StoreRefused(ConfigError):
+    """A store that this release cannot use, or not with these settings."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ class Runtime:
         try:
             store = Store(stored, config.store_partitions, config.store_wait_replicas)
         except LayoutError as error:
-            raise ConfigError(str(error)) from None
+            raise StoreRefused(str(error)) from None
         job_queue, fetch_queue = JobQueue(queue), FetchQueue(queue)
         counting = Counting()
         promises = Promises(store, config.promise, counting)
@@ -295,6 +299,8 @@ class Runtime:
         try:
             store.convert()
             runtime.keys.check()
+        except BeingConverted as error:
+            raise Loading(str(error)) from None
         except KeyLost as error:
             raise ConfigError(str(error)) from None
         return runtime

@@ -26,7 +26,7 @@ _CLUSTER = (
 
 
 class Loading(Unreachable):
-    """A Redis that will answer when it has loaded its data."""
+    """A Redis that will be ready when its data is loaded, or converted by another process."""
 
 
 # By a part of Redis' error. redis-py has a class for some of them and drops their code; where a

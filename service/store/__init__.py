@@ -35,7 +35,7 @@ from service.store.calls import Calls
 from service.store.canary import CanaryRows
 from service.store.clicks import Clicks
 from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
-from service.store.conversion import convert
+from service.store.conversion import CONVERSION, BeingConverted, convert
 from service.store.counted import Counted
 from service.store.daily_counts import DailyCounts
 from service.store.daily_totals import DailyTotals
@@ -83,6 +83,7 @@ __all__ = [
     "COUNTER",
     "PAGE",
     "WORKER",
+    "BeingConverted",
     "LayoutError",
     "Patience",
     "Store",
@@ -197,9 +198,13 @@ class Store:
         self.redis.set("{g}:writable", "", px=1)
 
     def _partitions(self, wanted: int | None) -> Partitions:
-        kept = self.installation.remember_layout(spread(wanted or NEW_PARTITIONS))
-        if kept.version > VERSION:
-            raise LayoutError(f"the store has version {kept.version}, this code knows {VERSION}")
+        kept, needs = self.installation.remember_layout(spread(wanted or NEW_PARTITIONS))
+        if kept.version > VERSION or needs > CONVERSION:
+            raise LayoutError(
+                "a later release of Stop Press has written this store (version"
+                f" {kept.version}.{needs}, this one reads up to {VERSION}.{CONVERSION}). Install"
+                " that release again, or restore a copy of the store from before the update"
+            )
         if wanted not in (None, len(kept)):
             raise LayoutError(
                 f"STORE_PARTITIONS: the store was made with {len(kept)} and cannot be changed"
@@ -207,6 +212,6 @@ class Store:
         return kept
 
     def convert(self) -> None:
-        """Bring the data of earlier releases up to date."""
+        """Bring the data of earlier releases up to date; `BeingConverted` if another does."""
         convert(self.redis, self.partitions)
         self.joined.remember()

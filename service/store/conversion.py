@@ -1,18 +1,23 @@
 """Data of earlier releases, converted once when a process starts, before anything reads it.
 
-Every other file of this folder knows only what the present release writes. `converted` in
-{g}:layout says which conversion was the last, so that a later start asks one question.
+Every other file of this folder knows only what the present release writes. Fields of {g}:layout:
 
-A conversion may be killed at any point: the next start goes through everything again, and leaves
-alone what is converted already. Several processes may convert at the same time, while others
-write: a value is replaced only if it is still the one that was read. Memory is bounded, because one
-stretch of data is read at a time. A million records take 10 s of CPU here (measured).
+  converted   which conversion was the last, so that a later start asks one question
+  converting  the process that converts now, and until when it may (seconds since 1970); a lease
+  needs       the last conversion that a release has to know to read this store
+
+One process converts, and the others wait for it. It may be killed at any point: when its lease
+has ended, another goes through everything again, and leaves alone what is converted already. One
+that was stopped for longer than its lease gives up. Processes that began before may write
+meanwhile: a value is replaced only if it is still the one that was read. Memory is bounded, because
+one stretch of data is read at a time. A million records take 10 s of CPU here (measured).
 """
 
 from __future__ import annotations
 
 import json
 import struct
+import uuid
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import TypeAlias, cast
@@ -24,6 +29,8 @@ from service.store.partitions import Partitions
 from service.store.records import BUCKET, records_key
 
 CONVERSION = 1  # the number of the conversion below; add one with each further one
+NEEDED = 0  # that of the last one after which releases before it cannot read the store
+_LEASE = 10  # seconds
 _LAYOUT = "{g}:layout"
 _BUCKETS = 16  # read at once
 _NOTIFICATIONS = 1000  # read at once
@@ -40,6 +47,18 @@ for i = 1, #ARGV, 3 do
   local now = redis.call('HGET', KEYS[1], field) or ''
   if now == before then redis.call('HSET', KEYS[1], field, after) end
 end
+"""
+
+# KEYS: {g}:layout. ARGV: a process, its lease in seconds. Returns 1 if it may convert from now on,
+# because no other does. The first write frees.
+_LEAD = """
+local now = tonumber(redis.call('TIME')[1])
+local held = redis.call('HGET', KEYS[1], 'converting') or ''
+local by, till = string.match(held, '^(%S+) (%d+)$')
+if by and by ~= ARGV[1] and tonumber(till) > now then return 0 end
+redis.call('HDEL', KEYS[1], 'converting')
+redis.call('HSET', KEYS[1], 'converting', ARGV[1] .. ' ' .. now + ARGV[2])
+return 1
 """
 
 # Records begin with their version, 1 byte. Then, in versions 1 and 2: base and VAPID key; zone,
@@ -83,16 +102,24 @@ def converted_document(text: bytes) -> bytes:
     return json.dumps({"story": "", "reporting": 1.0} | document).encode()
 
 
+class BeingConverted(Exception):
+    """A store that another process is converting; the message is one line."""
+
+
 def convert(redis: Redis, partitions: Partitions) -> None:
-    """Convert what earlier releases left in this store, unless that was done."""
-    done = cast("bytes | None", redis.hget(_LAYOUT, "converted")) or b""
-    if int(done or 0) >= CONVERSION:
+    """Convert what earlier releases left in this store, unless that was done; `BeingConverted`."""
+    if int(_field(redis, "converted") or 0) >= CONVERSION:
         return
     conversion = _Conversion(redis)
-    for partition in partitions:
-        conversion.records(partition)
-    conversion.notifications()
-    conversion.replace([(_LAYOUT, {b"converted": (done, b"%d" % CONVERSION)})])
+    conversion.keep_lease()
+    last = _field(redis, "converted")
+    if int(last or 0) < CONVERSION:  # the process that led before may have ended well
+        conversion.run(partitions, last)
+    redis.hdel(_LAYOUT, "converting")
+
+
+def _field(redis: Redis, name: str) -> bytes:
+    return cast("bytes | None", redis.hget(_LAYOUT, name)) or b""
 
 
 class _Conversion:
@@ -100,13 +127,31 @@ class _Conversion:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._name = uuid.uuid4().hex
+        self._lead = redis.register_script(_LEAD)
         self._replace = redis.register_script(_REPLACE)
+
+    def run(self, partitions: Partitions, last: bytes) -> None:
+        """Convert everything after the conversion `last`, and note that it is done."""
+        needs = _field(self._redis, "needs")
+        if int(needs or 0) < NEEDED:  # before the first value is one that they cannot read
+            self.replace([(_LAYOUT, {b"needs": (needs, b"%d" % NEEDED)})])
+        for partition in partitions:
+            self.records(partition)
+        self.notifications()
+        self.replace([(_LAYOUT, {b"converted": (last, b"%d" % CONVERSION)})])
+
+    def keep_lease(self) -> None:
+        """Let no other process convert for a while; `BeingConverted` if one does."""
+        if not self._lead(keys=[_LAYOUT], args=[self._name, _LEASE]):
+            raise BeingConverted("another process is converting what an earlier release has stored")
 
     def records(self, partition: int) -> None:
         """Convert the records of a partition."""
         made = self._number(f"{{{partition}}}:made")
         ids = [SubscriptionId(partition, number) for number in range(0, made, BUCKET)]
         for at in range(0, len(ids), _BUCKETS):
+            self.keep_lease()
             keys = [records_key(id) for id in ids[at : at + _BUCKETS]]
             with self._redis.pipeline(transaction=False) as pipe:
                 for key in keys:
@@ -121,6 +166,7 @@ class _Conversion:
         """Convert the documents of all notifications."""
         last = self._number("{g}:n")
         for first in range(1, last + 1, _NOTIFICATIONS):
+            self.keep_lease()
             keys = [f"{{g}}:n:{id}" for id in range(first, min(first + _NOTIFICATIONS, last + 1))]
             with self._redis.pipeline(transaction=False) as pipe:
                 for key in keys:

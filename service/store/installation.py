@@ -1,7 +1,8 @@
 """The installation: layout of the store, fingerprints of its keys, the clock that leads.
 
 {g}:layout        hash: version, partitions, and since version 2 their numbers (partitions.py);
-                  `synthetic` if `stoppress seed` filled the store (seeds.py)
+                  which conversions were made (conversion.py); `synthetic` if `stoppress seed`
+                  filled the store (seeds.py)
 {g}:keys          hash: `secret`, the fingerprint of SECRET_KEY; `backup`, a `Backup` as JSON;
                   `vapid`, the public halves of the workers' VAPID keys as JSON, the current first
 {g}:keys:retired  set: public halves of VAPID keys that were retired
@@ -21,6 +22,7 @@ from redis import Redis
 
 from service.model import clock
 from service.model.retention import REFUSED_ORIGINS_KEPT, SEEN_ORIGINS_KEPT
+from service.store.conversion import CONVERSION, NEEDED
 from service.store.partitions import Partitions
 
 _LAYOUT = "{g}:layout"
@@ -41,6 +43,13 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], redis.call('TIME')[1])
 return 1
 """
+
+
+class Layout(NamedTuple):
+    """How the data of a store is laid out, and by which releases it can be read."""
+
+    partitions: Partitions
+    needs: int  # the last conversion that a release has to know to read it
 
 
 class Backup(NamedTuple):
@@ -67,21 +76,26 @@ class Installation:
         ticked = cast("bytes | None", self._redis.get(_TICKED))
         return max(0.0, self._redis.time()[0] - int(ticked)) if ticked else math.inf
 
-    def remember_layout(self, new: Partitions) -> Partitions:
-        """Return the partitions of this store; a new store takes those given."""
-        fields = ("version", "partitions", "numbers")
-        kept = cast("list[bytes | None]", self._redis.hmget(_LAYOUT, *fields))
+    def remember_layout(self, new: Partitions) -> Layout:
+        """Return the layout of this store; a new store takes these partitions."""
+        written = {
+            "version": new.version,
+            "partitions": len(new),
+            "numbers": " ".join(map(str, new)),
+            "needs": NEEDED,
+            "converted": CONVERSION,
+        }
+        kept = cast("list[bytes | None]", self._redis.hmget(_LAYOUT, *written))
         if None in kept[:2]:  # only a new store is written to, since a full Redis refuses the write
-            numbers = " ".join(map(str, new))
             with self._redis.pipeline() as pipe:
-                for field, value in zip(fields, (new.version, len(new), numbers), strict=True):
+                for field, value in written.items():
                     pipe.hsetnx(_LAYOUT, field, str(value))
-                pipe.hmget(_LAYOUT, *fields)
+                pipe.hmget(_LAYOUT, *written)
                 kept = pipe.execute()[-1]
         version, count = int(cast(bytes, kept[0])), int(cast(bytes, kept[1]))
-        if version == 1:
-            return Partitions(version, tuple(range(count)))
-        return Partitions(version, tuple(map(int, (kept[2] or b"").split())))
+        # A later version, which is refused, may write them otherwise.
+        numbers = map(int, (kept[2] or b"").split()) if version == 2 else range(count)
+        return Layout(Partitions(version, tuple(numbers)), int(kept[3] or 0))
 
     def remember_secret(self, fingerprint: str) -> str:
         """Return the fingerprint of this store's SECRET_KEY; a new store takes the one given."""

@@ -17,7 +17,10 @@ from service.cli import main
 from service.config import Config
 from service.model.keys import VapidKey
 from service.runtime import Runtime
+from service.store import Store, connect
+from service.store.conversion import CONVERSION
 from tests.support import ROOT
+from tests.support.forked import Forked
 from tests.support.installation import wait_until
 from tests.support.redis_server import RedisServer
 from workers.trials.processes import free_port
@@ -99,6 +102,36 @@ def test_every_command_says_that_redis_refuses_the_password(
     for command in COMMANDS - OWN_REDIS - {"keys backup"}:  # that one prints the keys all the same
         said = fault(call(command, given, monkeypatch))
         assert "REDIS_URL: Redis refuses our password" in said, command
+
+
+def test_every_command_refuses_the_store_of_a_later_release_in_one_line(
+    environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**environment, "REDIS_URL": server.url}
+    with server.client() as client:
+        Store(client)
+        before = {**client.hgetall("{g}:layout"), b"needs": b"%d" % (CONVERSION + 1)}
+        client.hset("{g}:layout", mapping=before)
+        more = {"status", "stop", "topics list", "feeds", "webhooks", "stories"}
+        # A fetch process sees nothing of it but pages to read.
+        for command in COMMANDS - OWN_REDIS - {"fetch", "keys backup"} | more:
+            result = call(command, given, monkeypatch)
+            assert "a later release of Stop Press has written this store" in fault(result), command
+            assert result.exit_code == (1 if command == "doctor" else 2), command
+        assert client.hgetall("{g}:layout") == before
+        assert client.dbsize() == 1, "nothing was written"
+
+
+@pytest.mark.parametrize("kind", ["worker", "clock"])
+def test_process_refuses_the_store_of_a_later_release_in_one_line(
+    kind: str, environment: dict[str, str], redis_url: str, tmp_path: Path
+) -> None:
+    Store(connect(redis_url)).redis.hset("{g}:layout", "needs", CONVERSION + 1)
+    said = tmp_path / "said"
+    process = Forked(["-m", f"workers.{kind}"], {**environment, "REDIS_URL": redis_url}, said)
+    assert process.wait(60) == 2
+    (line,) = said.read_text().splitlines()
+    assert f"{kind}: a later release of Stop Press has written this store" in line
 
 
 def test_every_command_says_that_it_cannot_use_its_data_folder(

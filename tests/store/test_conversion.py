@@ -16,13 +16,17 @@ import pytest
 from redis import Redis
 from redis.client import Pipeline
 
+from service.config import Config
 from service.model.endpoints import EndpointPolicy
 from service.model.notifications import Audience, Content, Notification, State
 from service.model.preferences import Preferences, Quiet
 from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
-from service.store import Store, connect
+from service.runtime import Runtime
+from service.store import COMMAND, BeingConverted, LayoutError, Store, connect, conversion
 from service.store.records import BUCKET
 from tests.support import ROOT
+from tests.support.client import VAPID
+from tests.support.installation import wait_until
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.processes
@@ -82,9 +86,22 @@ def fill(store: Store, readers: int) -> dict[SubscriptionId, Subscription]:
         old = [packed, version_2(record), *([version_1(record)] if plain else [])]
         store.redis.hset(key, field, old[seen[plain] % len(old)])
         seen[plain] += 1
-    store.redis.hdel("{g}:layout", "converted")
+    store.redis.hset("{g}:layout", "converted", 0)
     assert {packed[0] for _, _, packed in records(store)} == {1, 2, 3}
     return found
+
+
+def is_converted(store: Store) -> bool:
+    return store.redis.hget("{g}:layout", "converted") == b"%d" % conversion.CONVERSION
+
+
+def convert_in_the_end(store: Store) -> bool:
+    """Convert as a process that starts does, which waits while another one converts."""
+    try:
+        store.convert()
+    except BeingConverted:
+        return False
+    return True
 
 
 def records(store: Store) -> list[tuple[str, bytes, bytes]]:
@@ -134,13 +151,13 @@ def test_second_start_asks_once_and_converts_nothing(partitions: int) -> None:
     assert counts == {"cmdstat_hmget": 1, "cmdstat_hget": 1, "cmdstat_exists": 1}
 
 
-# Killed before its first write, between two stretches, and before it notes that it is done.
+# Killed before its first record, between two stretches, and before it notes that it is done.
 KILLED = """
 import os, signal, sys
 from redis.client import Pipeline
 from service.store import Store, connect, conversion
 
-conversion._BUCKETS = 2
+conversion._BUCKETS, conversion._LEASE = 2, 1
 execute, left = Pipeline.execute, int(sys.argv[2])
 
 def counted(self, raise_on_error=True):
@@ -160,23 +177,113 @@ def test_conversion_that_was_killed_is_completed_by_the_next_start(
     redis_url: str, pipelines: int
 ) -> None:
     store = Store(connect(redis_url), 1)
-    store.convert()
     before = fill(store, 3 * BUCKET)  # two stretches
     argv = [sys.executable, "-c", KILLED, redis_url, str(pipelines)]
     assert subprocess.run(argv, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    assert not store.redis.hexists("{g}:layout", "converted")
+    assert not is_converted(store)
     versions = {packed[0] for _, _, packed in records(store)}
     assert versions == ({1, 2, 3} if pipelines < 4 else {3})
-    store.convert()
+    wait_until(lambda: convert_in_the_end(store))  # once the lease has ended
+    assert is_converted(store)
     assert read(store) == before
 
 
-def test_several_processes_may_convert_together(redis_url: str) -> None:
+def test_of_several_processes_that_start_at_once_one_converts_and_the_others_wait(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = fill(Store(connect(redis_url), 3), 2 * BUCKET)
     stores = [Store(connect(redis_url), 3) for _ in range(4)]
+    runs: list[int] = []
+    run = conversion._Conversion.run
+
+    def noted(self: conversion._Conversion, *given: Any) -> None:
+        runs.append(1)
+        run(self, *given)
+
+    monkeypatch.setattr(conversion._Conversion, "run", noted)
     with ThreadPoolExecutor() as threads:
-        list(threads.map(lambda store: store.convert(), stores))
+        list(threads.map(lambda one: wait_until(lambda: convert_in_the_end(one)), stores))
+    assert runs == [1]
     assert read(stores[0]) == before
+
+
+@pytest.mark.redis
+def test_process_that_was_stopped_for_longer_than_its_lease_leaves_the_rest_to_another(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fill(store, 30)
+    records_of = conversion._Conversion.records
+
+    def overtaken(self: conversion._Conversion, partition: int) -> None:
+        store.redis.hset("{g}:layout", "converting", f"another {1 << 40}")
+        records_of(self, partition)
+
+    monkeypatch.setattr(conversion._Conversion, "records", overtaken)
+    with pytest.raises(BeingConverted):
+        store.convert()
+    assert not is_converted(store)
+    monkeypatch.undo()
+    store.redis.hset("{g}:layout", "converting", "another 1")  # whose lease has ended
+    store.convert()
+    assert is_converted(store)
+    assert read(store) == before
+
+
+def test_process_that_starts_says_that_it_waits_for_the_one_that_converts(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(connect(redis_url))
+    held = {"converted": 0, "converting": f"another {1 << 40}"}
+    store.redis.hset("{g}:layout", mapping=held)
+    said = []
+
+    def say(process: str, line: str) -> None:
+        said.append((process, line))
+        store.redis.hdel("{g}:layout", "converting")
+
+    monkeypatch.setattr("service.runtime.say", say)
+    settings = {"SECRET_KEY": "a secret of at least 32 characters", "VAPID_PRIVATE_KEY": VAPID.text}
+    config = Config.read({"REDIS_URL": redis_url, **settings})
+    Runtime.start(config, "clock", COMMAND).store.redis.close()
+    assert is_converted(store)
+    why = "another process is converting what an earlier release has stored"
+    assert said == [("clock", f"waiting, because {why}")]
+
+
+def test_release_that_does_not_know_a_needed_conversion_is_refused_from_its_beginning_on(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    this_release = conversion.CONVERSION
+    before = fill(Store(connect(redis_url), 3), 30)
+    with monkeypatch.context() as next_release:
+        next_release.setattr(conversion, "CONVERSION", this_release + 1)
+        next_release.setattr(conversion, "NEEDED", this_release + 1)
+        next_release.setattr("service.store.CONVERSION", this_release + 1)
+        store = Store(connect(redis_url))
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with next_release.context() as half:
+            half.setattr(conversion._Conversion, "records", killed)
+            with pytest.raises(KeyboardInterrupt):
+                store.convert()
+        with pytest.MonkeyPatch.context() as again:
+            again.setattr("service.store.CONVERSION", this_release)
+            with pytest.raises(
+                LayoutError, match=rf"version 2.2, this one reads up to 2.{this_release}"
+            ):
+                Store(connect(redis_url))
+        store.redis.hdel("{g}:layout", "converting")
+        store.convert()
+        assert read(store) == before
+    with pytest.raises(LayoutError, match="a later release of Stop Press has written this store"):
+        Store(connect(redis_url))
+
+
+@pytest.mark.redis
+def test_new_store_needs_no_conversion(store: Store) -> None:
+    assert is_converted(store)
 
 
 @pytest.mark.redis
@@ -208,7 +315,7 @@ def test_full_redis_is_converted_all_the_same() -> None:
         before = fill(store, 30)
         with server.full():
             store.convert()
-            assert store.redis.hexists("{g}:layout", "converted")
+            assert is_converted(store)
         assert read(store) == before
 
 
@@ -223,7 +330,7 @@ def test_alert_from_before_there_were_stories_reads_as_one_without_a_story(store
     document = json.loads(store.redis.hget(key, "doc") or b"")
     del document["story"], document["reporting"]
     store.redis.hset(key, "doc", json.dumps(document))
-    store.redis.hdel("{g}:layout", "converted")
+    store.redis.hset("{g}:layout", "converted", 0)
     store.convert()
     assert store.notifications.get(ids[0]) == alerts[0]
     assert store.notifications.get(ids[2]) == alerts[2]

@@ -23,7 +23,7 @@ from service.cli.doctor.site import check_site
 from service.cli.terminal import printable
 from service.config import Config, ConfigError
 from service.domain.store_errors import in_one_line
-from service.runtime import Runtime
+from service.runtime import Runtime, StoreRefused
 from service.runtime import check_redis as reach_redis
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -129,6 +129,8 @@ def _with_redis(config: Config, wanted: Wanted) -> Iterator[Finding]:
             yield from check_site(runtime, wanted.site)
         if wanted.send is not None:
             yield send_one(runtime, wanted.send)
+    except StoreRefused as error:
+        yield Finding("fail", "Store", f"{error}.")
     except ConfigError as error:
         yield Finding("fail", "Keys", f"{error}.")
     except RedisError as error:
