@@ -112,7 +112,7 @@ def test_every_command_refuses_the_store_of_a_later_release_in_one_line(
         Store(client)
         before = {**client.hgetall("{g}:layout"), b"needs": b"%d" % (CONVERSION + 1)}
         client.hset("{g}:layout", mapping=before)
-        more = {"status", "stop", "topics list", "feeds", "webhooks", "stories"}
+        more = {"status", "stop", "topics", "feeds", "webhooks", "stories"}
         # A fetch process sees nothing of it but pages to read.
         for command in COMMANDS - OWN_REDIS - {"fetch", "keys backup"} | more:
             result = call(command, given, monkeypatch)

@@ -124,12 +124,13 @@ class PushService:
         """
         self._let_through = n
 
-    def go_on(self) -> None:
-        """Answer what is held, and all that comes."""
-        asyncio.run_coroutine_threadsafe(self._answer_held(), self._loop).result()
+    def go_on(self, *, until_held: bool = False) -> None:
+        """Answer what is held, and all that comes; or hold again what comes."""
+        let_through = 0 if until_held else None
+        asyncio.run_coroutine_threadsafe(self._answer_held(let_through), self._loop).result()
 
-    async def _answer_held(self) -> None:
-        self._let_through = None
+    async def _answer_held(self, let_through: int | None) -> None:
+        self._let_through = let_through
         held, self._held = self._held, []
         for answer in held:
             answer()
