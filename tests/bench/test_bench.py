@@ -31,7 +31,7 @@ from tests.bench.__main__ import ALL_PEERS, ALL_SECTIONS
 from tests.local.test_supervisor import alive
 from tests.support.forked import Forked
 from tests.support.installation import Installation, wait_until
-from workers.bench import limits, network, peers, report, sending, storing
+from workers.bench import adding, limits, network, peers, report, sending, storing
 from workers.bench.__main__ import PEERS, SECTIONS, command
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import BenchInstallation as Measured
@@ -191,6 +191,17 @@ def test_late_responses_are_measured_beside_immediate_ones(forked: None) -> None
     most = min(found["window ÷ delay"], found["immediate responses, 1 worker"])
     share = found["to the smaller of these two"]
     assert share == pytest.approx(100 * found["responses after 100 ms"] / most)
+
+
+@pytest.mark.soak
+def test_workers_are_added_to_an_alert_that_is_being_sent(
+    forked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adding, "WORKERS", (1, 2))
+    monkeypatch.setattr(adding, "WINDOW", 16)  # so that the second finds work
+    found = measured("adding", 3000)
+    assert {"rate, 1 worker", "rate, 2 workers"} < found.keys()
+    assert found["to 1 worker"] == pytest.approx(found["rate, 2 workers"] / found["rate, 1 worker"])
 
 
 @pytest.mark.soak

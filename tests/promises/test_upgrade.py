@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlencode
 
@@ -119,7 +120,7 @@ def keep(paper: Newspaper) -> tuple[dict[str, int], dict[str, tuple[str, Any]]]:
         "planned": paper.publish("planned", send_at=later, late="send", spread_minutes=10),
     }
     paper.tool("POST", "/topics", {"slug": "ferries", "name": "Ferries", "default": True})
-    hook = {"url": "https://paper.example/heard", "events": ["sent"]}
+    hook = {"address": "https://paper.example/heard", "events": ["alert.sent"]}
     paper.tool("POST", "/webhooks", hook)
     installation = paper.installation
     body = {
@@ -156,27 +157,42 @@ def reads_as(before: Any, now: Any) -> bool:
     return bool(before == now)
 
 
-def replace_all(paper: Newspaper, old: list[Process], ports: list[int]) -> None:
-    """Start today's processes beside the old ones, then end these, workers at last.
+@contextmanager
+def held(push: PushService) -> Iterator[None]:
+    """Hold messages meanwhile, but none for long: a worker gives one up after 15 seconds."""
+    ended = Event()
 
-    A held message is given up after 15 seconds, so some are answered after each step.
-    """
-    installation, push = paper.installation, paper.installation.push
+    def some_at_a_time() -> None:
+        while not ended.wait(5):
+            push.go_on(until_held=True)
+
+    thread = Thread(target=some_at_a_time)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        push.go_on()
+
+
+def replace_all(paper: Newspaper, old: list[Process], ports: list[int]) -> None:
+    """Start today's processes beside the old ones, then end these; workers at last."""
+    installation = paper.installation
     webs = [*paper.webs.values()]
     clocks = [one for one in old if "workers.clock" in one.args]
     workers = [one for one in old if "workers.worker" in one.args]
-    steps = [
-        *(installation.worker for _ in workers),
-        *(installation.clock for _ in clocks),
-        *(lambda port=port: paper.start_web(port) for port in ports),
-        *(lambda one=one: installation.end(one) for one in webs + clocks),
-    ]
-    for step in steps:
-        step()
-        push.go_on(until_held=True)
-    for one in workers:
-        one.send_signal(signal.SIGTERM)
-    push.go_on()
+    with held(installation.push):
+        for _ in workers:
+            installation.worker()
+        for _ in clocks:
+            installation.clock()
+        for port in ports:
+            paper.start_web(port)
+        for one in webs + clocks:
+            installation.end(one)
+        for one in workers:
+            one.send_signal(signal.SIGTERM)
     for one in workers:
         assert one.wait(60) == 0
         installation.processes.remove(one)
@@ -212,7 +228,7 @@ def test_nobody_sees_that_a_release_is_replaced_during_a_send(
             desk.open(f"/alerts/{alert}/progress", **{"HX-Request": "true"})
             desk.open("/list", **{"HX-Request": "true"})
 
-        with paper.load(watch):
+        with paper.load(watch, pause=0.05):
             push.wait_for(before + readers // 8, timeout=60)
             replace_all(paper, old, ports[each:])
             done = installation.over(alert)

@@ -145,8 +145,11 @@ class Newspaper:
         return int(self.tool("POST", "/notifications", body, **{"Idempotency-Key": key})["id"])
 
     @contextmanager
-    def load(self, *more: Callable[[int], object]) -> Iterator[None]:
-        """Meanwhile readers subscribe, read and open pages without a pause; `more` is done too."""
+    def load(self, *more: Callable[[int], object], pause: float = 0.0) -> Iterator[None]:
+        """Meanwhile readers subscribe, read and open pages, and `more` is done.
+
+        Each of them waits for `pause` seconds between two calls.
+        """
         vapid, push = self.installation.vapid.public, self.installation.push
         made = [push.subscribe(vapid).as_json() for _ in range(20)]
 
@@ -160,7 +163,7 @@ class Newspaper:
 
         def go_on(do: Callable[[int], object]) -> None:
             for number in count():
-                if self._stop.is_set():
+                if self._stop.wait(pause):
                     return
                 do(number)
 

@@ -15,7 +15,7 @@ import click
 from redis import RedisError
 
 from service.config import ConfigError
-from workers.bench import limits, network, report, sending, storing
+from workers.bench import adding, limits, network, report, sending, storing
 from workers.bench.figures import Bench, BenchError, Section
 from workers.bench.installation import exit_on_signal, hide_exit_within_fork
 from workers.bench.peers import PEERS, Peers
@@ -29,6 +29,10 @@ SECTIONS: Sections = {
     "limits": ("what this machine can do at most", limits.limits),
     "fanout": ("an ordinary alert, immediate responses", sending.fanout),
     "latency": ("responses after 100 ms", sending.latency),
+    "adding": (
+        "workers added to an alert that is being sent, responses after 100 ms",
+        adding.adding,
+    ),
     "network": ("late responses, few streams (our own push service)", network.network),
     "slow": ("a push service with a tenth of the readers never responds", sending.slow),
     "breaking": ("a breaking alert, keys prepared beforehand", sending.breaking),
