@@ -120,7 +120,7 @@ def keep(paper: Newspaper) -> tuple[dict[str, int], dict[str, tuple[str, Any]]]:
         "planned": paper.publish("planned", send_at=later, late="send", spread_minutes=10),
     }
     paper.tool("POST", "/topics", {"slug": "ferries", "name": "Ferries", "default": True})
-    hook = {"address": "https://paper.example/heard", "events": ["alert.sent"]}
+    hook = {"address": "https://paper.example/heard", "events": ["alert.cancelled"]}
     paper.tool("POST", "/webhooks", hook)
     installation = paper.installation
     body = {
@@ -176,12 +176,12 @@ def held(push: PushService) -> Iterator[None]:
         push.go_on()
 
 
-def replace_all(paper: Newspaper, old: list[Process], ports: list[int]) -> None:
+def replace_all(
+    paper: Newspaper, workers: list[Process], clocks: list[Process], ports: list[int]
+) -> None:
     """Start today's processes beside the old ones, then end these; workers at last."""
     installation = paper.installation
     webs = [*paper.webs.values()]
-    clocks = [one for one in old if "workers.clock" in one.args]
-    workers = [one for one in old if "workers.worker" in one.args]
     with held(installation.push):
         for _ in workers:
             installation.worker()
@@ -215,7 +215,8 @@ def test_nobody_sees_that_a_release_is_replaced_during_a_send(
         installation._start, paper.token = last.start, made["token"]
         for port, arguments in zip(ports[:each], made["webs"], strict=True):
             paper.start_web(port, arguments)
-        old = [start() for start in (installation.worker, installation.clock) for _ in range(each)]
+        workers = [installation.worker() for _ in range(each)]
+        clocks = [installation.clock() for _ in range(each)]
         wait_until(lambda: installation.runtime.job_queue.workers() == each, 60)
         installation._start = Forked
         desk = Desk(paper, made["link"])
@@ -230,7 +231,7 @@ def test_nobody_sees_that_a_release_is_replaced_during_a_send(
 
         with paper.load(watch, pause=0.05):
             push.wait_for(before + readers // 8, timeout=60)
-            replace_all(paper, old, ports[each:])
+            replace_all(paper, workers, clocks, ports[each:])
             done = installation.over(alert)
         assert done.state is State.SENT
         recipients = installation.runtime.publishing.progress(alert).recipients
