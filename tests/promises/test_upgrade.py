@@ -117,7 +117,7 @@ def keep(paper: Newspaper) -> tuple[dict[str, int], dict[str, tuple[str, Any]]]:
     alerts = {
         "sent": paper.publish("sent", story="ferry"),
         "draft": paper.publish("draft", draft=True, **whole),
-        "planned": paper.publish("planned", send_at=later, late="send", spread_minutes=10),
+        "planned": paper.publish("planned", send_at=later, late="send"),
     }
     paper.tool("POST", "/topics", {"slug": "ferries", "name": "Ferries", "default": True})
     hook = {"address": "https://paper.example/heard", "events": ["alert.cancelled"]}
@@ -229,7 +229,7 @@ def test_nobody_sees_that_a_release_is_replaced_during_a_send(
             desk.open(f"/alerts/{alert}/progress", **{"HX-Request": "true"})
             desk.open("/list", **{"HX-Request": "true"})
 
-        with paper.load(watch, pause=0.05):
+        with paper.load(watch, pause=0.2 / each):
             push.wait_for(before + readers // 8, timeout=60)
             replace_all(paper, workers, clocks, ports[each:])
             done = installation.over(alert)
