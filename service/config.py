@@ -287,6 +287,18 @@ class Config:
         "0",
         "minutes between two alerts to a browser of our own, which show that alerts leave; 0: none",
     )
+    alert_webhook: str = _setting(
+        values.alert_webhook,
+        "",
+        "address at which the clock tells a person what is wrong, such as an incoming webhook of "
+        "Slack or Mattermost; it may be private; not set: nobody is told",
+    )
+    alert_webhook_secret: str = _setting(
+        values.webhook_secret,
+        "",
+        "secret, such as whsec_…, with which these calls are signed (Standard Webhooks); not set: "
+        "they are not",
+    )
     oidc_issuer: str = _setting(
         values.issuer,
         "",

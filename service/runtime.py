@@ -19,6 +19,7 @@ from service.domain.approvals import Approvals
 from service.domain.articles import Articles
 from service.domain.canary import Canary
 from service.domain.capacity import Capacity
+from service.domain.causes import Causes
 from service.domain.corrections import Corrections
 from service.domain.counting import Counting
 from service.domain.daily_totals import DailyTotals
@@ -35,6 +36,7 @@ from service.domain.headlines import Headlines
 from service.domain.job_queue import FetchQueue, JobQueue
 from service.domain.keys import KEY_NAME, KeyLost, Keys
 from service.domain.mending import Mending
+from service.domain.operations import Operations
 from service.domain.paired_browsers import PairedBrowsers
 from service.domain.passkeys import Passkeys
 from service.domain.planning import Planning
@@ -59,6 +61,7 @@ from service.domain.templates import Templates
 from service.domain.text_choice import TextChoice
 from service.domain.topics import Topics
 from service.domain.two_step import TwoStep
+from service.domain.under_way import UnderWay
 from service.domain.unfinished import UnfinishedAlerts
 from service.domain.unknown_values import UnknownValues
 from service.domain.webhook_calls import WebhookCalls
@@ -105,6 +108,9 @@ class Runtime:
     canary: Canary
     counting: Counting
     capacity: Capacity
+    under_way: UnderWay
+    causes: Causes
+    operations: Operations
     text_choice: TextChoice
     receipts: Receipts
     questions: Questions
@@ -226,6 +232,29 @@ class Runtime:
             keeps_clicks=keeps_clicks,
         )
         keys = Keys(store, tokens, config.vapid_private_key, config.vapid_public_key, first)
+        canary = Canary(
+            store,
+            publishing,
+            stops,
+            tokens.canary_keys,
+            lambda: keys.current,
+            minutes=config.canary_minutes,
+            public_url=config.public_url,
+        )
+        capacity = Capacity(store, job_queue, config.promise, config.push_window)
+        under_way = UnderWay(store, promises)
+        causes = Causes(
+            store,
+            job_queue,
+            fetch_queue,
+            keys,
+            endpoints,
+            canary,
+            capacity,
+            under_way,
+            lambda: _shared(settings, keys),
+        )
+        push_services, alert_list = PushServices(store), AlertList(store, kept)
         runtime = cls(
             settings=settings,
             store=store,
@@ -238,23 +267,31 @@ class Runtime:
             stops=stops,
             approvals=Approvals(store, publishing, corrections, rule),
             mending=Mending(publishing, corrections),
-            canary=Canary(
-                store,
-                publishing,
-                stops,
-                tokens.canary_keys,
-                lambda: keys.current,
-                minutes=config.canary_minutes,
-                public_url=config.public_url,
-            ),
+            canary=canary,
             promises=promises,
             screens=screens,
             counting=counting,
-            capacity=Capacity(store, job_queue, config.promise, config.push_window),
+            capacity=capacity,
+            under_way=under_way,
+            causes=causes,
+            operations=Operations(
+                store,
+                job_queue,
+                fetch_queue,
+                endpoints,
+                canary,
+                capacity,
+                causes,
+                under_way,
+                promises,
+                push_services,
+                alert_list,
+                config.push_window,
+            ),
             text_choice=TextChoice(publishing, planning.two_texts, job_queue),
             receipts=receipts,
             questions=Questions(store),
-            push_services=PushServices(store),
+            push_services=push_services,
             push_hosts=PushHosts(store, endpoints),
             gone=Gone(store),
             tokens=tokens,
@@ -274,7 +311,7 @@ class Runtime:
             subscriptions=Subscriptions(store, tokens, reader_alerts, receipts),
             paired_browsers=PairedBrowsers(store, reader_alerts, stops),
             alert_history=AlertHistory(store),
-            alert_list=AlertList(store, config.receipts_kept_days * DAY),
+            alert_list=alert_list,
             figures=figures,
             daily_totals=DailyTotals(store, figures),
             alert_log=AlertLog(store, config.alert_log_kept_days * DAY),
@@ -316,8 +353,12 @@ class Runtime:
 
         They are those of the environment: all processes follow what is set at the desk.
         """
-        publics = " ".join(public[:KEY_NAME] for public in self.keys.publics)
-        return {**self.settings.environment.shared, "VAPID_PRIVATE_KEY": publics}
+        return _shared(self.settings, self.keys)
+
+
+def _shared(settings: LiveSettings, keys: Keys) -> dict[str, str]:
+    publics = " ".join(public[:KEY_NAME] for public in keys.publics)
+    return {**settings.environment.shared, "VAPID_PRIVATE_KEY": publics}
 
 
 def _of_settings(settings: LiveSettings, make: Callable[[Config], T]) -> Callable[[], T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import ssl
@@ -15,6 +16,7 @@ from service.model.addresses import bracketed, host_name, is_loopback
 from service.model.endpoints import wildcard
 from service.model.keys import any_base64, b64url, on_p256
 from service.model.languages import language_tag
+from service.model.links import web_address
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet
 from service.model.redis_urls import (
     is_cluster_url,
@@ -323,6 +325,25 @@ def issuer(value: str) -> str:
         raise ValueError("must be an address without a user, a ? and a #")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("http:// is only for this machine, as http://localhost; use https://")
+    return value
+
+
+def alert_webhook(value: str) -> str:
+    """Check the address that is called when something is wrong; the operator's own."""
+    address = web_address(value)
+    if value and not address:
+        raise ValueError("must be an address such as https://chat.example/hooks/…")
+    return address
+
+
+def webhook_secret(value: str) -> str:
+    """Check a secret as Standard Webhooks writes it."""
+    try:
+        secret = base64.b64decode(value.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        secret = b""
+    if value and not (value.startswith("whsec_") and 24 <= len(secret) <= 64):
+        raise ValueError("must be whsec_ and then 24 to 64 bytes in base64")
     return value
 
 

@@ -6,28 +6,27 @@ to Redis would be as good as a shell on the worker's host (decision 65).
 
 from __future__ import annotations
 
-import json
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from rq.exceptions import StopRequested
 from rq.job import Job
 
-from service.domain.job_queue import FETCH_JOBS, JOB
+from service.domain.job_queue import (
+    FETCH_JOBS,
+    JOB,
+    OWN_CALL,
+    OWN_FETCH_CALL,
+    stored_call,
+    unpacked,
+)
 
 # What RQ's own bookkeeping needs. The rest of a stored job names code, addresses or other jobs.
 _KEPT = (
     *("status", "created_at", "enqueued_at", "started_at", "ended_at", "last_heartbeat"),
     *("worker_name", "origin", "timeout", "result_ttl", "failure_ttl"),
 )
-_LONGEST_CALL = 200  # bytes
-
-
-def _call(function: str, *arguments: str) -> bytes:
-    """Return function, object and arguments as RQ writes them."""
-    return json.dumps((function, None, arguments, {})).encode()
 
 
 class OwnJob(Job):
@@ -37,13 +36,13 @@ class OwnJob(Job):
     """
 
     is_ours = True
-    _own: ClassVar[re.Pattern[bytes]] = re.compile(re.escape(_call(JOB)))
-    _instead: ClassVar[bytes] = _call(JOB)  # what another job becomes; it does not run
+    _own: ClassVar[re.Pattern[bytes]] = OWN_CALL
+    _instead: ClassVar[bytes] = stored_call(JOB)  # what another job becomes; it does not run
 
     def restore(self, raw_data: Mapping[bytes, bytes]) -> Any:
         """Read a stored job."""
         stored = {name.decode(errors="replace"): value for name, value in raw_data.items()}
-        call = _unpacked(stored.get("data", b""))
+        call = unpacked(stored.get("data", b""))
         self.is_ours = self._own.fullmatch(call) is not None
         kept = {name: stored[name] for name in _KEPT if name in stored}
         try:
@@ -57,15 +56,5 @@ class OwnJob(Job):
 class FetchJob(OwnJob):
     """A job of a fetch process, which calls one of our functions with the id of what is stored."""
 
-    _own = re.compile(
-        b"|".join(re.escape(_call(job, "ID")).replace(b"ID", b"[0-9a-f]{32}") for job in FETCH_JOBS)
-    )
-    _instead = _call(FETCH_JOBS[0], "")
-
-
-def _unpacked(data: bytes) -> bytes:
-    try:
-        # A compressed call may be as long as its author likes.
-        return zlib.decompressobj().decompress(data, _LONGEST_CALL)
-    except zlib.error:
-        return data
+    _own = OWN_FETCH_CALL
+    _instead = stored_call(FETCH_JOBS[0], "")

@@ -10,6 +10,7 @@ from service.api import (
     newsroom,
     notifications,
     openapi,
+    operations,
     publish_hook_setup,
     publish_hooks,
     readers,
@@ -20,6 +21,7 @@ from service.api import (
 )
 from service.api.problems import Problem, respond
 from service.domain.feeds import MOST_FEEDS, FeedChanged, TooManyFeeds, UnknownFeed
+from service.domain.job_queue import ForeignJob, UnknownJob
 from service.domain.paired_browsers import CodeOver
 from service.domain.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook
 from service.domain.publishing import Conflict, PlanWithdrawn, UnknownNotification
@@ -33,7 +35,7 @@ from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscrib
 PARTS = (
     *(readers.bp, notifications.bp, topics.bp, newsroom.bp, feeds.bp, webhooks.bp),
     *(publish_hooks.bp, publish_hook_setup.bp, templates.bp, searching.bp),
-    openapi.bp,
+    *(operations.bp, openapi.bp),
 )
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 for _part in PARTS:
@@ -71,6 +73,8 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
     UnknownTemplate: (404, "There is no such template or saved audience."),
     UnknownHook: (404, "There is no publish hook at this address."),
     UnknownWebhook: (404, "There is no such webhook."),
+    UnknownJob: (404, "No failed job has this id. It may have been retried or thrown away."),
+    ForeignJob: (409, "This job is not ours, so it is not run again. It can be thrown away."),
     TooManyWebhooks: (
         409,
         f"There are {MOST_WEBHOOKS} webhooks, as many as there may be. Remove one first.",

@@ -27,11 +27,12 @@ from prometheus_client.registry import Collector
 from service.api import responses
 from service.api.auth import tools
 from service.api.calls import call
+from service.api.operations import HealthShown, health_shown
 from service.current import runtime
 from service.domain.unknown_values import KINDS
 from service.model import clock
 from service.model.measures import MEASURES, MICRO, Histogram, Key, Measure
-from service.model.notifications import Notification, Outcome, Progress, State
+from service.model.notifications import Notification, Outcome, Progress
 from service.runtime import Runtime
 
 _DAY = 86_400.0  # seconds
@@ -62,6 +63,13 @@ def ready() -> responses.Ready:
     """Say whether Redis accepts writes (else 503), and how many workers there are."""
     runtime().store.check_writable()
     return responses.Ready(status="ready", workers=runtime().job_queue.workers())
+
+
+@bp.get("/healthz/full")
+@call(by=tools("read", rates=()), gives={200: HealthShown})
+def health() -> HealthShown:
+    """Say what is wrong with the installation, what it costs and what to do."""
+    return health_shown(runtime().causes.now())
 
 
 @bp.get("/metrics")
@@ -174,8 +182,8 @@ class Figures(Collector):
             trying = one.sampling and clock.time() < one.decides_at + _DECIDING
             left += 0 if one.finished_at or trying else progress.recipients - progress.done
             if one.id in active:
-                due += self._due(one)
-                promised[self._promise(one, progress),] += 1
+                due += self._runtime.under_way.due(one)
+                promised[self._runtime.under_way.promise(one, progress),] += 1
             for (outcome, service), n in progress.outcomes.items():
                 asked = "none" if outcome is Outcome.SKIPPED else service or "none"
                 outcomes[outcome.value, asked] += n
@@ -212,20 +220,6 @@ class Figures(Collector):
             if one.finished_at is not None:
                 self._final[one.id] = known
         return known
-
-    def _due(self, one: Notification) -> int:
-        """Return how many batches of an alert wait for a worker; one for each unplanned part."""
-        late = clock.time() > one.last_start
-        if one.state is not State.SENDING or late or self._store.stops.holds():
-            return 0
-        looks = self._store.batches.looks(one.id).values()
-        return sum(look.due if look.planned else 1 for look in looks)
-
-    def _promise(self, one: Notification, progress: Progress) -> str:
-        report = self._runtime.promises.of(one, progress)
-        if report is None or report.is_interrupted:
-            return ""
-        return {True: "kept", False: "missed", None: "open"}[report.is_kept]
 
     def _processes(self) -> Iterator[Metric]:
         queue = self._runtime.job_queue

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from service.api.auth import EACH_TOOL
 from service.api.calls import Call, call, call_of
 from service.api.fields import HOOK, SLUG
+from service.api.operations import JOB_ID
 from service.api.problems import ProblemShown
 from service.api.responses import Description, Metrics
 from service.api.templates import TEMPLATE
@@ -28,6 +29,7 @@ _IN_PATH = {
     ("", "slug"): {"type": "string", "pattern": SLUG},
     ("", "template"): {"type": "string", "pattern": TEMPLATE},
     ("", "article"): {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    ("", "job"): {"type": "string", "pattern": JOB_ID},
     ("", "feed"): {"type": "string", "pattern": "^[0-9a-f]{12}$"},
 }
 _MEANINGS = {

@@ -16,7 +16,10 @@ from service.store.installation import Backup
 
 KEY_NAME = 20  # characters
 # Settings that not all processes may have.
-SECRETS = ("SECRET_KEY", "VAPID_PRIVATE_KEY", "OIDC_CLIENT_SECRET")
+SECRETS = (
+    *("SECRET_KEY", "VAPID_PRIVATE_KEY", "OIDC_CLIENT_SECRET"),
+    *("ALERT_WEBHOOK", "ALERT_WEBHOOK_SECRET"),  # with the address anybody may write to that chat
+)
 PRIVATE_KEY_IGNORED = (
     "VAPID_PRIVATE_KEY is set, and ignored. Take it out of the environment of web processes:"
     " they need only the public half. Workers sign."

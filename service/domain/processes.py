@@ -87,6 +87,7 @@ class Presence:
         host = socket.gethostname()
         self._name = f"{kind} {host} {os.getpid()} {uuid.uuid4().hex[:6]}"
         self._me = Process(kind, host, settings, version=RELEASE)
+        self._me = replace(self._me, pid=os.getpid(), began_at=round(clock.time(), 1))
         self._said: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)

@@ -31,23 +31,25 @@ _EVERY = f"{_CONNECTING} {_SCRIPTS} {_DATA} {_WAKING}"
 _SUBSCRIBING = "hvals srandmember"
 _ACCESS = "mget ttl"
 _KEEPING = "wait"  # for replicas, if STORE_WAIT_REPLICAS says so
+_LOOKING = "lrange"  # at jobs that wait
 # RQ takes a job by `blmove`, and listens to a channel.
 _TAKING_JOBS = (
     "blmove client|info eval hincrbyfloat lrange lrem persist scard subscribe unsubscribe unwatch"
     " watch"
 )
 _COMMANDS = {
-    "web": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} bitfield_ro pfadd pfcount scard sismember"
-    " zincrby zpopmin xrange xrevrange zremrangebyrank zrevrangebyscore zrevrank",
+    "web": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} {_LOOKING} bitfield_ro pfadd pfcount"
+    " scard sismember zincrby zpopmin xrange xrevrange zremrangebyrank zrevrangebyscore zrevrank",
     "worker": f"{_EVERY} {_TAKING_JOBS} bitfield",
-    "clock": f"{_EVERY} pfcount xrange xtrim",
+    "clock": f"{_EVERY} {_LOOKING} pfcount xrange xtrim",
     "fetch": f"{_CONNECTING} {_SCRIPTS} {_TAKING_JOBS} {_JOBS}",
     "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} pfcount scard setrange strlen"
     " xrevrange zrevrangebyscore",
 }
 
 # All keys of the tag `{g}` but those of `access.py`, `two_step.py`, `passkeys.py`,
-# `paired_browsers.py`, `webhooks.py`, `calls.py` and `publish_hooks.py` in `service/store`.
+# `paired_browsers.py`, `webhooks.py`, `calls.py`, `causes.py` and `publish_hooks.py` in
+# `service/store`.
 _SHARED = (
     "active canary scheduled started waves log totals totals:* idempotency:* links:* n n:* ended"
     " readers_alerts:* topics topics:* stories days clicks:since names:* hosts:* resting limited"
@@ -64,7 +66,7 @@ _FETCHING = (
     *("rq:worker:fetch.*", "rq:*:fetch-*", "stoppress:alive:rq:worker:fetch.*"),
 )
 _SENDING = (_PARTITIONS, *(f"{{g}}:{name}" for name in _SHARED.split()), *_QUEUE)
-_CLOCK = (*_SENDING, "{g}:webhooks", "{g}:webhooks:*", "{g}:call:*")
+_CLOCK = (*_SENDING, "{g}:webhooks", "{g}:webhooks:*", "{g}:call:*", "{g}:causes")
 _ALL = ("{*}:*", "rq:*", "stoppress:*")
 _KEYS = {"web": _ALL, "worker": _SENDING, "clock": _CLOCK, "fetch": _FETCHING, "commands": _ALL}
 _CHANNELS = {"worker": ("rq:pubsub:*",), "fetch": ("rq:pubsub:fetch.*",)}

@@ -33,6 +33,7 @@ from service.store.audiences import Audiences
 from service.store.batches import Batches
 from service.store.calls import Calls
 from service.store.canary import CanaryRows
+from service.store.causes import CauseRows
 from service.store.clicks import Clicks
 from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
 from service.store.conversion import CONVERSION, BeingConverted, convert
@@ -46,7 +47,7 @@ from service.store.held_alerts import HeldAlerts
 from service.store.host_readers import HostReaders
 from service.store.installation import Installation
 from service.store.joined import Joined
-from service.store.memory import Memory, is_kept_on_disk, memory_of
+from service.store.memory import Following, Memory, following, is_kept_on_disk, memory_of
 from service.store.moving import MovingRows
 from service.store.names import Names
 from service.store.notifications import Notifications
@@ -152,6 +153,7 @@ class Store:
         )
         self.gone = GoneRows(redis, self.partitions)
         self.canary = CanaryRows(redis, self.partitions)
+        self.causes = CauseRows(redis)
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.promises = PromiseRows(redis)
         self.questions = QuestionCounts(redis)
@@ -192,6 +194,10 @@ class Store:
     def is_kept_on_disk(self) -> bool | None:
         """Whether Redis appends every write to a file; None if it does not tell."""
         return is_kept_on_disk(self.redis)
+
+    def following(self) -> Following | None:
+        """Return the replicas of Redis; None if it does not tell."""
+        return following(self.redis)
 
     def check_writable(self) -> None:
         """Raise `RedisError` if Redis takes no new data, by a write that allocates."""

@@ -301,6 +301,20 @@ class Batches:
             for partition, (planned, *rest) in zip(self.partitions, found, strict=True)
         }
 
+    def held_by(self, ids: Sequence[int]) -> dict[str, set[int]]:
+        """Return by worker of which of these notifications it has batches, or had as it died."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for id in ids:
+                for partition in self.partitions:
+                    pipe.hvals(part_key(partition, id, "leases"))
+            rows = iter(cast("list[list[bytes]]", pipe.execute()))
+        found: dict[str, set[int]] = {}
+        for id in ids:
+            for _ in self.partitions:
+                for worker in next(rows):
+                    found.setdefault(worker.decode().partition(" ")[0], set()).add(id)
+        return found
+
     def _calls(self, id: int, kinds: Sequence[str], args: Sequence[Any] = ()) -> list[Call]:
         """Return keys and arguments of a script for each partition."""
         return [([part_key(p, id, kind) for kind in kinds], args) for p in self.partitions]

@@ -28,7 +28,7 @@ from service.store.partitions import Partitions
 _LAYOUT = "{g}:layout"
 _KEYS = "{g}:keys"
 _RETIRED = "{g}:keys:retired"
-_TICKED = "{g}:clock:ticked"
+_LEADER, _TICKED = "{g}:clock", "{g}:clock:ticked"
 _REFUSED, _SEEN = "{g}:origins:refused", "{g}:origins:seen"
 _MOST_REFUSED = 20  # origins; anybody can make them up
 _MOST_SEEN = 100  # origins
@@ -69,7 +69,11 @@ class Installation:
 
     def lead(self, name: str, lease_ms: int) -> bool:
         """Whether the clock called `name` leads for that long; of several clocks one does."""
-        return bool(self._lead(keys=["{g}:clock", _TICKED], args=[name, lease_ms]))
+        return bool(self._lead(keys=[_LEADER, _TICKED], args=[name, lease_ms]))
+
+    def leader(self) -> str:
+        """Return the name of the clock that leads; empty if none does."""
+        return (cast("bytes | None", self._redis.get(_LEADER)) or b"").decode()
 
     def clock_age(self) -> float:
         """Return how many seconds ago a clock last did its work; infinity for never."""

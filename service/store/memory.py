@@ -1,6 +1,7 @@
-"""The memory of Redis and whether it writes to a disk, as far as it tells: some services hide it.
+"""Redis' memory and replicas, and whether it writes to a disk, as far as it tells.
 
-Of a cluster it is that of the fullest node: once that is full, nothing new can be stored there.
+Some services hide them. Of a cluster the memory is that of the fullest node: once that is full,
+nothing new can be stored there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ class Memory(NamedTuple):
     used: int
     most: int  # `maxmemory`; 0: no limit is known
     machine: int = 0  # that of its machine; 0: not known
+
+
+class Following(NamedTuple):
+    """The replicas of Redis."""
+
+    replicas: int
+    lag: int  # seconds since the slowest of them said that it has what was written
 
 
 def memory_of(redis: Redis) -> Memory | None:
@@ -60,3 +68,16 @@ def _is_kept(server: Redis) -> bool | None:
     if "aof_enabled" not in info:
         return None
     return bool(info["aof_enabled"]) and info.get("aof_last_write_status") != "err"
+
+
+def following(redis: Redis) -> Following | None:
+    """Return the replicas of this Redis, of all its nodes together; None if it does not tell."""
+    rows = []
+    for server in servers(redis):
+        try:
+            info = server.info("replication")
+        except (ResponseError, ConnectionError, TimeoutError):
+            return None
+        named = (info.get(f"slave{n}") for n in range(info.get("connected_slaves", 0)))
+        rows += [row for row in named if isinstance(row, dict)]
+    return Following(len(rows), max((int(row.get("lag", 0)) for row in rows), default=0))

@@ -38,6 +38,8 @@ class Process:
     queue: str = ""  # names the Redis of its queue
     ahead: float = 0.0  # seconds by which its host's clock is ahead of Redis' time
     version: str = ""  # the release of Stop Press; empty: one that did not say it yet
+    pid: int = 0
+    began_at: float = 0.0  # in seconds since 1970
 
     @classmethod
     def read(cls, row: str) -> Process:

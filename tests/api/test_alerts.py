@@ -17,6 +17,7 @@ from service.model.webhooks import Webhook
 from service.store.outcomes import Result
 from service.store.push_services import Pace
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
+from tests.support.failed_jobs import FAILED_JOB, fail_a_job
 from tests.support.feeds import store_feed
 from tests.support.inputs import GOOD, NEWS
 from tests.support.kept import KEPT, PUBLISH_HOOK, store_kept
@@ -411,6 +412,11 @@ EDITORS_CALLS = [
     ("POST", f"{API}/stop", None, {"send"}),
     ("DELETE", f"{API}/stop", None, {"send"}),
     ("GET", "/metrics", None, {"read"}),
+    ("GET", "/healthz/full", None, {"read"}),
+    ("GET", f"{API}/operations", None, {"read"}),
+    ("GET", f"{API}/operations/jobs", None, {"read"}),
+    ("POST", f"{API}/operations/jobs/{FAILED_JOB}/retry", None, {"send"}),
+    ("DELETE", f"{API}/operations/jobs/{FAILED_JOB}", None, {"send"}),
 ]
 
 
@@ -436,6 +442,7 @@ def test_each_call_of_a_tool_needs_a_token_with_its_scope(
         client.runtime.publishing.pause(1, by="a test")
     store_feed(client.runtime)
     store_kept(client.runtime)
+    fail_a_job(client.runtime)
     client.runtime.store.articles.ask(ARTICLE, HOOK)
     client.runtime.store.webhooks.add(WEBHOOK, "")
     every = {*SCOPES}
@@ -471,6 +478,7 @@ def test_the_table_has_every_call_that_needs_an_api_token(client: Client) -> Non
             .replace("feedfeedfeed", "{feed}")
             .replace(KEPT, "{template}")
             .replace(PUBLISH_HOOK, "{hook}")
+            .replace(FAILED_JOB, "{job}")
             .replace(ARTICLE, "{article}")
             .partition("?")[0]
             .replace(WEBHOOK.id, "{hook}"),

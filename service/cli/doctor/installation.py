@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from service.cli.doctor.addresses import Addresses
+from service.cli.doctor.alert_webhook import alert_webhook
 from service.cli.doctor.canary import canary
 from service.cli.doctor.feeds import feeds, fetch
 from service.cli.doctor.findings import Finding, Level
@@ -58,6 +59,7 @@ class Examination:
         yield from feeds(self.runtime)
         yield from self.stop()
         yield canary(self.runtime)
+        yield alert_webhook(self.runtime)
         yield from self.hosts()
         yield from way_out(self.runtime, addresses.level_if_missing)
         yield from provider(self.runtime.config)

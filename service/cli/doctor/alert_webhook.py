@@ -1,0 +1,27 @@
+"""The doctor's look at ALERT_WEBHOOK: whether a person hears what is wrong."""
+
+from __future__ import annotations
+
+from service.cli.doctor.findings import Finding
+from service.domain.telling import failure_words
+from service.model import clock
+from service.model.causes import Told
+from service.model.spans import span
+from service.runtime import Runtime
+
+
+def alert_webhook(runtime: Runtime) -> Finding:
+    """Say whether it takes calls, as the clock has found."""
+    what, told = "ALERT_WEBHOOK", Told.from_json(runtime.store.causes.read())
+    health = told.health
+    if health.failing_since:
+        since = span(clock.time() - health.failing_since)
+        says = f"The address has failed for {since}: {failure_words(health)}. Nobody hears what"
+        return Finding("fail", what, f"{says} is wrong until it works: check the address.")
+    if not runtime.config.alert_webhook:
+        says = "Not set here. With it, the clock tells a person in a chat what is wrong."
+        return Finding("ok", what, says)
+    if not health.results:
+        return Finding("ok", what, "Set. There was nothing to tell yet.")
+    ago = span(clock.time() - health.results[0].at)
+    return Finding("ok", what, f"Set. It took the last call {ago} ago.")

@@ -1,0 +1,34 @@
+"""What the doctor says of the address at which a person is told what is wrong."""
+
+from __future__ import annotations
+
+from service.config import Config
+from service.model import clock
+from service.model.causes import Told
+from service.model.webhooks import Answer, Health, Waiting
+from service.runtime import Runtime
+from tests.support.doctor import one
+
+ADDRESS = "https://chat.example/hooks/a-secret-word"
+
+
+def test_the_doctor_says_whether_the_chat_takes_calls(environment: dict[str, str]) -> None:
+    def says() -> tuple[str, str]:
+        finding = one(environment, "ALERT_WEBHOOK")
+        assert "a-secret-word" not in finding.says
+        return finding.level, finding.says
+
+    def answered(answer: Answer) -> None:
+        store = Runtime.open(Config.read(environment)).store
+        health, _ = Health().after(Waiting("1", "no-workers", ""), answer, clock.time())
+        assert store.causes.change(store.causes.read(), Told(health=health).as_json())
+
+    assert says()[1].startswith("Not set here.")
+    environment["ALERT_WEBHOOK"] = ADDRESS
+    assert says() == ("ok", "Set. There was nothing to tell yet.")
+    answered(Answer(500))
+    level, words = says()
+    assert level == "fail"
+    assert "it answered 500. Nobody hears what is wrong until it works" in words
+    answered(Answer(200))
+    assert says()[1].startswith("Set. It took the last call ")
