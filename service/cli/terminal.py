@@ -12,13 +12,6 @@ from rich.table import Table
 
 from service.model.alert_log import COMMAND_LINE, ToolName
 
-GB = 1 << 30
-
-
-def size(bytes: float) -> str:
-    """Say an amount of memory."""
-    return f"{bytes / GB:.1f} GB" if bytes >= GB else f"{bytes / (1 << 20):.0f} MB"
-
 
 def printable(text: str) -> str:
     """Return text from elsewhere without what moves a terminal's cursor, colours it or hides."""

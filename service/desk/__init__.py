@@ -19,7 +19,15 @@ from service.desk.alerts import (
     two_texts,
 )
 from service.desk.blueprint import bp
-from service.desk.newsroom import feeds, hooks, overview, settings, topics, webhooks
+from service.desk.newsroom import (
+    feeds,
+    hooks,
+    operations,
+    overview,
+    settings,
+    topics,
+    webhooks,
+)
 from service.desk.people import (
     editors,
     paired_browsers,
@@ -43,7 +51,7 @@ PAGES = (
     *(alert_list, one_alert, figures, searching, two_texts, mending, correcting, approving),
     *(stopping, stories, log, compose, unfinished, editing, templates, saved_audiences, articles),
     *(sign_in, editors, two_step, paired_browsers, passkeys, provider, tokens),
-    *(overview, settings, topics, feeds, webhooks, hooks, rehearsal, shortcuts),
+    *(overview, settings, topics, feeds, webhooks, hooks, operations, rehearsal, shortcuts),
 )
 
 

@@ -41,6 +41,7 @@ _OF_THE_REAL_DESK = {
     *("desk.webhooks", "desk.add_webhook", "desk.change_webhook", "desk.pause_webhook"),
     *("desk.hooks", "desk.add_hook", "desk.change_hook", "desk.new_hook_secret"),
     *("desk.remove_hook", "desk.test_webhook", "desk.rotate_webhook", "desk.remove_webhook"),
+    *("desk.operations", "desk.live_operations", "desk.retry_job", "desk.throw_away_job"),
     "desk.rehearse",
     "desk.start_rehearsal",
     "desk.rehearsal_progress",

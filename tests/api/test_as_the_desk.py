@@ -94,6 +94,9 @@ SAME = {
     "change_hook": "publish_hooks.change_publish_hook",
     "new_hook_secret": "publish_hooks.renew_publish_hook",
     "remove_hook": "publish_hooks.remove_publish_hook",
+    **dict.fromkeys(("operations", "live_operations"), "operations.operations"),
+    "retry_job": "operations.retry_job",
+    "throw_away_job": "operations.throw_away_job",
 }
 
 

@@ -160,6 +160,8 @@ ROUTES = {
     "desk.change_feed": MANAGES,
     "desk.steer_feed": MANAGES,
     "desk.remove_feed": MANAGES,
+    **dict.fromkeys(("desk.operations", "desk.live_operations"), MANAGES),
+    **dict.fromkeys(("desk.retry_job", "desk.throw_away_job"), MANAGES),
     "desk.settings": MANAGES,
     "desk.change_settings": MANAGES,
 }
@@ -218,6 +220,7 @@ def filled(path: str, alert: int) -> str:
         **{"<int:id>": str(alert), "<id>": NOT_OURS, "<slug>": "quake", "<token>": "x" * 32},
         "<key>": "k" * 22,
         "<feed>": "0" * 12,
+        "<job>": "a-job",
         **{"<path:filename>": "desk.css", "<path:_rest>": "no/such/page"},
     }
     for name, value in variables.items():

@@ -294,7 +294,7 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
     own = rule.endpoint.startswith("api.readers.")
     given = {"id": callers.id if own else callers.alert, "slug": "world", "token": "x"}
     given |= {"key": "a-key-of-a-form-1", "feed": "0" * 12}
-    given |= {"hook": "0" * 16, "template": "x" * 12, "article": "0" * 32}
+    given |= {"job": "a-job", "hook": "0" * 16, "template": "x" * 12, "article": "0" * 32}
     given |= {"filename": "x", "_rest": "x", "language": "en", "folder": "x", "part": "x"}
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: given[name[1]], rule.rule)
     if rule.endpoint.split(".")[0] not in ("api", "health"):

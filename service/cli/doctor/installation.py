@@ -18,12 +18,12 @@ from service.cli.doctor.sign_in import provider
 from service.cli.doctor.time_zones import time_zone_rules
 from service.cli.doctor.way_out import way_out
 from service.cli.doctor.workers_needed import workers_needed
-from service.cli.terminal import GB, size
 from service.domain.processes import RELEASE, SKEW, VITAL, differences, named
 from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
 from service.model import clock
 from service.model.notifications import Audience
+from service.model.sizes import GB, size
 from service.model.spans import span
 from service.runtime import Runtime
 from service.store.names import MOST_UNPROVEN

@@ -10,10 +10,10 @@ from redis import Redis, RedisError
 from redis.exceptions import ResponseError
 
 from service.cli.doctor.findings import Finding, Level
-from service.cli.terminal import size
 from service.config import Config
 from service.domain.store_errors import why_unreachable
 from service.model.redis_urls import is_cluster_url, is_sentinel_url, parse_sentinel_url
+from service.model.sizes import size
 from service.model.spans import span
 from service.store import connect
 from service.store.connection import servers
