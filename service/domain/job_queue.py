@@ -130,33 +130,34 @@ class _Queue:
             return sum(pipe.execute())
 
     def running(self) -> list[Running]:
-        """Return those that gave a heartbeat lately, by host."""
+        """Return those that gave a heartbeat lately."""
+        since = self._since()
         with self._queue.connection.pipeline(transaction=False) as pipe:
             keys = sorted(Worker.all_keys(queue=self._queue))
             for key in keys:
                 pipe.exists(_alive(key))
-                pipe.hmget(key, "hostname", "pid", "birth", "current_job")
+                pipe.hmget(key, "hostname", "pid", "birth")
             found = pipe.execute()
-        rows = {
-            key: row for key, alive, row in zip(keys, found[::2], found[1::2], strict=True) if alive
-        }
+        return [
+            Running(
+                name := key.removeprefix(Worker.redis_worker_namespace_prefix),
+                (host or b"").decode(),
+                int(pid or 0),
+                _time(birth),
+                since.get(name, 0.0),
+            )
+            for key, alive, (host, pid, birth) in zip(keys, found[::2], found[1::2], strict=True)
+            if alive
+        ]
+
+    def _since(self) -> dict[str, float]:
+        """Return by process when it took the job that it works on."""
+        key = self._queue.started_job_registry.key
+        begun = cast("list[bytes]", self._queue.connection.zrange(key, 0, -1))
         with self._queue.connection.pipeline(transaction=False) as pipe:
-            for *_, job in rows.values():
-                pipe.hget(Job.key_for((job or b"").decode()), "started_at")
-            since = pipe.execute()
-        return sorted(
-            (
-                Running(
-                    key.removeprefix(Worker.redis_worker_namespace_prefix),
-                    (host or b"").decode(),
-                    int(pid or 0),
-                    _time(birth),
-                    _time(at),
-                )
-                for (key, (host, pid, birth, _)), at in zip(rows.items(), since, strict=True)
-            ),
-            key=lambda one: (one.host, one.began_at, one.name),
-        )
+            for one in begun:  # of a job, and how often it was begun
+                pipe.hmget(Job.key_for(one.decode().partition(":")[0]), "worker_name", "started_at")
+            return {(name or b"").decode(): _time(at) for name, at in pipe.execute()}
 
     # -- jobs that failed --------------------------------------------------------------------------
 

@@ -302,7 +302,10 @@ class Batches:
         }
 
     def held_by(self, ids: Sequence[int]) -> dict[str, set[int]]:
-        """Return by worker of which of these notifications it has batches, or had as it died."""
+        """Return by worker of which of these notifications it has batches, or had as it died.
+
+        A worker leases each batch under its name, a colon and a number.
+        """
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 for partition in self.partitions:
@@ -312,7 +315,9 @@ class Batches:
         for id in ids:
             for _ in self.partitions:
                 for worker in next(rows):
-                    found.setdefault(worker.decode().partition(" ")[0], set()).add(id)
+                    found.setdefault(
+                        worker.decode().partition(" ")[0].rpartition(":")[0], set()
+                    ).add(id)
         return found
 
     def _calls(self, id: int, kinds: Sequence[str], args: Sequence[Any] = ()) -> list[Call]:
