@@ -65,7 +65,7 @@ def test_draft_keeps_its_language_and_a_correction_takes_it_over(client: Client)
     desk = client.runtime.publishing
     assert desk.get(draft.id).content.lang == "fr"
     desk.send(draft.id, by="a test")
-    correction = desk.correct(
+    correction = client.runtime.corrections.correct(
         draft.id, title="Échoué", body=None, url=None, replace=False, by="a test"
     )
     assert desk.get(correction.id).content.lang == "fr"
