@@ -76,9 +76,13 @@ class Fetching:
 
     def page(self, address: str) -> Fetched:
         """Return the page of an address that the operator named, after redirects."""
-        by = str(Origin.of(address))
+        by, named = str(Origin.of(address)), address
         for _ in range(_MOST_REDIRECTS):
-            found = self.get(address, by=by, Accept="text/html")
+            try:
+                found = self.get(address, by=by, Accept="text/html")
+            except CannotFetch as error:
+                led = "" if address == named else f"it leads to {address}, and "
+                raise CannotFetch(f"{led}{error}") from None
             if not found.redirects_to:
                 return found
             by, address = str(Origin.of(address)), found.redirects_to

@@ -75,9 +75,9 @@ def secret_files(
         yield Finding(
             "fail",
             what,
-            f"Every user of this machine can {can} {path} ({content}), and with the keys send"
-            f" alerts in your name: run chmod 640 {path}. If anybody else has an account here,"
-            " change the keys too.",
+            f"Every user of this machine can {can} {path} ({content}), and so send alerts in your"
+            f" name: run chmod o-rwx {path}. If anybody else has an account here, change the keys"
+            " too.",
         )
     try:
         if (config.data_dir / "redis").is_dir():

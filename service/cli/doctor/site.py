@@ -36,7 +36,8 @@ def check_site(runtime: Runtime, url: str) -> Iterator[Finding]:
     config = runtime.config
     address = web_address(with_scheme(url))
     if not address:
-        yield Finding("fail", "Site", f"{url} is no http or https address: name a page.")
+        says = f"{url} is no web address: name a page, such as https://paper.example/"
+        yield Finding("fail", "Site", says)
         return
     ours = (config.public_url, *config.site_origins, *config.fetch_origins)
     fetching = Fetching(config, {str(Origin.of(address)), *ours})

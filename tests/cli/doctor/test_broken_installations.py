@@ -83,9 +83,9 @@ def names_that_no_setting_has(given: Newsroom) -> None:
 
 
 @row(
-    "fail  Files  Every user of this machine can read …/secret (SECRET_KEY), and with the keys"
-    " send alerts in your name: run chmod 640 …/secret. If anybody else has an account here,"
-    " change the keys too."
+    "fail  Files  Every user of this machine can read …/secret (SECRET_KEY), and so send alerts in"
+    " your name: run chmod o-rwx …/secret. If anybody else has an account here, change the keys"
+    " too."
 )
 def a_key_that_everybody_can_read(given: Newsroom) -> None:
     file = given.folder / "secret"

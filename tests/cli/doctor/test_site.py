@@ -96,7 +96,7 @@ def test_a_page_leads_to_no_private_address_that_no_setting_names(newsroom: News
         )
         newsroom.paper.pages["/"] = redirect(f"{inside.origin}/")
         (told,) = findings(newsroom.environment, site=newsroom.paper.origin)["Site"]
-        assert "(its address is not public)" in told.says
+        assert f"(it leads to {inside.origin}/, and its address is not public)" in told.says
         assert inside.requests == []
         newsroom.set(FETCH_ORIGINS=inside.origin)
         inside.pages["/"] = response(b"<p>News", status=500)
