@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import requests
 
@@ -54,13 +54,12 @@ class Fetched:
         return web_address(to, self.address) if to else ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fetching:
     """Reads public addresses, and those at `named` origins, which the operator chose."""
 
     config: Config
     named: Collection[str]
-    _sessions: dict[tuple[str, bool], Session] = field(default_factory=dict)
 
     def get(self, address: str, *, by: str, **headers: str) -> Fetched:
         """Return the response of an address that a page at `by` names; it follows no redirect."""
@@ -112,10 +111,11 @@ class Fetching:
         if not usual:
             raise CannotFetch("it is no http or https address")
         sent = {"User-Agent": "StopPress", "Connection": "close", **headers}
-        session = self._session(str(Origin.of(usual)), by in self.named)
-        with session.request(
-            method, usual, headers=sent, timeout=_SECONDS, stream=True
-        ) as response:
+        # A session each: a server may close a connection just when the next request goes there.
+        with (
+            self._session(str(Origin.of(usual)), inward=by in self.named) as session,
+            session.request(method, usual, headers=sent, timeout=_SECONDS, stream=True) as response,
+        ):
             body = b""
             for some in response.iter_content(1 << 16):
                 body += some
@@ -123,17 +123,15 @@ class Fetching:
                     break
             return Fetched(usual, response.status_code, response.headers, body)
 
-    def _session(self, origin: str, inward: bool) -> Session:
-        if (origin, inward) not in self._sessions:
-            may = inward and origin in self.named
-            session = Session(lambda address: may or is_public(address))
-            session.trust_env = False  # our own settings say which proxy to use
-            trusted = ssl.get_default_verify_paths()  # the system's, as browsers and web have them
-            session.verify = trusted.cafile or trusted.capath or True
-            if proxy := self.config.proxy_to(origin):
-                session.proxies = {"http": proxy, "https": proxy}
-            self._sessions[origin, inward] = session
-        return self._sessions[origin, inward]
+    def _session(self, origin: str, *, inward: bool) -> Session:
+        may = inward and origin in self.named
+        session = Session(lambda address: may or is_public(address))
+        session.trust_env = False  # our own settings say which proxy to use
+        trusted = ssl.get_default_verify_paths()  # the system's, as browsers and web have them
+        session.verify = trusted.cafile or trusted.capath or True
+        if proxy := self.config.proxy_to(origin):
+            session.proxies = {"http": proxy, "https": proxy}
+        return session
 
 
 def _why(error: Exception) -> str:
