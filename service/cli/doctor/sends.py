@@ -20,7 +20,11 @@ def sends(runtime: Runtime) -> Iterator[Finding]:
     what, now = "Alerts", clock.time()
     if runtime.stops.holds():  # of which another finding speaks
         return
-    under_way = _under_way(runtime)
+    under_way = [
+        one
+        for one in runtime.under_way.alerts()
+        if one.state is State.SENDING and now <= one.last_start
+    ]
     late = {one.id: _late(runtime, one, now) for one in under_way}
     stuck = [one for one in under_way if late[one.id] >= _STUCK]
     if stuck and runtime.store.gone.responses(now):
@@ -46,12 +50,6 @@ def sends(runtime: Runtime) -> Iterator[Finding]:
     if not stuck and not overdue:
         says = f"{len(under_way)} under way; none is stuck." if under_way else "None is stuck."
         yield Finding("ok", what, says)
-
-
-def _under_way(runtime: Runtime) -> list[Notification]:
-    found = runtime.store.notifications.all(runtime.store.notifications.active())
-    now = clock.time()
-    return [one for one in found if one.state is State.SENDING and now <= one.last_start]
 
 
 def _late(runtime: Runtime, one: Notification, now: float) -> float:
