@@ -89,6 +89,9 @@ def test_a_subscriber_sees_the_alert_and_a_click_opens_the_story(
     article = firefox.wait_for_tab("/demo/night-ferry")
     assert article.wait_until("document.readyState === 'complete' && document.title")
     wait_until(lambda: receipts(installation, id) == {"shown": 1, "clicked": 1})
+    screens = installation.runtime.screens.of(installation.over(id))
+    assert screens
+    assert [*screens.up_to.values()] == [1], "the worker has said how long ago that was"
     wait_until(lambda: article.evaluate(bought))
     assert article.evaluate("window.StopPress.converted('lottery')") is False
     counts = installation.runtime.store.receipt_counts
