@@ -166,9 +166,9 @@ def redis_deletes_readers_when_it_is_full(given: Newsroom) -> None:
     " cannot publish: give it more memory before.",
 )
 def redis_is_nearly_full(given: Newsroom) -> None:
-    given.redis.setrange("filler", 30 << 20, "x")  # made there: no buffer is filled
+    given.redis.setrange("filler", 60 << 20, "x")  # made there: no buffer is filled
     used = given.redis.info("memory")["used_memory"]
-    given.change_redis("maxmemory", str(int(used / 0.85)))
+    given.change_redis("maxmemory", str(int(used / 0.87)))
     for ago in range(11):
         date = int(f"{today() - timedelta(ago):%Y%m%d}")
         readers = {"readers": 20_000 - 1000 * ago, "unconfirmed": 0, "ended": {}}
