@@ -7,8 +7,8 @@ network address is never part of a line.
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import sys
 from contextvars import ContextVar
 
@@ -25,8 +25,11 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def begin_request(given: str = "") -> str:
-    """Set the id of a request: the caller's, if it is short and plain, or a new one."""
-    id = given if _PLAIN.fullmatch(given) else secrets.token_hex(8)
+    """Set the id of a request: the caller's, if it is short and plain, or a new one.
+
+    It is no secret. Real randomness would give Python's lock away, for which web threads then wait.
+    """
+    id = given if _PLAIN.fullmatch(given) else f"{random.getrandbits(64):016x}"
     request_id.set(id)
     return id
 
