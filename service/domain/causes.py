@@ -141,12 +141,12 @@ class Causes:
                 f"A job has waited for {span(waits)}, though workers run.",
                 "See in their log whether they hang, and restart them.",
             )
-        if failed := self.jobs.failed():
+        if failed := self.jobs.failed() + self.fetch.failed():
             yield Cause(
                 "jobs-failed",
                 WARNING,
                 f"{_of(failed, 'job', 'jobs')} failed within a day; other jobs took over.",
-                "Read the error in the log of the workers, and report it if it is ours.",
+                "Read the error in the log of that process, and report it if it is ours.",
                 lasts=0,
             )
 

@@ -161,6 +161,11 @@ class _Queue:
 
     # -- jobs that failed --------------------------------------------------------------------------
 
+    def failed(self) -> int:
+        """Return how many jobs have failed lately (`FAILED_JOB_KEPT`)."""
+        # Not its length, which removes those that are too old: figures write nothing.
+        return self._queue.connection.zcount(self._failed, clock.time(), "+inf")
+
     def failures(self) -> list[Failure]:
         """Return the jobs that failed lately (`FAILED_JOB_KEPT`), the latest first."""
         redis = self._queue.connection
@@ -305,8 +310,3 @@ class JobQueue(_Queue):
             return str(redis.info("server")["run_id"])
         except (ResponseError, KeyError):
             return ""  # some services do not tell
-
-    def failed(self) -> int:
-        """Return how many jobs have failed lately (`FAILED_JOB_KEPT`)."""
-        # Not its length, which removes those that are too old: figures write nothing.
-        return self._queue.connection.zcount(self._failed, clock.time(), "+inf")
