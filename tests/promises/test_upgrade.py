@@ -213,10 +213,10 @@ def test_nobody_sees_that_a_release_is_replaced_during_a_send(
         closing(Newspaper(installation, tmp_path, ports)) as paper,
     ):
         installation._start, paper.token = last.start, made["token"]
-        for port, arguments in zip(ports[:each], made["webs"], strict=True):
-            paper.start_web(port, arguments)
         workers = [installation.worker() for _ in range(each)]
         clocks = [installation.clock() for _ in range(each)]
+        for port, arguments in zip(ports[:each], made["webs"], strict=True):
+            paper.start_web(port, arguments)
         wait_until(lambda: installation.runtime.job_queue.workers() == each, 60)
         installation._start = Forked
         desk = Desk(paper, made["link"])
