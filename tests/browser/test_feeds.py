@@ -1,4 +1,4 @@
-"""From posting an item to a real Firefox showing it, through a hub, by processes of each kind."""
+"""From posting an item to a real Firefox showing it, with a hub and without, by real processes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,32 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
 import pytest
 
+from service.domain.feeds import Feed
 from service.model import clock
 from service.model.feeds import FeedRules
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
-from tests.support.feeds import LINK, item, rss
+from tests.support.feeds import (
+    BACKLOG_LEFT_OUT,
+    LINK,
+    NIGHT,
+    OF_THE_NIGHT,
+    POSTED_AT_NIGHT,
+    item,
+    posted_at_night,
+    rss,
+)
 from tests.support.installation import Installation, wait_until
 from tests.support.newspaper import Newspaper, response
 from tests.support.push_service import PushService
+from tests.support.short_forms import some
+from workers.trials.processes import Process
 
 pytestmark = pytest.mark.browser
 
@@ -67,6 +80,19 @@ def installation(
         yield installation
 
 
+def started(installation: Installation, firefox: Firefox, desktop: Desktop) -> list[Process]:
+    """Start all processes, and let Firefox subscribe; return the clock and the fetch process."""
+    address = installation.web()
+    installation.worker()
+    watching = [installation.clock(), installation.fetcher()]
+    firefox.allow_notifications(address)
+    tab = firefox.open(f"{address}/demo/night-ferry")
+    tab.click("button.bell")
+    tab.click("button.yes")
+    desktop.wait_for_test_alert()
+    return watching
+
+
 def test_a_posted_item_is_shown_at_once_where_the_feed_has_a_hub(
     installation: Installation, paper: Newspaper, firefox: Firefox, desktop: Desktop
 ) -> None:
@@ -74,15 +100,7 @@ def test_a_posted_item_is_shown_at_once_where_the_feed_has_a_hub(
     rels = {"hub": f"{paper.origin}/hub", "self": f"{paper.origin}/feed"}
     head = "".join(f'<atom:link rel="{rel}" href="{at}"/>' for rel, at in rels.items())
     paper.pages["/feed"] = rss(item("harbour", now - 600), head=head)
-    address = installation.web()
-    for start in (installation.worker, installation.clock, installation.fetcher):
-        start()
-    firefox.allow_notifications(address)
-    tab = firefox.open(f"{address}/demo/night-ferry")
-    tab.click("button.bell")
-    tab.click("button.yes")
-    desktop.wait_for_test_alert()
-
+    started(installation, firefox, desktop)
     feeds = installation.runtime.feeds
     rules = FeedRules(url=f"{paper.origin}/feed", makes_drafts=False, everyone=True, minutes=60)
     feed = feeds.add(rules, by="nora@paper.example")
@@ -102,3 +120,89 @@ def test_a_posted_item_is_shown_at_once_where_the_feed_has_a_hub(
     wait_until(lambda: feeds.get(feed.id).state.sent == 1)
     (line,) = feeds.log(feed.id)
     assert (line.link, line.result) == (f"{LINK}ferry", "alerted")
+
+
+class Watching:
+    """Feeds without a hub of a newspaper, whose items go to everyone at once."""
+
+    def __init__(self, installation: Installation, paper: Newspaper) -> None:
+        self._installation, self._paper = installation, paper
+        self._feeds, self._store = installation.runtime.feeds, installation.runtime.store.feeds
+
+    def add(self, path: str, minutes: int) -> str:
+        """Watch a feed with one item, once it was read; return its id."""
+        self._paper.pages[path] = rss(item("harbour", clock.time() - 600))
+        url = f"{self._paper.origin}{path}"
+        rules = FeedRules(url=url, makes_drafts=False, everyone=True, minutes=minutes)
+        id = self._feeds.add(rules, by="nora@paper.example").id
+        wait_until(lambda: self.get(id).state.read_at)
+        return id
+
+    def get(self, id: str) -> Feed:
+        """Return a feed as it is now."""
+        return self._feeds.get(id)
+
+    def turn_comes(self, id: str) -> None:
+        """Let a feed be due as if it had waited for its turn."""
+        rules = self.get(id).stored
+        assert self._store.change(id, rules, rules, due=clock.time())
+
+    def night_passes(self, id: str) -> None:
+        """Let a night have passed since a feed was read, while no process touches it."""
+        redis, feed = self._installation.runtime.store.redis, self.get(id)
+        assert feed.state.read_at is not None
+        assert feed.due is not None
+        state = replace(feed.state, read_at=feed.state.read_at - NIGHT)
+        redis.hset(f"{{g}}:feed:{id}", "state", state.as_json())
+        redis.zadd("{g}:feeds:due", {id: feed.due - NIGHT})
+
+
+@pytest.mark.parametrize("its_turn", some(["is brought forward", "comes"], {"is brought forward"}))
+def test_without_a_hub_the_next_look_shows_an_item_and_after_a_night_only_the_newest_are_shown(
+    its_turn: str,
+    installation: Installation,
+    paper: Newspaper,
+    firefox: Firefox,
+    desktop: Desktop,
+) -> None:
+    processes = started(installation, firefox, desktop)
+    feeds, log = Watching(installation, paper), installation.runtime.feeds.log
+    polled, nightly = feeds.add("/polled", minutes=1), feeds.add("/nightly", minutes=60)
+
+    # The item is there on one look alone: what is shown was seen on the next look.
+    before, looks = feeds.get(polled), iter([rss(item("lighthouse", clock.time()))])
+    nothing = rss()
+    paper.pages["/polled"] = lambda client: client.sendall(next(looks, nothing))
+    if its_turn == "is brought forward":
+        feeds.turn_comes(polled)
+    assert desktop.wait_for_notification(timeout=120).title == "The lighthouse"
+    wait_until(lambda: feeds.get(polled).state.sent)
+    (line,) = log(polled)
+    read_at = feeds.get(polled).state.read_at
+    assert before.state.read_at and read_at
+    assert before.state.read_at < line.at <= read_at
+    if its_turn == "comes":
+        assert before.due is not None
+        assert line.at >= before.due, "it was not read out of turn"
+
+    for process in processes:
+        installation.end(process)
+    feeds.night_passes(nightly)
+    paper.pages["/nightly"] = rss(*posted_at_night(clock.time()))
+    installation.clock()
+    installation.fetcher()
+    shown = {desktop.wait_for_notification().title for _ in OF_THE_NIGHT}
+    assert shown == OF_THE_NIGHT
+    wait_until(lambda: feeds.get(nightly).state.sent == len(OF_THE_NIGHT))
+    assert {one.title: one.why for one in log(nightly)} == {
+        f"The {name}": why for name, (_, why) in POSTED_AT_NIGHT.items()
+    }
+    assert feeds.get(nightly).state.notices == (BACKLOG_LEFT_OUT,)
+
+    # It goes on as usual, and nothing of the night was behind.
+    paper.pages["/nightly"] = rss(item("breakfast", clock.time()))
+    feeds.turn_comes(nightly)
+    assert desktop.wait_for_notification().title == "The breakfast"
+    assert desktop.forget() == []
+    sent = [one.text.title for one in installation.runtime.publishing.latest(100)]
+    assert sorted(sent) == sorted({"The lighthouse", "The breakfast"} | OF_THE_NIGHT)

@@ -16,6 +16,7 @@ from rq.serializers import JSONSerializer
 from service.domain.feeds import Feed, LogLine
 from service.domain.job_queue import FETCH_QUEUE, note_alive
 from service.model import clock
+from service.model.feed_items import LeftOut
 from service.model.feeds import FeedReading, FeedRules
 from service.model.notifications import Notification
 from service.runtime import Runtime
@@ -41,15 +42,46 @@ def item(name: str, at: float, **more: str) -> str:
     return f"<item>{inner}</item>"
 
 
-def rss(*items: str, head: str = "", **fields: str) -> bytes:
-    """A response with a feed."""
-    body = (
+def feed_of(*items: str, head: str = "") -> str:
+    """A feed as a server has it."""
+    return (
         '<?xml version="1.0" encoding="utf-8"?>'
         '<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom"><channel>'
         f"<title>The Daily Example</title><link>{LINK}</link>{head}{''.join(items)}"
         "</channel></rss>"
     )
-    return response(body.encode(), kind="application/rss+xml", **fields)
+
+
+def rss(*items: str, head: str = "", **fields: str) -> bytes:
+    """A response with a feed."""
+    return response(feed_of(*items, head=head).encode(), kind="application/rss+xml", **fields)
+
+
+# What is posted in a night of eight hours: hours before the morning (None: an item without a date),
+# and what becomes of it then (decision 106).
+NIGHT = 8 * 3600.0
+TOO_OLD, BACKLOG = LeftOut.OLD.in_words, LeftOut.BACKLOG.in_words
+POSTED_AT_NIGHT: dict[str, tuple[float | None, str]] = {
+    "council": (7.5, TOO_OLD),
+    "fire": (6.5, TOO_OLD),
+    "strike": (5, BACKLOG),
+    "storm": (4, BACKLOG),
+    "verdict": (3, BACKLOG),
+    "tide": (None, BACKLOG),
+    "ferry": (2, ""),
+    "pier": (1, ""),
+    "mayor": (0.5, ""),
+}
+OF_THE_NIGHT = {f"The {name}" for name, (_, why) in POSTED_AT_NIGHT.items() if not why}
+BACKLOG_LEFT_OUT = "The feed was not read for a while, and its backlog left out: 4 items."
+
+
+def posted_at_night(morning: float) -> list[str]:
+    """Return the items of a night, the newest first."""
+    return [
+        item(name, morning, pubDate="") if hours is None else item(name, morning - hours * 3600)
+        for name, (hours, _) in reversed(POSTED_AT_NIGHT.items())
+    ]
 
 
 def store_feed(runtime: Runtime) -> None:
