@@ -102,7 +102,7 @@ class Feed:
         """Say why it could not be read the last time; "" if it could."""
         if not self.state.fault:
             return ""
-        host = urlsplit(self.rules.url).hostname or ""
+        host = urlsplit(self.state.address or self.rules.url).hostname or ""
         words = _GONE if self.state.is_over else _FAULTS[FeedFault(self.state.fault)]
         return words.format(host=host, status=self.state.status)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from service.model.feed_requests import FeedAnswer
 from service.model.feeds import FeedFault, FeedRules
+from service.model.links import web_address
 from service.model.notifications import known_fields
 
 _VERSION = 1  # of what is stored
@@ -40,7 +41,7 @@ class FeedState:
     fails: int = 0  # readings with a fault since then
     is_over: bool = False  # its server says that it is gone for good: it is not read any more
     title: str = ""  # its own
-    address: str = ""  # where it led in the end
+    address: str = ""  # where it led in the end, or where it failed
     etag: str = ""
     modified: str = ""
     digest: str = ""  # of its bytes
@@ -78,6 +79,7 @@ class FeedState:
             fault=fault.value if fault else "",
             fails=self.fails + 1 if fault else 0,
             is_over=reading.status == _GONE,
+            address=web_address(reading.address),
             feeds=reading.feeds,
         )
         if fault is not None:
@@ -85,7 +87,6 @@ class FeedState:
         read = replace(
             tried,
             read_at=now,
-            address=reading.address,
             etag=reading.etag or (self.etag if reading.unchanged else ""),
             modified=reading.modified or (self.modified if reading.unchanged else ""),
         )
