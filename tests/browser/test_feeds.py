@@ -34,6 +34,7 @@ from tests.support.short_forms import some
 from workers.trials.processes import Process
 
 pytestmark = pytest.mark.browser
+PATIENT = 180.0  # seconds: more than a minute until a feed's turn, and processes start again
 
 
 class Hub:
@@ -135,7 +136,7 @@ class Watching:
         url = f"{self._paper.origin}{path}"
         rules = FeedRules(url=url, makes_drafts=False, everyone=True, minutes=minutes)
         id = self._feeds.add(rules, by="nora@paper.example").id
-        wait_until(lambda: self.get(id).state.read_at)
+        wait_until(lambda: self.get(id).state.read_at, PATIENT)
         return id
 
     def get(self, id: str) -> Feed:
@@ -175,8 +176,8 @@ def test_without_a_hub_the_next_look_shows_an_item_and_after_a_night_only_the_ne
     paper.pages["/polled"] = lambda client: client.sendall(next(looks, nothing))
     if its_turn == "is brought forward":
         feeds.turn_comes(polled)
-    assert desktop.wait_for_notification(timeout=120).title == "The lighthouse"
-    wait_until(lambda: feeds.get(polled).state.sent)
+    assert desktop.wait_for_notification(PATIENT).title == "The lighthouse"
+    wait_until(lambda: feeds.get(polled).state.sent, PATIENT)
     (line,) = log(polled)
     read_at = feeds.get(polled).state.read_at
     assert before.state.read_at and read_at
@@ -191,9 +192,9 @@ def test_without_a_hub_the_next_look_shows_an_item_and_after_a_night_only_the_ne
     paper.pages["/nightly"] = rss(*posted_at_night(clock.time()))
     installation.clock()
     installation.fetcher()
-    shown = {desktop.wait_for_notification().title for _ in OF_THE_NIGHT}
+    shown = {desktop.wait_for_notification(PATIENT).title for _ in OF_THE_NIGHT}
     assert shown == OF_THE_NIGHT
-    wait_until(lambda: feeds.get(nightly).state.sent == len(OF_THE_NIGHT))
+    wait_until(lambda: feeds.get(nightly).state.sent == len(OF_THE_NIGHT), PATIENT)
     assert {one.title: one.why for one in log(nightly)} == {
         f"The {name}": why for name, (_, why) in POSTED_AT_NIGHT.items()
     }
@@ -202,7 +203,7 @@ def test_without_a_hub_the_next_look_shows_an_item_and_after_a_night_only_the_ne
     # It goes on as usual, and nothing of the night was behind.
     paper.pages["/nightly"] = rss(item("breakfast", clock.time()))
     feeds.turn_comes(nightly)
-    assert desktop.wait_for_notification().title == "The breakfast"
+    assert desktop.wait_for_notification(PATIENT).title == "The breakfast"
     assert desktop.forget() == []
     sent = [one.text.title for one in installation.runtime.publishing.latest(100)]
     assert sorted(sent) == sorted({"The lighthouse", "The breakfast"} | OF_THE_NIGHT)
