@@ -251,7 +251,8 @@ def redis_url(value: str) -> str:
     if scheme != "unix" and not re.fullmatch(r"(/\d{0,4})?", parts.path):
         raise ValueError("must end with the number of a database, such as /0, or without one")
     try:
-        connection = ConnectionPool.from_url(value).make_connection()
+        # Without `driver_info` it would read its version from a file.
+        connection = ConnectionPool.from_url(value, driver_info=None).make_connection()
     except Exception:  # redis-py raises whatever an option meets, and the text may repeat it
         raise ValueError(
             "has an option that redis-py does not know, or with a wrong value"

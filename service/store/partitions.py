@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
@@ -50,6 +51,7 @@ class Partitions:
         return f"{{{partition}}}:e:{bucket:04x}"
 
 
+@cache
 def spread(count: int) -> Partitions:
     """Return so many new partitions, evenly spread over the slots of a cluster."""
     slots = {number: key_slot(b"%d" % number) for number in range(MOST)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +30,7 @@ return times
 """
 
 
+@cache
 def lua(name: str) -> str:
     """Return the script in `<name>.lua`."""
     return Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")

@@ -1,13 +1,16 @@
 """What each application would compile anew, compiled once in a process: routes and templates.
 
-To compile them takes most of the time in which an application starts, and half of a page's.
+To compile them takes most of the time in which an application starts, and half of a page's. To read
+redis-py's version from a file takes most of the time in which a test connects to Redis.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from types import CodeType
 from typing import Any
 
+import redis.utils
 from flask import Flask
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
@@ -23,6 +26,7 @@ def share() -> None:
     """Let all applications of this process, and of those forked from it, share what is compiled."""
     Rule.compile = _compile_once  # type: ignore[method-assign]
     Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": _Templates()}
+    redis.utils.get_lib_version = cache(redis.utils.get_lib_version)
 
 
 def _compile_once(rule: Rule) -> None:
