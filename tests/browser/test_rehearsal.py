@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from service.local import rehearsal
-from tests.support.browser.desk import EMAIL, FAINT, PASSWORD, complaints_of, tab_to
+from tests.support.browser.desk import EMAIL, FAINT, complaints_of, tab_to
+from tests.support.desk_pages import PASSWORD
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
 

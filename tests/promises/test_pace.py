@@ -18,7 +18,7 @@ from service.store.batches import Recent
 from service.store.bitmaps import bitmap_key, month_of
 from service.store.push_services import Pace
 from tests.support.client import API, Client
-from tests.support.desk_pages import EMAIL, PASSWORD, post
+from tests.support.desk_pages import EMAIL, post, sign_in_link
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService, Rule
 from workers.sending import policy
@@ -205,8 +205,8 @@ def test_rate_limited_push_service_gets_a_pace_and_the_desk_says_until_when(
         services.limited(push.origin, now - ago, now - ago + 30)
     client = Client(create_app(installation.config))
     token, desk = client.add_token(), client.app.test_client()
-    link = urlsplit(installation.runtime.editors.signin_link(EMAIL))
-    assert post(desk, link.path, password=PASSWORD).status_code == 303
+    link, fields = sign_in_link(installation.runtime, EMAIL)
+    assert post(desk, urlsplit(link).path, **fields).status_code == 303
     for _ in range(2):
         installation.worker()
     installation.clock()

@@ -34,6 +34,7 @@ from service.runtime import Runtime
 from service.store import connect
 from service.store.push_services import Rest
 from tests.support.client import API, Client, browser, make_app, stored
+from tests.support.desk_pages import path_of, sign_in_link
 from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
@@ -130,13 +131,10 @@ class Callers:
         self.id, self.reader = credentials["id"], credentials["token"]
         self.alert = self.publish().json["id"]
         self.desk = self.app.test_client()
-        link = self.runtime.editors.signin_link("nora@paper.example")
-        path = link.removeprefix("http://localhost:8000")
-        password = {
-            "csrf_token": field_in(self.desk.get(path), "csrf_token"),
-            "password": "three quiet words",
-        }
-        assert self.desk.post(path, data=password).status_code == 303
+        link, fields = sign_in_link(self.runtime, "nora@paper.example")
+        path = path_of(link)
+        fields["csrf_token"] = field_in(self.desk.get(path), "csrf_token")
+        assert self.desk.post(path, data=fields).status_code == 303
         form = self.desk.get("/desk/new", follow_redirects=True)
         self.hidden = {name: field_in(form, name) for name in ("csrf_token", "nonce")}
 

@@ -10,6 +10,7 @@ import gc
 import gunicorn.app.wsgiapp  # noqa: F401
 import pytest  # noqa: F401
 import rq  # noqa: F401
+import zxcvbn  # noqa: F401
 from flask import Flask
 
 import service.local.web_log

@@ -21,7 +21,6 @@ from tests.support.browser.axe import faults
 from tests.support.browser.desk import (
     EMAIL,
     FAINT,
-    PASSWORD,
     READERS,
     TITLE,
     first_link,
@@ -33,6 +32,7 @@ from tests.support.browser.desk import (
     tab_to,
 )
 from tests.support.browser.readers import wait_for_page
+from tests.support.desk_pages import PASSWORD
 from tests.support.installation import Installation, wait_until
 from tests.support.night import deliver, hold
 from tests.support.push_service import PushService

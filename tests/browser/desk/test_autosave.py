@@ -6,21 +6,21 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from service.domain.unfinished import sent_by
 from service.model.notifications import Audience, Content, State
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import (
     EMAIL,
-    PASSWORD,
     READERS,
     TITLE,
     end_sessions,
     new_alert,
     sign_in,
+    sign_in_unseen,
 )
-from tests.support.desk_pages import token_in
+from tests.support.desk_pages import PASSWORD
 from tests.support.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
@@ -55,14 +55,6 @@ def sign_in_over_the_page(page: Page, password: str = PASSWORD) -> None:
     expect(page.get_by_label("Password")).to_be_focused()
     page.keyboard.type(password)
     page.keyboard.press("Enter")
-
-
-def ben_signs_in(context: BrowserContext, installation: Installation) -> None:
-    """Sign another editor in, in the same browser."""
-    link = installation.runtime.editors.signin_link(BEN)
-    token = token_in(context.request.get(link).text())
-    form = {"csrf_token": token, "password": PASSWORD}
-    assert context.request.post(link, form=form).ok
 
 
 def test_a_reload_a_menu_link_and_back_lose_nothing(desk: Page) -> None:
@@ -227,7 +219,7 @@ def test_another_editor_who_signs_in_sees_none_of_it(
     desk.get_by_label("Text (optional)").fill("Not for Ben")
     expect(desk.locator("#saved")).to_contain_text("Not saved yet")
     end_sessions(installation)
-    ben_signs_in(desk.context, installation)
+    sign_in_unseen(desk.context, installation, BEN)
     desk.context.set_offline(False)
     desk.wait_for_url(re.compile("/desk/$"))
     assert "embargo" not in desk.content()
@@ -302,7 +294,7 @@ def test_two_editors_of_one_draft_see_names_and_changes(
     desk.goto(address)
     context = desk.context.browser and desk.context.browser.new_context()
     assert context
-    ben_signs_in(context, installation)
+    sign_in_unseen(context, installation, BEN)
     ben = context.new_page()
     ben.goto(address)
     ben.get_by_label("Text (optional)").fill("All are safe")
@@ -335,7 +327,7 @@ def test_two_editors_who_press_notify_on_one_draft_send_it_once(
     id = publishing.publish(draft, Audience(everyone=True), by="cms", draft=True).id
     context = desk.context.browser and desk.context.browser.new_context()
     assert context
-    ben_signs_in(context, installation)
+    sign_in_unseen(context, installation, BEN)
     pages = [desk, context.new_page()]
     for page in pages:
         page.goto(desk.url.split("/desk")[0] + f"/desk/alerts/{id}/send")

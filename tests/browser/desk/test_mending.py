@@ -9,10 +9,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from service.model.notifications import Outcome, State
-from service.store.access import Person
 from tests.support.browser.axe import faults
-from tests.support.browser.desk import PASSWORD, TITLE, review_for_everyone, tab_to
-from tests.support.desk_pages import send_all, token_in
+from tests.support.browser.desk import TITLE, review_for_everyone, sign_in_unseen, tab_to
+from tests.support.desk_pages import send_all
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser
@@ -96,10 +95,7 @@ def test_a_second_person_sees_an_alert_and_approves_it(
     check_everywhere(desk, "for its author")
     alert = desk.url
 
-    runtime.store.access.add_editor(SECOND, "a hash", Person("sends"))
-    link = runtime.editors.signin_link(SECOND)
-    form = {"csrf_token": token_in(desk.request.get(link).text()), "password": PASSWORD}
-    assert desk.request.post(link, form=form).ok
+    sign_in_unseen(desk.context, installation, SECOND)
     desk.goto(alert)
     tab_to(desk, ".send-back summary")
     keys.press("Enter")

@@ -12,7 +12,8 @@ from service.domain.editors import Editor
 from service.model.roles import Role
 from service.store.access import Person
 from tests.support.browser.axe import faults
-from tests.support.browser.desk import EMAIL, PASSWORD, tab_to
+from tests.support.browser.desk import EMAIL, tab_to
+from tests.support.desk_pages import PASSWORD
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser

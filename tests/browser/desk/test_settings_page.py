@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser.desk import PASSWORD, end_sessions
+from tests.support.browser.desk import end_sessions
+from tests.support.desk_pages import PASSWORD
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser

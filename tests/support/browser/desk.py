@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 
+from tests.support.desk_pages import EMAIL, sign_in_link, token_in
 from tests.support.installation import Installation
 from tests.support.push_service import Answer, PushService
 
 READERS = 400
-EMAIL, PASSWORD = "nora@paper.example", "three quiet words"
 TITLE = "Ferry aground — عاجل <b>"
 # Returns the texts whose contrast with what is behind them is too low.
 FAINT = """() => {
@@ -70,13 +70,16 @@ def tab_to(page: Page, selector: str, *, back: bool = False) -> None:
 
 
 def sign_in(page: Page, installation: Installation) -> None:
-    """Sign in with the first link, without drawing its pages; open the desk."""
-    link = first_link(installation)
-    token = re.search(r'name="csrf_token" value="([^"]+)"', page.request.get(link).text())
-    assert token
-    form = {"csrf_token": token[1], "email": EMAIL, "password": PASSWORD}
-    assert page.request.post(link, form=form).ok
+    """Sign in without drawing the pages of that; open the desk."""
+    sign_in_unseen(page.context, installation, EMAIL)
     page.goto(f"{installation.address}/desk/")
+
+
+def sign_in_unseen(context: BrowserContext, installation: Installation, email: str) -> None:
+    """Sign an editor in by a link, in the browser and without a page."""
+    link, fields = sign_in_link(installation.runtime, email)
+    fields["csrf_token"] = token_in(context.request.get(link).text())
+    assert context.request.post(link, form=fields).ok
 
 
 def end_sessions(installation: Installation) -> None:
