@@ -51,8 +51,10 @@ run: .venv/for-run
 check: .venv/for-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	@# Beside it one process compiles the tests, which otherwise each process of a run does anew.
-	$(BIN)/pytest --collect-only -q >/dev/null 2>&1 & $(BIN)/mypy; found=$$?; wait; exit $$found
+	@# Beside it one process compiles the tests, and another the desk's pages, which otherwise each
+	@# process of a run does anew.
+	{ $(BIN)/pytest --collect-only -q; $(BIN)/python -m tests.support.preloaded; } >/dev/null 2>&1 & \
+	$(BIN)/mypy; found=$$?; wait; exit $$found
 
 quick: check
 	$(BIN)/pytest $(AT_ONCE) -m "not (browser or processes or long or alone or soak)"

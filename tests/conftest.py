@@ -123,15 +123,21 @@ def redis_database(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue("redis_server").url
 
 
-@pytest.fixture
-def redis_url(redis_database: str) -> Iterator[str]:
-    """An empty Redis database."""
+@pytest.fixture(scope="session")
+def redis_client(redis_database: str) -> Iterator[redis.Redis]:
+    """A client that empties that database."""
     with redis.Redis.from_url(redis_database) as client:
-        client.flushdb()
-        client.acl_log_reset()
-        yield redis_database
-        client.flushdb()
-        assert refused(client) == [], "a process may not do what it did"
+        yield client
+
+
+@pytest.fixture
+def redis_url(redis_database: str, redis_client: redis.Redis) -> Iterator[str]:
+    """An empty Redis database."""
+    redis_client.flushdb()
+    redis_client.acl_log_reset()
+    yield redis_database
+    redis_client.flushdb()
+    assert refused(redis_client) == [], "a process may not do what it did"
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ redis-py's version from a file takes most of the time in which a test connects t
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import redis.utils
 from flask import Flask
-from jinja2 import BytecodeCache
+from jinja2 import FileSystemBytecodeCache
 from jinja2.bccache import Bucket
 from werkzeug.routing import Rule
 
@@ -42,12 +43,25 @@ def _compile_once(rule: Rule) -> None:
     return None
 
 
-class _Templates(BytecodeCache):
+class _Templates(FileSystemBytecodeCache):
+    """Kept in this process, and in files for others: to compile all templates takes a second."""
+
     def __init__(self) -> None:
-        self._code: dict[tuple[str, str], CodeType | None] = {}
+        folder = Path(__file__).with_name("__pycache__") / "templates"
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(str(folder))
+        self._code: dict[tuple[str, str], CodeType] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
         bucket.code = self._code.get((bucket.key, bucket.checksum))
+        if bucket.code is None:
+            super().load_bytecode(bucket)
+            self._keep(bucket)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        self._code[bucket.key, bucket.checksum] = bucket.code
+        super().dump_bytecode(bucket)
+        self._keep(bucket)
+
+    def _keep(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._code[bucket.key, bucket.checksum] = bucket.code

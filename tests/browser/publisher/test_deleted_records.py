@@ -35,12 +35,11 @@ def stop_press(redis_url: str, publisher: Publisher) -> Iterator[StopPress]:
 
 
 @pytest.fixture
-def page(chromium: Browser, publisher: Publisher, stop_press: StopPress) -> Iterator[Page]:
+def page(headless_chromium: Browser, publisher: Publisher, stop_press: StopPress) -> Iterator[Page]:
     """The page of a reader who has subscribed to the topic `world`."""
     p256dh, auth = pretend_readers.keys(0)
     given = {"endpoint": OLD, "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)}}
-    with chromium.new_context() as context:
-        context.grant_permissions(["notifications"], origin=publisher.origin)
+    with headless_chromium.new_context() as context:
         context.add_init_script(BROWSER % json.dumps(given))
         # Our script waits for its worker to say that it is there, which no worker here does.
         context.add_init_script("window.testPatience = 1")

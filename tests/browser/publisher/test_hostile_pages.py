@@ -20,7 +20,7 @@ from service.model.keys import b64url
 from service.reader.scripts import version
 from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.publisher_site import HTML, JAVASCRIPT, PAGE_SCRIPT, Publisher
-from tests.support.browser.readers import BROWSER, IPHONE, wait_for_page
+from tests.support.browser.readers import BROWSER, GRANTED, IPHONE, wait_for_page
 from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.browser
@@ -78,9 +78,10 @@ def stop_press(redis_url: str, publisher: Publisher) -> Iterator[StopPress]:
 
 
 @pytest.fixture
-def context(chromium: Browser, publisher: Publisher) -> Iterator[BrowserContext]:
-    with chromium.new_context() as context:
-        context.grant_permissions(["notifications"], origin=publisher.origin)
+def context(headless_chromium: Browser) -> Iterator[BrowserContext]:
+    """A reader's browser that may show notifications."""
+    with headless_chromium.new_context() as context:
+        context.add_init_script(GRANTED)
         yield context
 
 
@@ -365,14 +366,14 @@ CONTRAST = """(bell) => {
     ids=["a light page", "a page without colours", "a dark page on a light system"],
 )
 def test_a_bell_can_be_read_on_the_page_whatever_the_system_prefers(
-    chromium: Browser,
+    headless_chromium: Browser,
     publisher: Publisher,
     stop_press: StopPress,
     system: Any,
     style: str,
     paper: str,
 ) -> None:
-    with chromium.new_context(color_scheme=system) as context:
+    with headless_chromium.new_context(color_scheme=system) as context:
         html = f"<style>{style.replace('{', '{{').replace('}', '}}')}</style>{PLAIN}"
         page, _ = open_page(context, publisher, stop_press, html, BELL)
         bell = page.locator("button.bell")
@@ -438,7 +439,7 @@ def test_a_bell_comes_in_the_end_though_the_first_answer_with_its_texts_never_en
     ids=["another provider's reader", "an app on the Home Screen"],
 )
 def test_a_blocked_script_does_not_keep_a_page_from_ending_what_the_reader_left(
-    chromium: Browser,
+    headless_chromium: Browser,
     publisher: Publisher,
     stop_press: StopPress,
     blocked: str,
@@ -447,7 +448,7 @@ def test_a_blocked_script_does_not_keep_a_page_from_ending_what_the_reader_left(
 ) -> None:
     agent = IPHONE if blocked == "home" else None
     left = """localStorage["stop-press"] = '{"leaving": {"id": "0.0", "token": "x"}}'"""
-    with chromium.new_context(user_agent=agent) as context:
+    with headless_chromium.new_context(user_agent=agent) as context:
         context.add_init_script(f"if (location.protocol !== 'about:') {left}; {browser}")
         stop_press.missing = {f"/parts/{version()}/{blocked}.js"}
         page, _ = open_page(context, publisher, stop_press, tag)

@@ -40,15 +40,14 @@ def stop_press(redis_url: str, publisher: Publisher) -> Iterator[StopPress]:
 
 
 @pytest.fixture
-def context(chromium: Browser, publisher: Publisher) -> Iterator[BrowserContext]:
+def context(headless_chromium: Browser) -> Iterator[BrowserContext]:
     """A reader's browser with push, on a phone."""
     p256dh, auth = pretend_readers.keys(0)
     given = {
         "endpoint": "https://fcm.googleapis.com/fcm/send/page",
         "keys": {"p256dh": b64url(p256dh), "auth": b64url(auth)},
     }
-    with chromium.new_context(viewport={"width": 390, "height": 844}) as context:
-        context.grant_permissions(["notifications"], origin=publisher.origin)
+    with headless_chromium.new_context(viewport={"width": 390, "height": 844}) as context:
         context.add_init_script(BROWSER % json.dumps(given))
         context.add_init_script(NOTE_TIMERS)
         yield context
@@ -172,9 +171,9 @@ def test_a_page_whose_load_never_comes_is_not_waited_for_longer_than_ten_seconds
     assert tag
     html = tag[0].replace("https://push.example", "{address}").replace("/sw.js", "/alerts.js")
     html = html.replace("{", "{{").replace("}", "}}").replace("{{address}}", "{address}")
-    context.route("**/never.png", lambda route: None)
+    context.route("**/never", lambda route: None)
     context.add_init_script("const real = setTimeout; setTimeout = (f, ms) => real(f, ms / 10);")
-    body = f"{BELL}<img src=/never.png>"
+    body = f"{BELL}<iframe src=/never></iframe>"
     page = context.new_page()
     publisher.files["/"] = (
         "text/html",

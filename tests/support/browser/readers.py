@@ -39,7 +39,12 @@ IPHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 "
     "(KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1"
 )
-BROWSER = """
+# The headless Chromium says “denied”, whatever a test grants.
+GRANTED = """
+Object.defineProperty(Notification, "permission", { value: "granted", configurable: true });
+"""
+BROWSER = (
+    """
 (() => {
   const given = %s;
   // On a slow machine a page may give up what comes. Its seconds are ten times as long, unless a
@@ -48,7 +53,6 @@ BROWSER = """
   const [later, ending] = [window.setTimeout.bind(window), AbortSignal.timeout.bind(AbortSignal)];
   window.setTimeout = (run, ms, ...more) => later(run, patient(ms), ...more);
   AbortSignal.timeout = (ms) => ending(patient(ms));
-  Object.defineProperty(Notification, "permission", { value: "granted", configurable: true });
   const kept = () => JSON.parse(localStorage.getItem("test-push"));
   const bytes = (text) => Uint8Array.from(
     atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)).buffer;
@@ -70,6 +74,8 @@ BROWSER = """
   };
 })();
 """
+    + GRANTED
+)
 
 
 @contextmanager
