@@ -16,7 +16,7 @@ from flask import Flask
 import service.local.web_log
 import service.local.web_worker
 import service.preload  # noqa: F401
-import workers.fetcher
+import workers.fetching.jobs
 import workers.rq_worker
 import workers.sending.fanout
 import workers.sending.prepared_keys  # noqa: F401
