@@ -37,6 +37,7 @@ _SHARED = (
     ),
     *("welcome", "welcome_title", "welcome_body", "receipts_kept_days", "alert_log_kept_days"),
     *("promise", "canary_minutes", "click_audiences", "conversions"),
+    *("retire_after_days", "retire_answer_days"),
 )
 # Of which settings a process does not follow the desk. Its value is no secret either.
 _NOT_AT_THE_DESK = "The list of settings that the environment takes from the desk"
@@ -298,6 +299,15 @@ class Config:
         "",
         "secret, such as whsec_…, with which these calls are signed (Standard Webhooks); not set: "
         "they are not",
+    )
+    retire_after_days: int = _setting(
+        values.none_or_whole(60, 3650),
+        "0",
+        "days without a visit after which a reader is asked once whether to keep the alerts, and "
+        "retired without an answer; 60 or more; 0: nobody is",
+    )
+    retire_answer_days: int = _setting(
+        values.whole(14, 90), "30", "days that such a reader has to answer"
     )
     oidc_issuer: str = _setting(
         values.issuer,

@@ -51,6 +51,7 @@ from service.domain.questions import Questions
 from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.receipts import Receipts
 from service.domain.refused_origins import RefusedOrigins
+from service.domain.retiring import Retiring
 from service.domain.screens import Screens
 from service.domain.seen_origins import SeenOrigins
 from service.domain.stops import Stops
@@ -69,6 +70,7 @@ from service.domain.webhook_events import WebhookEvents
 from service.domain.webhooks import Seals, Webhooks
 from service.live_settings import LiveSettings
 from service.model.endpoints import EndpointPolicy
+from service.model.inactive import InactivePolicy
 from service.model.keys import b64url
 from service.model.notifications import MAX_PLAINTEXT
 from service.model.payload import Payload
@@ -106,6 +108,7 @@ class Runtime:
     promises: Promises
     screens: Screens
     canary: Canary
+    retiring: Retiring
     counting: Counting
     capacity: Capacity
     under_way: UnderWay
@@ -230,6 +233,7 @@ class Runtime:
             kept,
             conversions=config.conversions,
             keeps_clicks=keeps_clicks,
+            notes_visits=bool(config.retire_after_days),
         )
         keys = Keys(store, tokens, config.vapid_private_key, config.vapid_public_key, first)
         canary = Canary(
@@ -268,6 +272,7 @@ class Runtime:
             approvals=Approvals(store, publishing, corrections, rule),
             mending=Mending(publishing, corrections),
             canary=canary,
+            retiring=Retiring(store, publishing, stops, _of_settings(settings, inactive_policy)),
             promises=promises,
             screens=screens,
             counting=counting,
@@ -382,6 +387,18 @@ def _welcome(config: Config) -> WelcomeSettings:
         site_name=config.site_name,
         site_icon=config.site_icon,
         site_language=config.site_language,
+        front_page=config.front_page,
+    )
+
+
+def inactive_policy(config: Config) -> InactivePolicy:
+    """Return what the settings say of readers who do not visit."""
+    return InactivePolicy(
+        after_days=config.retire_after_days,
+        answer_days=config.retire_answer_days,
+        site_name=config.site_name,
+        site_icon=config.site_icon,
+        language=config.site_language,
         front_page=config.front_page,
     )
 

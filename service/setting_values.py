@@ -125,6 +125,11 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def none_or_whole(least: int, most: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers in this range, and of 0."""
+    return lambda value: 0 if value == "0" else whole(least, most)(value)
+
+
 def partitions(value: str) -> int | None:
     """Return a number of partitions; None if it is not set."""
     return whole(1, 255)(value) if value else None

@@ -75,6 +75,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     yield lambda: services.end_paces(now)
     yield lambda: services.forget_rests(now)
     yield lambda: runtime.push_hosts.look_after(now)
+    yield lambda: runtime.retiring.look_after(now)
     yield lambda: runtime.alert_log.forget_old(now)
     yield lambda: runtime.daily_totals.keep(now)
     yield lambda: runtime.webhook_events.lay_out(now)

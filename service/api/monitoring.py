@@ -29,6 +29,7 @@ from service.api.auth import tools
 from service.api.calls import call
 from service.api.operations import HealthShown, health_shown
 from service.current import runtime
+from service.domain.daily_totals import ENDED
 from service.domain.unknown_values import KINDS
 from service.model import clock
 from service.model.measures import MEASURES, MICRO, Histogram, Key, Measure
@@ -134,13 +135,11 @@ class Figures(Collector):
             "stoppress_subscriptions_ended",
             "Subscriptions that ended: the reader left, the browser took the permission back by"
             " itself (lost), the push service called the browser gone, or a host that nobody knows"
-            " was asked and accepted nothing (unproven).",
+            " was asked and accepted nothing (unproven), or a reader who had not visited for long"
+            " was asked and did not answer (retired).",
             labels=("why",),
         )
-        for why, count in {
-            **dict.fromkeys(("left", "lost", "gone", "unproven"), 0),
-            **subscriptions.ended(),
-        }.items():
+        for why, count in (dict.fromkeys(ENDED, 0) | subscriptions.ended()).items():
             ended.add_metric((why,), count)
         yield ended
         yield _labelled(

@@ -133,12 +133,14 @@ class EndedShown(ResponseModel):
 
     `left`: their readers unsubscribed. `lost`: the browser took the permission back. `gone`: the
     push service said so. `unproven`: the push service's host seems to be made up.
+    `retired`: the reader had not visited for long, was asked, and did not answer.
     """
 
     left: int
     lost: int
     gone: int
     unproven: int
+    retired: int
 
 
 class DayShown(ResponseModel):

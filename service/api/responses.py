@@ -342,7 +342,8 @@ class AudienceShown(ResponseModel):
     """Who an alert is for.
 
     `subscription` alone: a test to one browser. `waking` alone: a wave, for readers whose quiet
-    hours ended with that quarter hour, counted from 1970.
+    hours ended with that quarter hour, counted from 1970. `last_seen_until`: only readers whose
+    last visit was in that month, such as 202605, or before (RETIRE_AFTER_DAYS).
     """
 
     everyone: bool = True
@@ -352,6 +353,7 @@ class AudienceShown(ResponseModel):
     all_topics: list[str] = Field(default=[])
     followers_of: str = ""
     new_within_days: int = 0
+    last_seen_until: str = ""
     not_reached_by: list[str] = Field(default=[])
     clicked: list[str] = Field(default=[])
     subscription: str = ""

@@ -163,6 +163,8 @@ def _narrowing(audience: Audience, titles: Mapping[int, str]) -> Iterator[str]:
     """Return the conditions that narrow the whole audience."""
     if audience.followers_of:
         yield f"only followers of the story {audience.followers_of}"
+    if audience.last_seen_until:
+        yield "only readers who have not visited for long"
     if days := audience.new_within_days:
         yield f"only readers who subscribed in the last {plural_days(days)}"
     if audience.clicked:

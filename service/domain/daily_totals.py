@@ -25,7 +25,7 @@ _EVERY = 300.0  # seconds between two looks
 _PATIENCE = 0.25  # seconds of each second of the clock
 _LOOKS_BACK = 30  # days that are counted when a release with totals is started first
 _DAY = timedelta(days=1)
-ENDED = ("left", "lost", "gone", "unproven")  # why subscriptions ended
+ENDED = ("left", "lost", "gone", "unproven", "retired")  # why subscriptions ended
 EVERYONE = ""  # stands for the topics of an alert to everyone
 
 

@@ -63,11 +63,12 @@ class Gate:
         """Return when an alert leaves that `by` sends, schedules or keeps as a draft.
 
         `EverythingStopped` for an editor's test to one browser. A wave needs no second person,
-        because each alert in it had one.
+        because each alert in it had one; nor does what the operator's policy asks of readers.
         """
         if draft:
             return Leaving(State.DRAFT, send_at)
-        if audience.waking is None and self._two_persons.applies(content, browsers):
+        by_itself = audience.waking is not None or audience.last_seen_until
+        if not by_itself and self._two_persons.applies(content, browsers):
             # What was to leave now leaves when it is approved.
             pressed = send_at is not None and send_at.sent_at is not None
             request = Request(by, now_in_ms())

@@ -18,6 +18,7 @@ from service.model.screen import seconds_until_shown
 from service.model.subscriptions import Record, Subscription, SubscriptionId
 from service.model.two_texts import text_of
 from service.store import Store
+from service.store.bitmaps import month_of
 from service.store.receipt_counts import ReceiptRow, Tally
 from service.store.subscriptions import NotSubscribed
 
@@ -65,14 +66,19 @@ class Receipts:
         *,
         conversions: Sequence[str] = (),
         keeps_clicks: bool = False,
+        notes_visits: bool = False,
     ) -> None:
-        """Keep counts for so many seconds after the last receipt; `conversions` are counted too."""
+        """Keep counts for so many seconds after the last receipt; `conversions` are counted too.
+
+        `notes_visits`: a click counts as a visit, because readers who do not visit are retired.
+        """
         self._store = store
         self._endpoints = endpoints
         self._screens = screens
         self._kept = kept
         self._conversions = {name: f"{CONVERTED}{name}" for name in conversions}
         self._keeps_clicks = keeps_clicks
+        self._notes_visits = notes_visits
         self._alerts: dict[int, _Alert] = {}  # those that were reported on lately
 
     def of(self, id: int) -> dict[str, int]:
@@ -104,6 +110,8 @@ class Receipts:
             if not Preferences.unpack(readers[subscription].preferences).confirmed:
                 with suppress(NotSubscribed):
                     self._store.subscriptions.confirm(subscription)
+        if self._notes_visits:
+            self._note_visits({one for _, one, event in receipts if event == "clicked"}, readers)
         willing = [
             one
             for one in receipts
@@ -113,6 +121,16 @@ class Receipts:
         willing = [one for one in willing if one.id in alerts]
         if willing:
             self._count(willing, alerts, readers)
+
+    def _note_visits(
+        self, clicking: Collection[SubscriptionId], readers: Mapping[SubscriptionId, Record]
+    ) -> None:
+        """Note that readers came who clicked; once a month, for no more counts (`Retiring`)."""
+        month = month_of(int(clock.time() // DAY))
+        for one in clicking:
+            if one in readers and month_of(readers[one].seen) != month:
+                with suppress(NotSubscribed):
+                    self._store.subscriptions.note_visit(one)
 
     def _count(
         self,

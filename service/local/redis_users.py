@@ -53,8 +53,8 @@ _COMMANDS = {
 _SHARED = (
     "active canary scheduled started waves log totals totals:* idempotency:* links:* n n:* ended"
     " readers_alerts:* topics topics:* stories days clicks:since names:* hosts:* resting limited"
-    " paced proof released doubted believed pace:* start:* layout stop keys keys:retired clock"
-    " clock:* processes web settings feeds feeds:* feed:* feed-request:* counted speed:*"
+    " paced proof released doubted believed pace:* start:* layout stop keys keys:retired retiring"
+    " clock clock:* processes web settings feeds feeds:* feed:* feed-request:* counted speed:*"
 )
 _PARTITIONS = "{[^g]*}:*"
 _QUEUE = ("rq:*", "stoppress:alive:*", "stoppress:written")

@@ -84,13 +84,16 @@ class Audience:
     new_within_days: int = 0  # only readers who subscribed since that day began (UTC); 0: all
     not_reached_by: tuple[int, ...] = ()  # ids of alerts; readers who got or await one are left out
     clicked: tuple[int, ...] = ()  # ids of alerts; only readers who clicked any
+    last_seen_until: str = ""  # a month: only readers whose last visit was in it or before
     # With `subscription`: that is the canary's, which no reader has (decision 119).
     canary: bool = False
 
     @property
     def narrowed(self) -> bool:
         """Whether it has a condition that earlier releases do not know; see `as_stored`."""
-        return bool(self.all_topics or self.followers_of or self.of_the_past)
+        return bool(
+            self.all_topics or self.followers_of or self.of_the_past or self.last_seen_until
+        )
 
     @property
     def leaves_out(self) -> bool:
@@ -108,12 +111,12 @@ class Audience:
         """Whether a reader with these topics and stories is in this audience.
 
         It is the same rule as the store's script `select_audience`, which finds all readers. An
-        audience that depends on what readers did or got includes none, because that is not known
-        here.
+        audience that depends on what readers did or got, or on their last visit, includes none,
+        because that is not known here.
         """
         if self.subscription is not None or self.waking is not None or self.story in muted:
             return False
-        if self.of_the_past:
+        if self.of_the_past or self.last_seen_until:
             return False
         if self.followers_of and self.followers_of not in followed - muted:
             return False
@@ -145,6 +148,8 @@ class Audience:
             document["followers_of"] = self.followers_of
         if self.new_within_days:
             document["new_within_days"] = self.new_within_days
+        if self.last_seen_until:
+            document["last_seen_until"] = self.last_seen_until
         for name in ("not_reached_by", "clicked"):
             if ids := getattr(self, name):
                 document[name] = [str(id) for id in ids]
@@ -178,6 +183,7 @@ class Audience:
             all_topics=tuple(document.get("all_topics", ())),
             followers_of=document.get("followers_of", ""),
             new_within_days=document.get("new_within_days", 0),
+            last_seen_until=document.get("last_seen_until", ""),
             not_reached_by=tuple(map(int, document.get("not_reached_by", ()))),
             clicked=tuple(map(int, document.get("clicked", ()))),
             canary=bool(canary),

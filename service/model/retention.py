@@ -3,8 +3,9 @@
 Six things have no lifetime here:
 
 - A subscription (endpoint, keys, preferences, the days of subscribing and of the last visit) is
-  kept until the reader leaves, the push service says that the browser is gone, or the host of the
-  push service seems to be made up (UNPROVEN_KEPT). Then its record and its bit in every list are
+  kept until the reader leaves, the push service says that the browser is gone, the host of the
+  push service seems to be made up (UNPROVEN_KEPT), or the reader did not visit for
+  RETIRE_AFTER_DAYS, a setting, and did not answer. Then its record and its bit in every list are
   deleted; what the rows below name ends by itself.
 - While an alert is being sent, one bit each says that it is for a reader and that its outcome is
   known; for readers who are tried again, how often that was. All of it goes when the send is over.
@@ -42,6 +43,11 @@ ACCEPTED_KEPT = 7 * DAY
 # nothing counted.
 # Why: the newsroom chose to send to readers by what they clicked.
 CLICKED_KEPT = 7 * DAY
+
+# That this reader, who had not visited for long, was asked whether to keep the alerts, one bit.
+# Only with the setting RETIRE_AFTER_DAYS. It goes earlier once all are retired who did not answer.
+# Why: no reader ends who was not asked. Ninety days to answer, and some for a clock that was down.
+ASKED_KEPT = 120 * DAY
 
 # That an alert is held for this reader until quiet hours end, one bit for each alert.
 # Why: the alert is sent in the morning. The longest quiet time is one day.

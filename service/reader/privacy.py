@@ -15,6 +15,7 @@ from service.model.languages import (
 )
 from service.model.retention import (
     ACCEPTED_KEPT,
+    ASKED_KEPT,
     CALLERS_KEPT,
     CLICKED_KEPT,
     COUNTED_KEPT,
@@ -46,14 +47,21 @@ def _readers_language() -> str | None:
     return None
 
 
-def _texts(language: str, *, keeps_clicks: bool, conversions: bool) -> dict[str, Any]:
-    """Return the texts of the page; those about clicks and conversions only where these count."""
+def _texts(
+    language: str, *, keeps_clicks: bool, conversions: bool, retires: bool
+) -> dict[str, Any]:
+    """Return the texts of the page; those about what the newsroom has switched on only then."""
     found: dict[str, Any] = texts(language)["privacy"]
     if conversions:
         subscribed, browser, counted, *rest = found["sections"]
         browser = {**browser, "text": [*browser["text"], found["conversions"]["browser"]]}
         counted = {**counted, "text": [*counted["text"], found["conversions"]["counted"]]}
         found = {**found, "sections": [subscribed, browser, counted, *rest]}
+    if retires:
+        *sections, last = found["sections"]
+        *text, backups = last["text"]
+        last = {**last, "text": [*text, found["retire"], backups]}
+        found = {**found, "sections": [*sections, last]}
     if not keeps_clicks:
         return found
     clicks, (*sections, last), rows = found["clicks"], found["sections"], found["rows"]
@@ -75,12 +83,15 @@ def privacy() -> Response:
     panel = texts(language)["panel"]
     kept = {
         "accepted": ACCEPTED_KEPT,
+        "answer": config.retire_answer_days * DAY,
+        "asked": ASKED_KEPT,
         "clicked": CLICKED_KEPT,
         "counted": COUNTS_KEPT,
         "gone": GONE_KEPT,
         "held": HELD_KEPT,
         "included": COUNTED_KEPT,
         "in_vain": IN_VAIN_KEPT,
+        "inactive": config.retire_after_days * DAY,
         "left": LEFT_KEPT,
         "paired": PAIRED_KEPT,
         "test": READERS_TEST_KEPT,
@@ -94,6 +105,7 @@ def privacy() -> Response:
             language,
             keeps_clicks=config.click_audiences,
             conversions=bool(config.conversions),
+            retires=bool(config.retire_after_days),
         ),
         dir="rtl" if right_to_left(language) else "ltr",
         language=language,

@@ -66,6 +66,7 @@ from service.store.receipt_counts import ReceiptCounts
 from service.store.recipients import Recipients
 from service.store.records import Records
 from service.store.replicas import Replicas
+from service.store.retiring import RetiringRows
 from service.store.retries import WaitingRetries
 from service.store.seeds import Seeds
 from service.store.stops import Stops
@@ -154,6 +155,7 @@ class Store:
         self.gone = GoneRows(redis, self.partitions)
         self.canary = CanaryRows(redis, self.partitions)
         self.causes = CauseRows(redis)
+        self.retiring = RetiringRows(redis, self.partitions)
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.promises = PromiseRows(redis)
         self.questions = QuestionCounts(redis)

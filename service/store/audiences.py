@@ -16,6 +16,7 @@ from typing import Any, cast
 from redis import Redis
 
 from service.model import clock
+from service.model.inactive import months_until
 from service.model.notifications import Audience, Notification, State
 from service.model.retention import ACCEPTED_KEPT, DAY
 from service.model.subscriptions import SubscriptionId
@@ -265,6 +266,9 @@ class Audiences:
         more: list[str] = []
         if audience.narrowed:
             every = [self._followers(partition, [slug]) for slug in audience.all_topics]
+            if audience.last_seen_until:
+                months = months_until(audience.last_seen_until)
+                every.append([bitmap_key(partition, "seen", month) for month in months])
             narrowing = _narrowing(partition, audience, past)
             more = [key for some in (*every, *narrowing.values()) for key in some]
             args |= {"narrowed": True, "every": [len(some) for some in every]}

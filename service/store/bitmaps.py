@@ -5,6 +5,7 @@ topic:<slug>                   followers of a topic
 locale:<n>, key:<n>, base:<n>  by locale, VAPID key, push service; n is a number of names.py
 seen:<month>                   by the month of the last visit, `202611`
 followed:<slug>, muted:<slug>  followers of a running story, and readers who muted it
+asked                          did not visit for long, and was asked (retiring.py)
 untried                        taken over from another service, and nothing accepted since (gone.py)
 in_vain                        an unproven host was asked and did not accept (names.py)
 wake:<q>                       held_alerts.py; bitmaps of one notification: batches.py

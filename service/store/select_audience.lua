@@ -18,7 +18,8 @@
 --   only: the number of the reader, if the audience is a single one
 --   story: whether there is a story
 --   narrowed: whether there are more conditions; only then the following are given
---   every: for each of these topics, how many bitmaps it has, one of which is enough
+--   every: for each of these topics, how many bitmaps it has, one of which is enough; so also for
+--     the months in which a reader may have visited last
 --   followers, clicked, none: how many bitmaps of each there are; missing if it does not matter
 --   held: for each of these alerts, how many quarter hours there are; may be missing
 --   since: a number; -1 for no reader at all; may be missing

@@ -76,6 +76,10 @@ return number
 ENDED = "{g}:ended"
 
 
+def _any(_: Record) -> bool:
+    return True
+
+
 class Added(Enum):
     """What became of a reader of another service."""
 
@@ -201,35 +205,57 @@ class Subscriptions:
 
     def confirm(self, id: SubscriptionId) -> None:
         """Include a reader, who has confirmed now, in all audiences; NotSubscribed."""
+        self._renew(id, {"confirmed": True})
+
+    def note_visit(self, id: SubscriptionId) -> None:
+        """Note that a reader came today; NotSubscribed."""
+        self._renew(id, None)
+
+    def _renew(self, id: SubscriptionId, chosen: Mapping[str, Any] | None) -> None:
         while (packed := self._packed(id)) is not None:
             record = Record.unpack(packed)
             key = self._names.vapid_keys.name(record.vapid_key)
             kept = endpoint_of(self._names, record), record.p256dh, record.auth, key
-            if self._put(id, SubscriptionRequest(*kept, chosen={"confirmed": True}), packed):
+            if self._put(id, SubscriptionRequest(*kept, chosen=chosen), packed):
                 return
         raise NotSubscribed
 
-    def remove(self, id: SubscriptionId, *, remember: bool = True, only_gone: bool = False) -> None:
+    def remove(
+        self,
+        id: SubscriptionId,
+        *,
+        remember: bool = True,
+        only_gone: bool = False,
+        only_if: Callable[[Record], bool] = _any,
+    ) -> None:
         """Remove a reader from every audience and delete the record; NotSubscribed.
 
         With `remember` the endpoint's digest is kept for `LEFT_KEPT`, so that no page that checks
-        in subscribes this reader again. With `only_gone` a reader who came back is left alone.
+        in subscribes this reader again. With `only_gone` a reader who came back is left alone,
+        and so is one whose record is not as `only_if` says.
         """
         while True:
             packed = self._packed(id)
-            if packed is None:
+            if packed is None or not only_if(Record.unpack(packed)):
                 raise NotSubscribed
             known = clicked_in(self._redis, [id.partition]), *self._slugs()
             if self._remove(*self._removal(id, packed, remember, only_gone, *known)):
                 return
 
-    def remove_all(self, ids: Sequence[SubscriptionId], *, only_gone: bool = False) -> int:
+    def remove_all(
+        self,
+        ids: Sequence[SubscriptionId],
+        *,
+        only_gone: bool = False,
+        only_if: Callable[[Record], bool] = _any,
+    ) -> int:
         """Remove readers without remembering them; return how many had not left already."""
         known = clicked_in(self._redis, {id.partition for id in ids}), *self._slugs()
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 pipe.hget(records_key(id), str(id.number % BUCKET))
-            rows = [(id, packed) for id, packed in zip(ids, pipe.execute(), strict=True) if packed]
+            found = zip(ids, pipe.execute(), strict=True)
+            rows = [(id, row) for id, row in found if row and only_if(Record.unpack(row))]
             for id, packed in rows:
                 self._remove(*self._removal(id, packed, False, only_gone, *known), client=pipe)
             removed = pipe.execute()
@@ -237,7 +263,7 @@ class Subscriptions:
         for (id, _), done in zip(rows, removed, strict=True):
             if not done:  # the record changed meanwhile, or which alerts were clicked
                 with suppress(NotSubscribed):
-                    self.remove(id, remember=False, only_gone=only_gone)
+                    self.remove(id, remember=False, only_gone=only_gone, only_if=only_if)
                     count += 1
         return count
 

@@ -43,6 +43,7 @@ KEPT = {
     r"\{0\}:young": "YOUNG_KEPT",
     r"\{0\}:in_vain": "IN_VAIN_KEPT",
     r"\{0\}:untried": "UNTRIED_KEPT",
+    r"\{0\}:asked": "ASKED_KEPT",
     r"\{g\}:n:\d+ to a reader": "READERS_TEST_KEPT",
     r"\{g\}:idempotency:\w+": "READERS_TEST_KEPT",  # that this reader had the welcome
     r"\{g\}:readers_alerts:\w+:callers": "CALLERS_KEPT",
@@ -117,6 +118,7 @@ def test_every_key_about_a_reader_is_a_row_of_retention(
     ends(client, publish(client, everyone), asleep)
     ends(client, publish(client, everyone), Result(Outcome.REFUSED, "microsoft", 0, in_vain=True))
     ends(client, publish(client, everyone), Retry(base, 2, 60_000))
+    client.runtime.store.retiring.note_asked(counted, [0])
     redis.setbit("{0}:untried", NUMBER, 1)
     redis.expire("{0}:untried", UNTRIED_KEPT)
     client.runtime.store.prepared_keys.store(0, NUMBER // 256, 1, b"sealed")

@@ -23,7 +23,7 @@ def history(runtime: Runtime) -> date:
     last, totals = today(), runtime.store.daily_totals
     for ago in range(10, -1, -1):
         done = 10 - ago
-        ended = {"left": 2 * done, "lost": done, "gone": 0, "unproven": 0}
+        ended = {"left": 2 * done, "lost": done, "gone": 0, "unproven": 0, "retired": 0}
         readers = {"readers": 1000 + 7 * done, "unconfirmed": 4, "ended": ended}
         totals.put_readers(number(last - timedelta(ago)), readers)
     for ago in range(9, 1, -1):

@@ -36,7 +36,8 @@ def test_the_page_names_every_lifetime_of_data_about_a_reader(
     different = {name: (50 + n) * DAY for n, name in enumerate(about_a_reader())}
     for name, seconds in different.items():
         monkeypatch.setattr(privacy, name, seconds)
-    page = client_with(CLICK_AUDIENCES="on").get(f"/privacy?lang={language}").text
+    settings = {"CLICK_AUDIENCES": "on", "RETIRE_AFTER_DAYS": "90"}
+    page = client_with(**settings).get(f"/privacy?lang={language}").text
     for name, seconds in different.items():
         assert span(seconds, language) in page, name
 
@@ -65,6 +66,19 @@ def test_what_came_of_an_alert_is_mentioned_only_where_the_newsroom_counts_it(
     assert not any(text in client_with().get(path).text for text in words)
     page = client_with(CONVERSIONS="subscription").get(path).text
     assert all(text in page for text in words)
+    assert "{" not in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_that_readers_who_do_not_visit_are_retired_is_said_only_where_they_are(
+    client_with: ClientWith, language: str
+) -> None:
+    path, words = f"/privacy?lang={language}", texts(language)["privacy"]["retire"].split("{")[0]
+    assert words not in client_with().get(path).text
+    page = client_with(RETIRE_AFTER_DAYS="181", RETIRE_ANSWER_DAYS="47").get(path).text
+    assert all(
+        said in page for said in (words, span(181 * DAY, language), span(47 * DAY, language))
+    )
     assert "{" not in page
 
 

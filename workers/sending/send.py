@@ -10,12 +10,14 @@ from typing import TypeAlias
 
 from service.domain.waves import MOST_HELD, newer_of_story
 from service.model.delivery_rules import DeliveryRules
+from service.model.inactive import in_language
+from service.model.languages import supported_language
 from service.model.notifications import Batch, Notification
 from service.model.payload import Payload
 from service.model.process_log import log_alert
 from service.model.subscriptions import Record
 from service.model.two_texts import A, B, text_of
-from service.runtime import Runtime
+from service.runtime import Runtime, inactive_policy
 from workers.sending import wire
 from workers.sending.wave_digest import WaveDigest
 
@@ -75,6 +77,9 @@ class Send:
         )
         self._urgency = notification.text.urgency
         self._payload = Payload(notification, config.public_url, config.opened_links)
+        # What readers who do not visit are asked, by language.
+        self._asked: dict[str, Payload] = {}
+        self._asks = notification if notification.audience.last_seen_until else None
         # Two texts: what the sample gets, and its percent of the audience.
         self._tried: dict[str, Payload] = {}
         self._sample, self._sampling = 0, notification.sampling
@@ -141,9 +146,19 @@ class Send:
     ) -> bytes:
         """Return the plaintext for a browser; in a wave, `digest` makes it instead."""
         payload = self._tried[text] if text else self._payload
+        if self._asks is not None:
+            locale = self._runtime.store.names.locales.name(record.locale)
+            payload = self._asked_in(self._asks, locale or self._config.site_language)
         if small:
             payload = payload.small()
         return payload.carrying(receipt if record.may_report else None)
+
+    def _asked_in(self, question: Notification, locale: str) -> Payload:
+        language, config = supported_language(locale), self._config
+        if language not in self._asked:
+            one = in_language(question, inactive_policy(config), language)
+            self._asked[language] = Payload(one, config.public_url, config.opened_links)
+        return self._asked[language]
 
     def headers(
         self, origin: str, signer: wire.VapidSigner, now: float, expires: float

@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 
 from service.domain.waves import MOST_HELD, newer_of_story, wave_may_send
+from service.model.inactive import in_language
 from service.model.languages import supported_language
 from service.model.notifications import Notification, State
 from service.model.payload import Payload, combined
 from service.model.subscriptions import Record, SubscriptionId
-from service.runtime import Runtime
+from service.runtime import Runtime, inactive_policy
 from service.store.held_alerts import WaveDelivery
 
 _READ_AGAIN = 1.0  # seconds
@@ -66,8 +67,9 @@ class WaveDigest:
         delivered = tuple(shown.values())
         key = tuple(shown), language
         if key not in self._made:
-            alerts = [self._alerts[one] for one in shown]
             config = self._runtime.config
+            policy = inactive_policy(config)
+            alerts = [in_language(self._alerts[one], policy, language) for one in shown]
             self._made[key] = combined(
                 self._wave, alerts, language, config.public_url, config.opened_links
             )

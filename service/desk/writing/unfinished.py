@@ -49,7 +49,7 @@ from service.desk.writing.forms import Form
 from service.domain.publishing import KeyReused, PlanWithdrawn, UnknownNotification
 from service.domain.templates import UnknownTemplate
 from service.domain.unfinished import AlreadySent, ChangedElsewhere, TooLong, sent_by
-from service.model.notifications import Notification
+from service.model.notifications import Audience, Notification
 from service.model.roles import Role
 
 _USED = (
@@ -208,6 +208,8 @@ def _again(id: int | None) -> Form:
         raise UnknownNotification
     # Once a text is chosen or corrected, there is no second one.
     second = one.second_text if one.text == one.content else None
+    if one.audience.last_seen_until:  # no editor can choose these readers
+        one = replace(one, audience=Audience())
     return Form.of(replace(one, content=one.text, second_text=second)).as_new()
 
 
