@@ -97,15 +97,17 @@ class Retiring:
         def has_not_come(record: Record) -> bool:
             return month_of(record.seen) <= until
 
-        patience = time.monotonic() + _PATIENCE
         for partition in self._partitions:
             left = self._rows.unanswered(partition, until)
-            while left:
-                if time.monotonic() > patience:
-                    return False
-                some, left = left[:_AT_ONCE], left[_AT_ONCE:]
+            patience = time.monotonic() + _PATIENCE
+            for at in range(0, len(left), _AT_ONCE):
+                some = left[at : at + _AT_ONCE]
                 count = self._subscriptions.remove_all(some, only_if=has_not_come)
                 self._subscriptions.count_ended("retired", count)
+                if time.monotonic() > patience:
+                    return False
+            if left:
+                return False  # the next partition is for the next second
         return True
 
     def _end(self, latest: Round) -> None:
