@@ -111,7 +111,8 @@ class Receipts:
                 with suppress(NotSubscribed):
                     self._store.subscriptions.confirm(subscription)
         if self._notes_visits:
-            self._note_visits({one for _, one, event in receipts if event == "clicked"}, readers)
+            clicking = {one.reader for one in receipts if one.event == "clicked"}
+            self._note_visits(clicking, readers)
         willing = [
             one
             for one in receipts

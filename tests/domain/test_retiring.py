@@ -172,7 +172,7 @@ def test_each_reader_is_asked_in_their_language(
     readers = here.move_in(silent=200)
     here.wait()
     send, names = Send(here.runtime, here.question()), here.runtime.store.names
-    ((_, record),) = here.runtime.store.subscriptions.records_of(readers.values())
+    ((_, record),) = here.runtime.store.records.of(readers.values())
     assert record is not None
     words = texts(language)["alerts"]
     message = send.message("r" * 22, record._replace(locale=names.locale(language)))
