@@ -179,7 +179,7 @@ class FailedJob(ResponseModel):
     error: str | None
 
 
-class FailedJobs(ResponseModel):
+class FailedJobList(ResponseModel):
     """The jobs that failed within a day, the latest first; `next_cursor` leads to further ones."""
 
     jobs: list[FailedJob]
@@ -196,15 +196,15 @@ def operations() -> OperationsShown:
 @bp.get("/jobs")
 @call(
     by=_BY,
-    gives={200: FailedJobs},
+    gives={200: FailedJobList},
     problems=(422,),
     parameters=paging.parameters(type="string", pattern=JOB_ID),
 )
-def failed_jobs() -> FailedJobs:
+def failed_jobs() -> FailedJobList:
     """List the jobs that failed within a day."""
     found = [_failed(one) for one in runtime().operations.failures()]
     page, next_cursor = paging.named(found, lambda one: one.id, JOB_ID)
-    return FailedJobs(jobs=[*page], next_cursor=next_cursor)
+    return FailedJobList(jobs=[*page], next_cursor=next_cursor)
 
 
 @bp.post("/jobs/<job>/retry")
