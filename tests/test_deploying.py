@@ -17,6 +17,7 @@ from service.config import settings
 from service.domain.keys import SECRETS
 from tests.support import ROOT
 from tests.support.push_service.certificates import OURS, Authority
+from tests.support.units import rows, values
 from workers.trials.push_service import find_nginx
 
 OPS = ROOT / "docs" / "ops"
@@ -38,19 +39,6 @@ each_unit = pytest.mark.parametrize("unit", UNITS, ids=lambda one: one.name)
 def procfile() -> dict[str, str]:
     lines = (ROOT / "Procfile").read_text().splitlines()
     return dict(line.split(": ", 1) for line in lines)
-
-
-def rows(unit: Path) -> list[tuple[str, str]]:
-    """The lines `Name=value` of a unit."""
-    return [
-        (line.partition("=")[0], line.partition("=")[2])
-        for line in unit.read_text().splitlines()
-        if re.match("[A-Za-z]+=", line)
-    ]
-
-
-def values(unit: Path, name: str) -> list[str]:
-    return [value for key, value in rows(unit) if key == name]
 
 
 def check_command(words: list[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import Installation
+from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 from tests.support.rolling import Newspaper
 from workers.trials.processes import Process, free_port
@@ -31,6 +31,33 @@ def restart_all(paper: Newspaper, workers: list[Process], clocks: list[Process])
     for at, one in enumerate(clocks):
         installation.end(one)
         clocks[at] = installation.clock()
+
+
+def test_nobody_sees_that_web_processes_are_started_anew_in_turn(
+    redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    first, second = ports = [free_port(), free_port()]
+    with (
+        Installation(redis_url, push, tmp_path, TRUSTED_PROXIES="1") as installation,
+        closing(Newspaper(installation, tmp_path, ports)) as paper,
+    ):
+        for port in ports:
+            paper.start_web(port)
+        with paper.load(pause=0.05):
+            wait_until(lambda: len(paper.calls) == 3)
+            installation.end(paper.webs[first])
+            go_on_for(paper, 10)
+            paper.start_web(first)
+            # By default nginx would still leave the first one out, and so have none.
+            installation.end(paper.webs[second])
+            go_on_for(paper, 10)
+    assert paper.faults == []
+
+
+def go_on_for(paper: Newspaper, number: int) -> None:
+    """Wait until so many calls more have succeeded, or one has not."""
+    before = paper.calls.total()
+    wait_until(lambda: paper.faults or paper.calls.total() >= before + number, 60)
 
 
 @pytest.mark.soak
