@@ -229,7 +229,11 @@ def test_a_unit_for_each_type_as_the_guide_has_it_sends_an_alert(
 
     server.wait_until_ready(*ports.values())
     assert look.endswith(" config\n")
-    Path("/tmp/scr/guides/said").write_text(server.root.run(look))
+    said = "".join(server.root.run(look).split())
+    assert "SECRET_KEY_FILE" in said
+    for key in ("secret_key", "vapid_private_key"):
+        secret = server.root.path(f"{keys}/{key}").read_text().rstrip("=\n").rpartition("=")[2]
+        assert secret[:12] not in said, key
     token = server.root.run(look.replace(" config\n", " token add curl --scope send\n")).split()[-1]
     alert(push, ports["8001"], token)
     for unit in server.units:
