@@ -205,6 +205,7 @@ def test_one_small_server_as_the_guide_has_it_sends_an_alert(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_a_unit_for_each_type_as_the_guide_has_it_sends_an_alert(
     server: SmallServer, redis_address: str, push: PushService
 ) -> None:
@@ -241,6 +242,7 @@ def test_a_unit_for_each_type_as_the_guide_has_it_sends_an_alert(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_a_platform_that_reads_the_procfile_sends_an_alert_and_ends_within_its_30_seconds(
     redis_address: str, push: PushService, tmp_path: Path
 ) -> None:
