@@ -79,7 +79,7 @@ soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool .venv/nginx
 lock:
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	$(COMPILE_OURS) --output-file requirements.lock
-	$(COMPILE_OURS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE_OURS) --extra dev --extra telemetry --constraint requirements.lock --output-file requirements-dev.lock
 	printf '%s\n' $(BUILD) | $(COMPILE) --constraint requirements.lock \
 	  --output-file requirements-build.lock -
 

@@ -22,6 +22,7 @@ from service.api.without_flask import SubscribingWithoutFlask
 from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
 from service.domain.keys import PRIVATE_KEY_IGNORED
+from service.local import error_reports
 from service.local.secrets_file import read_secrets
 from service.model.process_log import REQUEST, ROUTE, begin_request, say
 from service.reader import demo, privacy, scripts
@@ -190,6 +191,7 @@ def serve() -> Flask:
     """Make the application of a web process, which waits for Redis; for gunicorn."""
     try:
         config = _settings()
+        error_reports.begin("web", config)
         _say_what_is_ignored(config)
         # Redis is not asked again before the application is there: it may go away meanwhile.
         app = _application(Runtime.start(config, "web", PAGE))

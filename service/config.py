@@ -332,6 +332,12 @@ class Config:
         "no",
         "whether web processes log each request: its method, route, status, time and id",
     )
+    sentry_dsn: str = _setting(
+        values.sentry_dsn,
+        "",
+        "address at which Sentry, or what speaks as it does, takes unexpected errors of all "
+        "processes; a secret",
+    )
     data_dir: Path = _setting(
         values.path, "var", "folder in which `stoppress up` keeps its keys and its Redis"
     )

@@ -27,6 +27,8 @@ from service.model.redis_urls import (
 from service.model.texts import is_visible, one_line
 
 _MOST_CONVERSIONS = 10
+# With a public key, in older ones a secret one as well, and in the end the number of the project.
+_DSN = re.compile(r"(https?://)[A-Za-z0-9]+(?::[A-Za-z0-9]+)?@([^\s/?#@]+(?:/[\w.~-]+)*/[0-9]+)")
 _REDIS_URL = (
     "must be redis://[user:password@]host[:port][/database]; in a password, write / as %2F,"
     " ? as %3F, # as %23, @ as %40 and % as %25"
@@ -350,6 +352,14 @@ def webhook_secret(value: str) -> str:
         secret = b""
     if value and not (value.startswith("whsec_") and 24 <= len(secret) <= 64):
         raise ValueError("must be whsec_ and then 24 to 64 bytes in base64")
+    return value
+
+
+def sentry_dsn(value: str) -> str:
+    """Check the address of a project of Sentry."""
+    found = _DSN.fullmatch(value)
+    if value and not (found and web_address(f"{found[1]}{found[2]}")):
+        raise ValueError("must be an address as Sentry shows it, https://KEY@HOST/NUMBER")
     return value
 
 

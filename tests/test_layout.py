@@ -36,6 +36,7 @@ TABLE = {
     "service/domain/web_authentication.py": "webauthn",
     "service/local": "service.config service.model service.setting_sources service.store"
     " cryptography redis",
+    "service/local/error_reports.py": "sentry_sdk",
     "service/local/logs.py": "pythonjsonlogger",
     "service/local/web_log.py": "gunicorn",
     "service/local/web_worker.py": "gunicorn",
@@ -250,6 +251,9 @@ def test_a_worker_loads_no_flask(module: str) -> None:
         ("OIDC_CLIENT_SECRET", "hunter2é"),
         ("OIDC_CLIENT_SECRET_FILE", "/nowhere/hunter2"),
         ("SECRET_KEY_FILE", "/nowhere/hunter2"),
+        ("SENTRY_DSN", "https://sentry.example/hunter2"),
+        ("SENTRY_DSN", "https://hunter2@sentry.example:70000/7"),
+        ("SENTRY_DSN", "ftp://hunter2@sentry.example/7"),
         ("OIDC_NAME", "two\nlines"),
         ("VAPID_SUBJECT", "push@paper.example"),
         ("VAPID_SUBJECT", "mailto:push @paper.example"),

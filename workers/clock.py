@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from service.config import Config, ConfigError
 from service.domain.processes import Misfit, Presence
 from service.domain.store_errors import in_one_line
-from service.local import logs
+from service.local import error_reports, logs
 from service.model import clock
 from service.model.process_log import say
 from service.runtime import Runtime
@@ -100,7 +100,9 @@ def main() -> int:
         # At once, even while it waits for Redis: each of its writes is whole or not done at all.
         signal.signal(number, lambda *_: os._exit(0))
     try:
-        runtime = Runtime.start(Config.read(os.environ), "clock", WORKER)
+        config = Config.read(os.environ)
+        error_reports.begin("clock", config)
+        runtime = Runtime.start(config, "clock", WORKER)
         presence = Presence("clock", runtime.config.addresses, runtime.shared, runtime.counting)
         presence.check()
     except (ConfigError, Misfit) as error:

@@ -12,10 +12,10 @@ from logging import CRITICAL
 
 from redis.exceptions import RedisError
 
-from service.config import ConfigError
+from service.config import Config, ConfigError
 from service.domain.job_queue import QUEUE
 from service.domain.processes import Misfit, Presence
-from service.local import logs
+from service.local import error_reports, logs
 from service.model.process_log import say
 from workers import jobs, rq_worker
 from workers.own_job import OwnJob
@@ -26,6 +26,7 @@ def main() -> int:
     """Work until asked to end, then return 0; 2, with one line, if a setting is wrong."""
     logs.begin("worker", os.environ)
     try:
+        error_reports.begin("worker", Config.read(os.environ))
         runtime = jobs.runtime()
         presence = Presence("worker", runtime.config.addresses, runtime.shared, runtime.counting)
         presence.check()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -149,7 +148,6 @@ def _garbled(_: Exception) -> SansIOResponse | HTTPException:
 
 
 def _unexpected(error: Exception) -> SansIOResponse | HTTPException:
-    # The place, but not the message, which may repeat an endpoint, a key or a token.
-    where = "".join(traceback.format_tb(error.__traceback__))
-    current_app.logger.error("%s: %s\n%s", request.endpoint, type(error).__name__, where)
+    # The log and reports of errors have its place, but not its message (service/local/logs.py).
+    current_app.logger.error("%s: an unexpected error", request.endpoint, exc_info=error)
     return respond(Problem(500, "Something went wrong here. The service's log says where."))

@@ -16,7 +16,7 @@ from redis import RedisError
 from service.cli.main import EnvFile
 from service.cli.terminal import columns, examples, json_option, printable, show
 from service.config import ConfigError, given_text, parsed, settings
-from service.domain.keys import KEY_NAME, SECRETS
+from service.domain.keys import HIDDEN, KEY_NAME, SECRETS
 from service.domain.store_errors import in_one_line
 from service.local import redis_server
 from service.local.secrets_file import read_secrets
@@ -141,7 +141,7 @@ class _Settings:
 
 def _shown(name: str, text: str, value: Any) -> str:
     """Return the text of a setting without any secret."""
-    if name not in SECRETS:
+    if name not in HIDDEN:
         return _without_password(text) if name in _WITH_PASSWORD else text
     if name == "VAPID_PRIVATE_KEY":
         keys: tuple[VapidKey, ...] = value

@@ -20,6 +20,7 @@ SECRETS = (
     *("SECRET_KEY", "VAPID_PRIVATE_KEY", "OIDC_CLIENT_SECRET"),
     *("ALERT_WEBHOOK", "ALERT_WEBHOOK_SECRET"),  # with the address anybody may write to that chat
 )
+HIDDEN = (*SECRETS, "SENTRY_DSN")  # settings whose value nothing shows
 PRIVATE_KEY_IGNORED = (
     "VAPID_PRIVATE_KEY is set, and ignored. Take it out of the environment of web processes:"
     " they need only the public half. Workers sign."

@@ -97,6 +97,7 @@ def test_no_secret_is_shown(url: str, as_json: bool, tmp_path: Path) -> None:
         "SECRET_KEY": f"{SECRET},{'x' * 40}",
         "VAPID_PRIVATE_KEY": KEY.text,
         "OIDC_CLIENT_SECRET": "hunter2",
+        "SENTRY_DSN": "https://hunter2@sentry.example/7",
         "DATA_DIR": str(tmp_path / "none"),
         "COLUMNS": "200",
     }

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 import requests
+from flask import request
 
 from service.local import logs
 from service.local.web_log import WebLog
-from service.model import process_log
 from service.model.process_log import begin_request
+from tests.support.client import make_app
 from tests.support.command import stoppress
 from tests.support.forked import Forked
 from tests.support.installation import Installation, wait_until
@@ -192,24 +193,6 @@ def test_logs_tell_an_alerts_way_under_one_id_and_repeat_no_secret(
 # The lines --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def our_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leave the logs and hooks of this process as they were."""
-    names = (*logs._OURS, "", "gunicorn.error")
-    before = [
-        (log := logging.getLogger(name), log.level, log.handlers, log.propagate) for name in names
-    ]
-    for hook in (sys, "excepthook"), (logs.threading, "excepthook"):
-        monkeypatch.setattr(*hook, getattr(*hook))
-    token = process_log.request_id.set("")
-    yield
-    process_log.request_id.reset(token)
-    logging.captureWarnings(False)
-    for one, level, handlers, propagate in before:
-        one.setLevel(level)
-        one.handlers, one.propagate = handlers, propagate
-
-
 SECRETS = ("https://push.example/an-endpoint", "a-secret\nof two lines")
 
 
@@ -247,6 +230,25 @@ def test_an_error_is_logged_with_its_places_but_not_its_message(
         begun = [line for line in lines if not line.startswith("  ")]
         assert len(begun) == 3
         assert begun[0].endswith(" ERROR worker: it failed:")
+
+
+def test_an_unexpected_error_of_a_request_is_logged_with_its_place_but_not_its_message(
+    redis_url: str, our_log: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> str:
+        raise LookupError(request.args["endpoint"])
+
+    web = make_app(redis_url)
+    web.add_url_rule("/api/broken", view_func=broken)
+    logs.begin("web", {})
+    response = web.test_client().get("/api/broken?endpoint=a-secret")
+    assert response.status_code == 500
+    assert response.mimetype == "application/problem+json"
+    assert "Traceback" not in response.text
+    said = capsys.readouterr().err
+    assert "LookupError" in said
+    assert f'"{__file__}", line {broken.__code__.co_firstlineno + 1}' in said
+    assert "a-secret" not in said + response.text
 
 
 def test_what_others_send_begins_no_line_of_its_own(

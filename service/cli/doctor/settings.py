@@ -11,7 +11,7 @@ from typing import Any
 
 from service.cli.doctor.findings import Finding
 from service.config import Config, ConfigError, given_text, parsed, settings
-from service.domain.keys import SECRETS
+from service.domain.keys import HIDDEN
 from service.local.folders import check_data_dir
 from service.setting_sources import FROM_FILE
 
@@ -92,6 +92,6 @@ def secret_files(
 
 def _from_files(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the settings with a secret that are read from a file, and that file."""
-    secret = (*SECRETS, "REDIS_URL", "STORE_URL", "PUSH_PROXY")
+    secret = (*HIDDEN, "REDIS_URL", "STORE_URL", "PUSH_PROXY")
     files = {name: environ.get(f"{name}{FROM_FILE}", "").strip() for name in secret}
     return {name: file for name, file in files.items() if file}
