@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from service.config import Config, ConfigError
 from service.local import error_reports, logs
 from service.store.notifications import SCHEDULED
 from tests.support.client import VAPID, make_app
-from tests.support.installation import wait_until
 from tests.support.redis_users import as_users
 from workers import fetcher, worker
 from workers.rq_worker import StoppableWorker
@@ -83,14 +83,17 @@ def sentry() -> Iterator[Sentry]:
     server.close()
 
 
-@pytest.fixture
-def reporting(sentry: Sentry, our_log: None) -> Iterator[Sentry]:
-    """Let this process report errors, as a web process does."""
+@contextmanager
+def reporting(sentry: Sentry) -> Iterator[None]:
+    """Let this process report errors, as a web process does, until each report is sent."""
     logs.begin("web", {})
     with patch("atexit.register") as register:
         error_reports.begin("web", Config.read({"SENTRY_DSN": sentry.dsn}))
-    yield sentry
-    register.call_args.args[0](timeout=10)
+    try:
+        yield
+    finally:
+        sentry.answers.set()
+        register.call_args.args[0](timeout=60)
 
 
 def places(event: dict[str, Any]) -> list[tuple[str, str]]:
@@ -100,7 +103,7 @@ def places(event: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_an_error_of_a_request_arrives_with_its_place_and_id_alone(
-    redis_url: str, reporting: Sentry
+    redis_url: str, sentry: Sentry, our_log: None
 ) -> None:
     def broken() -> str:
         seen = {**request.headers, **request.args, "body": request.get_data(as_text=True)}
@@ -111,41 +114,45 @@ def test_an_error_of_a_request_arrives_with_its_place_and_id_alone(
 
     web = make_app(redis_url, TRUSTED_PROXIES="1")
     web.add_url_rule("/api/broken", view_func=broken)
-    answer = web.test_client().get(
-        f"/api/broken?endpoint={ENDPOINT}",
-        data=SECRETS["body"],
-        headers={
-            "Authorization": f"Bearer {SECRETS['token']}",
-            "Cookie": f"session={SECRETS['cookie']}",
-            "X-Forwarded-For": SECRETS["address"],
-            "X-Request-ID": "click-4711",
-            "X-Other": SECRETS["header"],
-        },
-    )
+    with reporting(sentry):
+        answer = web.test_client().get(
+            f"/api/broken?endpoint={ENDPOINT}",
+            data=SECRETS["body"],
+            headers={
+                "Authorization": f"Bearer {SECRETS['token']}",
+                "Cookie": f"session={SECRETS['cookie']}",
+                "X-Forwarded-For": SECRETS["address"],
+                "X-Request-ID": "click-4711",
+                "X-Other": SECRETS["header"],
+            },
+        )
     assert answer.status_code == 500
-    (event,) = wait_until(reporting.events)
+    (event,) = sentry.events()
     assert places(event) == [("KeyError", "broken"), ("LookupError", "broken")]
     assert event["tags"] == {"process": "web", "request": "click-4711"}
     assert event["release"].startswith("stop-press@")
-    assert reporting.received[0].startswith("/api/7/envelope/")
-    assert [name for name, one in SECRETS.items() if one in reporting.received[0]] == []
-    assert '"vars"' not in reporting.received[0]
+    assert sentry.received[0].startswith("/api/7/envelope/")
+    assert [name for name, one in SECRETS.items() if one in sentry.received[0]] == []
+    assert '"vars"' not in sentry.received[0]
     assert event.keys().isdisjoint({"request", "user", "breadcrumbs", "extra", "modules"})
 
 
-def test_the_error_that_ends_a_job_arrives_and_a_warning_does_not(reporting: Sentry) -> None:
+def test_the_error_that_ends_a_job_arrives_and_a_warning_does_not(
+    sentry: Sentry, our_log: None
+) -> None:
     def fail(endpoint: str) -> None:
         raise ValueError(endpoint)
 
-    logging.getLogger("service.x").warning(ENDPOINT)
-    logging.getLogger("service.x").error("Redis is full")
-    try:
-        fail(ENDPOINT)
-    except ValueError:
-        StoppableWorker.handle_exception(None, None, *sys.exc_info())  # type: ignore[arg-type]
-    (event,) = wait_until(reporting.events)
+    with reporting(sentry):
+        logging.getLogger("service.x").warning(ENDPOINT)
+        logging.getLogger("service.x").error("Redis is full")
+        try:
+            fail(ENDPOINT)
+        except ValueError:
+            StoppableWorker.handle_exception(None, None, *sys.exc_info())
+    (event,) = sentry.events()
     assert places(event) == [("ValueError", "fail")]
-    assert ENDPOINT not in reporting.received[0]
+    assert ENDPOINT not in sentry.received[0]
 
 
 def test_a_process_reports_the_error_that_ends_it(redis_url: str, sentry: Sentry) -> None:
@@ -167,19 +174,19 @@ def test_a_process_reports_the_error_that_ends_it(redis_url: str, sentry: Sentry
 
 
 def test_errors_are_logged_as_ever_while_nobody_takes_reports(
-    reporting: Sentry, capsys: pytest.CaptureFixture[str]
+    sentry: Sentry, our_log: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reporting.answers.clear()
-    try:
-        raise ValueError(ENDPOINT)
-    except ValueError:
-        for _ in range(150):  # more than may wait
-            logging.getLogger("service.x").exception("it failed")
-    said = capsys.readouterr().err
-    assert (said.count("it failed"), ENDPOINT in said) == (150, False)
-    assert reporting.received == []
-    reporting.answers.set()
-    wait_until(reporting.events)
+    with reporting(sentry):
+        sentry.answers.clear()
+        try:
+            raise ValueError(ENDPOINT)
+        except ValueError:
+            for _ in range(150):  # more than may wait
+                logging.getLogger("service.x").exception("it failed")
+        said = capsys.readouterr().err
+        taken = len(sentry.received)
+    assert (said.count(" web: it failed"), ENDPOINT in said, taken) == (150, False, 0)
+    assert 0 < len(sentry.events()) < 150
 
 
 # Not installed ----------------------------------------------------------------------------------
