@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 
 import pytest
@@ -304,12 +305,32 @@ def test_a_share_of_screens_is_said_with_its_sample_and_how_sure_it_is(
 def test_the_page_says_when_the_last_browser_gets_it_at_this_pace(
     editor: FlaskClient, runtime: Runtime, later: Later, sending: int
 ) -> None:
-    accept(runtime, sending, 40)
-    later.by(20)
-    path = f"/desk/alerts/{sending}/progress"
-    assert "2 per second, the last browser in about 30 seconds" in words(editor.get(path).text)
+    path, seen = f"/desk/alerts/{sending}/progress", ""
+
+    def shown(handed_over: int, seconds: float) -> str:
+        """Hand over so many more; return what the page gets that it asks for then."""
+        nonlocal seen
+        accept(runtime, sending, handed_over)
+        later.by(seconds)
+        page = editor.get(path, query_string={"seen": seen}).text
+        found = re.search(r'name="seen" value="([^"]*)"', page)
+        assert found is not None
+        seen = found[1]
+        return words(page)
+
+    assert "per second" not in shown(0, 1)
+    assert seen == "", "the time before the first browser has it does not count"
+    assert "per second" not in shown(20, 100)
+    assert "per second" not in shown(10, 102), "too soon to say"
+    assert "5 per second, the last browser in about 12 seconds" in shown(10, 104)
+    assert "1 per second, the last browser in about 50 seconds" in shown(10, 114), "10 seconds"
     runtime.publishing.pause(sending, by="a test")
-    assert "the last browser" not in editor.get(path).text
+    assert "the last browser" not in shown(0, 115)
+    assert seen == "", "nor does the time of a pause"
+    runtime.publishing.resume(sending, by="a test")
+    assert "per second" not in shown(0, 120)
+    for nonsense in ("x", "1.0:1 9.9:999999999999", "120.0:50 120.0:50", "٣.٣:٣"):
+        assert "per second" not in words(editor.get(path, query_string={"seen": nonsense}).text)
 
 
 def test_the_page_says_for_whom_it_is_tried_again_and_when(

@@ -137,7 +137,7 @@ def progress(id: int) -> ResponseReturnValue:
     headers = {} if report.changing and same else {"HX-Refresh": "true"}
     if one.planned:
         return render_template("desk/planned_state.html", **_planned(one)), headers
-    trial, seen = trial_of(one), watched(report)
+    trial, seen = trial_of(one), watched(report, request.args.get("seen", ""))
     page = render_template("desk/progress.html", report=report, trial=trial, watched=seen)
     return page, headers
 

@@ -157,11 +157,6 @@ class Report:
         return max(0.0, (self.notification.finished_at or self.now) - self.began)
 
     @property
-    def rate(self) -> int:
-        """Browsers per second, on average since it started."""
-        return round(self.progress.done / max(1.0, self.seconds))
-
-    @property
     def waits(self) -> bool:
         """Whether it would be sent now if everything were not stopped."""
         due = self.scheduled and self.due_in <= 0

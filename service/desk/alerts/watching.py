@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from service.current import runtime
+from service.desk.alerts.pace import Pace
 from service.desk.alerts.report import Report
 from service.desk.words import number, plural, service_name
 from service.domain.promises import PromiseReport
@@ -21,20 +22,26 @@ _SURE = 0.5  # percent of error that are not either
 class Watched:
     """The sentences; empty where there is nothing to say."""
 
-    last_reader: str  # when the last browser gets it, at the pace so far
+    pace: str  # of the last seconds, and when the last browser gets it at that pace
+    seen: str  # what the page hands back to learn the pace
     promise: str
     is_broken: bool  # the promise
     on_screen: str
     retried: list[str]
 
 
-def watched(report: Report) -> Watched:
-    """Return what the page of an alert that is, or was, sent says beside its numbers."""
+def watched(report: Report, seen: str = "") -> Watched:
+    """Return what the page of an alert that is, or was, sent says beside its numbers.
+
+    `seen` is what the page hands back of what it was told before.
+    """
     one = report.notification
+    pace = _pace(report, seen)
     promise = runtime().promises.of(one, report.progress)
     screen = runtime().screens.of(one)
     return Watched(
-        last_reader=_last_reader(report),
+        pace=_pace_words(report, pace.per_second),
+        seen=pace.text,
         promise=promise_words(promise, _waited(report)) if promise else "",
         is_broken=promise is not None and promise.is_kept is False,
         on_screen=screen_words(screen) if screen else "",
@@ -49,14 +56,24 @@ def _waited(report: Report) -> float:
     return report.began - pressed if pressed is not None else 0.0
 
 
-def _last_reader(report: Report) -> str:
-    """Say when the last browser gets it; nothing where that depends on more than our pace."""
-    left = report.progress.recipients - report.progress.done
+def _pace(report: Report, seen: str) -> Pace:
+    """Return the pace of an alert that is being sent; nothing of it counts while it waits."""
     one = report.notification
-    waits = report.stopping or report.slowing or one.sampling or one.wall
-    if not report.live or not left or not report.progress.done or waits:
+    waits = report.paused or report.waits or one.sampling or one.wall
+    if not report.live or waits:
+        return Pace()
+    return Pace.of(seen, report.now, report.progress.done)
+
+
+def _pace_words(report: Report, per_second: int) -> str:
+    """Say the pace, and when the last browser gets it unless that depends on more."""
+    if not per_second:
         return ""
-    return f"the last browser in about {span(max(1.0, round(left / max(1, report.rate))))}"
+    words = f"{number(per_second)} per second"
+    left = report.progress.recipients - report.progress.done
+    if not left or report.stopping or report.slowing or report.notification.spread_minutes:
+        return words
+    return f"{words}, the last browser in about {span(max(1.0, round(left / per_second)))}"
 
 
 def promise_words(one: PromiseReport, waited: float = 0.0) -> str:
