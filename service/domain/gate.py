@@ -121,6 +121,19 @@ def authors_of(by: str, before: Notification | None = None) -> tuple[str, ...]:
     return known if not person or person in known else (*known, person)
 
 
+def remembering_hand_in(before: Notification, after: Notification) -> Notification:
+    """Return an alert with how it was handed in, if just that is sent and can be taken back."""
+    same = dataclasses.replace(
+        before,
+        content=after.content,
+        audience=after.audience,
+        spread_minutes=after.spread_minutes,
+        second_text=after.second_text,
+    )
+    keeps = before.is_ready and after.waits_for_undo and same == before
+    return dataclasses.replace(after, was_ready=before.request if keeps else None)
+
+
 def now_in_ms() -> float:
     """Return the time to the millisecond, rounded down, as it is stored and shown."""
     return int(clock.time() * 1000) / 1000

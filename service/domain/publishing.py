@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from service.domain.audiences import AudienceConditions
 from service.domain.corrections import Corrections
-from service.domain.gate import Gate, authors_of, now_in_ms
+from service.domain.gate import Gate, authors_of, now_in_ms, remembering_hand_in
 from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.repeating import Repeating
@@ -240,6 +240,7 @@ class Publishing:
             repeat=_in_series(repeat, before.id),
             request_id=request_id.get() or before.request_id,
         )
+        after = remembering_hand_in(before, after)
         published = Published(after.id, recipients, after.state, leaves.warnings)
         entry = alert_log.changed(before, after, by)
         if not self._store.notifications.change(before, after, now_in_ms(), entry):
@@ -327,7 +328,8 @@ class Publishing:
         if one.waits_for_undo and one.corrects is not None:
             self._corrections.waiting.put_back(one, "taken back", by)
         elif one.waits_for_undo:
-            after = dataclasses.replace(one, state=State.DRAFT, send_at=None, approved_by="")
+            draft = dataclasses.replace(one, state=State.DRAFT, send_at=None, approved_by="")
+            after = dataclasses.replace(draft, request=one.was_ready, was_ready=None)
             entry = alert_log.entry(one, "taken back", by)
             self._store.notifications.change(one, after, now_in_ms(), entry)
         found = self.get(id)

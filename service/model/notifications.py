@@ -307,6 +307,7 @@ class Notification:
     waves: tuple[tuple[int, int, int], ...] = ()
     authors: tuple[str, ...] = ()  # editors who wrote or changed it, or made the token that did
     request: Request | None = None
+    was_ready: Request | None = None  # how it was handed in, while sending it can be taken back
     approved_by: str = ""  # the second person
     # The id of the request by which it was last written, approved or sent: logs name it.
     request_id: str = field(default="", compare=False)

@@ -52,6 +52,7 @@ def document_of(notification: Notification) -> str:
             **({"link_parameters": own} if (own := notification.link_parameters) else {}),
             **({"repeat": repeat.as_json()} if (repeat := notification.repeat) else {}),
             **({"mends": asdict(mends)} if (mends := notification.mends) else {}),
+            **({"was_ready": asdict(ready)} if (ready := notification.was_ready) else {}),
         }
     )
 
@@ -61,8 +62,7 @@ def notification_of(id: int, row: Sequence[bytes | None]) -> Notification:
     doc, state, started_at, finished_at, revision, corrected, corrections = row[:7]
     missed, changes, waves, decision, withheld = row[7:]
     document = json.loads(cast(bytes, doc))
-    asked, other = document.get("request"), document.get("second_text")
-    repeat = document.get("repeat")
+    other, repeat = document.get("second_text"), document.get("repeat")
     return Notification(
         id=id,
         content=Content.from_json(document["content"]),
@@ -84,7 +84,8 @@ def notification_of(id: int, row: Sequence[bytes | None]) -> Notification:
         waves=tuple((id, alone, together) for id, alone, together in json.loads(waves or b"[]")),
         # A stored alert of an earlier release has none of these.
         authors=tuple(document.get("authors", [document["created_by"]])),
-        request=Request(**known_fields(Request, asked)) if asked else None,
+        request=_request(document.get("request")),
+        was_ready=_request(document.get("was_ready")),
         approved_by=document.get("approved_by", ""),
         request_id=document.get("request_id", ""),
         second_text=SecondText(**known_fields(SecondText, other)) if other else None,
@@ -113,6 +114,10 @@ def _send_at(document: dict[str, Any]) -> SendAt | None:
     return SendAt(
         **{"sent_at": document.get("sent_at"), **known_fields(SendAt, document["send_at"])}
     )
+
+
+def _request(document: dict[str, Any] | None) -> Request | None:
+    return Request(**known_fields(Request, document)) if document else None
 
 
 def _mends(document: dict[str, Any] | None) -> Mends | None:

@@ -95,6 +95,30 @@ def test_only_a_draft_is_handed_in(writer: FlaskClient, runtime: Runtime, page: 
     assert only(runtime).state is State.SENDING
 
 
+class TestUndo:
+    """Where what is sent can be taken back for some seconds."""
+
+    @pytest.fixture
+    def settings(self) -> dict[str, str]:
+        return {"UNDO_SECONDS": "20", "UNDO_BREAKING_SECONDS": "20"}
+
+    @pytest.mark.parametrize(("title", "is_ready"), [(None, True), ("Another ferry", False)])
+    def test_taken_back_it_is_handed_in_as_before_unless_its_text_was_changed(
+        self, editor: FlaskClient, runtime: Runtime, page: str, title: str | None, is_ready: bool
+    ) -> None:
+        before = only(runtime)
+        form = hidden_fields(editor.get(f"{page}/send").text)
+        editor.post(page, data={**form, "title": title or form["title"]})
+        assert only(runtime).waits_for_undo
+        assert "to decide about" not in words(editor.get("/desk/").text)
+        post(editor, f"{page}/take-back", page=page)
+        one = only(runtime)
+        assert (one.is_ready, one.request) == (is_ready, before.request if is_ready else None)
+        listed = words(editor.get("/desk/").text)
+        assert (f"ready: by {WRITER}, " in listed) is is_ready
+        assert ("Alerts 1 to decide about" in listed) is is_ready
+
+
 class TestManyReaders:
     """Where a second person is needed, who sends approves what a writer has handed in."""
 
