@@ -15,7 +15,16 @@ from service.domain import forecast
 from service.model.notifications import Content, Outcome, SendAt, State
 from service.runtime import Runtime
 from tests.store.test_subscriptions import requested
-from tests.support.desk_pages import Page, back, hidden_fields, open_form, review, send_all, words
+from tests.support.desk_pages import (
+    EMAIL,
+    Page,
+    back,
+    hidden_fields,
+    open_form,
+    review,
+    send_all,
+    words,
+)
 from tests.support.planned import WORLD, confirmed, edit, go_on, only, opened
 
 
@@ -63,6 +72,8 @@ def test_a_local_time_is_confirmed_and_scheduled_once(
     assert f"Scheduled for {SHOWN} in each reader’s own time zone." in shown
     listed = words(editor.get("/desk/").text)
     assert f"{SHOWN}, each reader’s own time the first readers in" in listed
+    another = words(review(editor, url=one.content.url).text)
+    assert f"The same link will go out on {SHOWN}, each reader’s own time, by {EMAIL}:" in another
 
 
 def test_a_local_time_that_some_clocks_have_passed_says_when_the_last_one_shows_it(
