@@ -87,7 +87,9 @@ def test_taken_back_the_alert_is_as_before_and_the_text_is_in_the_form_again(
     shown = editor.get(form).text
     assert "Taken back. Nobody has seen it." in shown
     assert ">\nFerry afloat</textarea>" in shown
-    assert f'href="{form}"' in editor.get(page).text, "its page leads there too"
+    draft = editor.get(page).text
+    assert f'href="{form}">Send the correction…</a>' in draft, "its page leads there too"
+    assert "Use again" not in draft and "Edit…" not in draft
     assert "A correction is not sent yet" in words(editor.get(f"/desk/alerts/{half_sent}").text)
     # Sent again it is the same alert, however often the form arrives.
     again = {**filled(shown), "title": "Ferry in port"}
@@ -130,6 +132,8 @@ def test_a_retraction_cancels_the_alert_only_when_it_leaves(
     taken = post(editor, f"{page}/take-back", page=page).location
     assert taken == f"/desk/alerts/{half_sent}/retract?draft={waiting(runtime).id}"
     assert state_of(runtime, half_sent) is State.SENDING
+    shown = editor.get(page).text
+    assert f'href="{taken}">Send the retraction…</a>' in shown
     assert retract(editor, half_sent, taken) == page
     let_it_be_due(runtime, waiting(runtime))
     root = runtime.publishing.get(half_sent)

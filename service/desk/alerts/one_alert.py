@@ -96,8 +96,8 @@ def _planned(one: Notification) -> dict[str, Any]:
     if one.corrects is not None:
         root = publishing.get(one.corrects)
         reach = runtime().corrections.reached(root)
-        own = {"root": root, "reach": reach, "leaves_out": True, "write_on": write_on(one)}
-        return {"report": report, **own}
+        own = {"root": root, "reach": reach, "leaves_out": True}
+        return {"report": report, **own, "write_on": write_on(one), "retracts": _retracts(one)}
     at = one.send_at if report.scheduled or one.waits_for_approval else None
     now = clock.time()
     delivery = runtime().forecaster.forecast(one.content, one.audience, at, now)
@@ -179,9 +179,12 @@ def write_on(one: Notification) -> str:
     """Return the page of an alert that is a draft again: of a correction its form."""
     if one.corrects is None:
         return url_for("desk.alert", id=one.id)
-    retracts = one.mends is not None and one.mends.then == State.CANCELLED.value
-    form = "desk.write_retraction" if retracts else "desk.write_correction"
+    form = "desk.write_retraction" if _retracts(one) else "desk.write_correction"
     return url_for(form, id=one.corrects, draft=one.id)
+
+
+def _retracts(one: Notification) -> bool:
+    return one.mends is not None and one.mends.then == State.CANCELLED.value
 
 
 @bp.post("/alerts/<int:id>/send-now")
