@@ -412,9 +412,11 @@ FIELDS = {
 }
 
 
-def _logged(action: str) -> str:
+def _logged(entry: LogEntry) -> str:
     """Return what was done in words; an action of a newer release by its name."""
-    return LOGGED.get(action, action)
+    if entry.action == "started" and entry.by:
+        return "did not wait"  # but pressed "Send now"; else the clock begins
+    return LOGGED.get(entry.action, entry.action)
 
 
 def _is_svg(link: str) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.model.notifications import Notification, Outcome, State
+from service.model.notifications import Notification, Outcome, SendAt, State
 from service.runtime import Runtime
 from tests.support.desk_pages import EMAIL, hidden_fields, post, review, send_all, words
 
@@ -83,6 +84,9 @@ def test_send_now_does_not_wait(editor: FlaskClient, runtime: Runtime, sent: Tes
     assert one.state is State.SENDING
     assert runtime.store.notifications.active() == [one.id]
     assert [e.action for e in runtime.alert_log.of(one.id)] == ["sent", "started"]
+    page = words(editor.get(sent.location).text)
+    assert "later, by “Send now”" in page and "no longer be taken back" not in page
+    assert f"{EMAIL} did not wait" in page and "began to send it" not in page
 
 
 def test_it_leaves_by_itself_when_nobody_takes_it_back(
@@ -92,7 +96,9 @@ def test_it_leaves_by_itself_when_nobody_takes_it_back(
     due = runtime.publishing.next_due()
     assert one.send_at is not None
     assert due == int(one.send_at.at * 1000) / 1000
-    runtime.store.redis.zadd("{g}:scheduled", {str(one.id): time.time() * 1000 - 1000})
+    now = time.time()
+    due_by_now = replace(one, send_at=SendAt(now - 1, sent_at=now - 21))
+    assert runtime.store.notifications.change(one, due_by_now, now, None)
     runtime.publishing.send_due()
     assert only(runtime).state is State.SENDING
     page = words(editor.get(sent.location).text)
@@ -100,6 +106,7 @@ def test_it_leaves_by_itself_when_nobody_takes_it_back(
         "Too late: it is being sent. Something’s wrong" in page
     )  # shown at the key of "Take it back"
     assert "later, when it could no longer be taken back" in page
+    assert "Stop Press began to send it" in page
     assert runtime.publishing.next_due() is None
 
 
