@@ -211,6 +211,17 @@ def test_an_editor_sends_a_text_by_hand_and_the_log_names_who(
         assert post(editor, f"{address}/choose", page=address, text=nonsense).status_code == 400
 
 
+@pytest.mark.parametrize("clicks", [0, 1])
+def test_the_page_says_why_the_clock_chose_a_text(
+    editor: FlaskClient, runtime: Runtime, trial: int, clicks: int
+) -> None:
+    click(runtime, trial, "A", clicks)
+    runtime.text_choice.choose(trial, "A", by="")
+    shown = words(editor.get(f"/desk/alerts/{trial}").text)
+    assert ("Nobody clicked, so text A went to all others at" in shown) is (clicks == 0)
+    assert ("Text A went to all others: Stop Press chose it" in shown) is (clicks > 0)
+
+
 @pytest.mark.parametrize("chosen", ["", "A", "B"])
 def test_a_wrong_text_is_corrected_to_the_other_one(
     editor: FlaskClient, runtime: Runtime, trial: int, chosen: str
