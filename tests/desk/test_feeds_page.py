@@ -72,6 +72,7 @@ def test_a_feed_is_added_by_its_address_and_its_page_says_what_became_of_its_ite
     rehearsal = editor.get(f"{path}?rehearse=yes").text
     Page(rehearsal)
     assert "What it would have sent in the last 24 hours" in words(rehearsal)
+    assert "By its rules alone, as if every item were new." in words(rehearsal)
 
 
 def test_a_web_page_offers_the_feeds_that_it_names(
