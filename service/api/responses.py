@@ -208,7 +208,8 @@ class Published(ResponseModel):
     """An alert that was accepted; `recipients` is how many browsers matched at that moment.
 
     `warnings` say where readers will not see a text as it was sent, or see what was not meant for
-    them; and, of the field `status`, that it waits because everything is stopped.
+    them; of the field `status`, that it waits because everything is stopped; and of `audience`,
+    that nobody gets it, because `recipients` is 0.
     """
 
     id: str

@@ -16,6 +16,7 @@ from service.model.notifications import Audience, Content, Notification, Request
 
 # The warning that belongs to an alert which waits for a second person.
 NEEDED = "Another editor has to approve this at the desk before it is sent."
+NOBODY = "Nobody gets this alert: no reader is in its audience now."
 
 Warnings = tuple[tuple[str, str], ...]  # field and sentence of each
 
@@ -112,6 +113,13 @@ class Gate:
         if audience.subscription is not None:
             raise EverythingStopped
         return True
+
+
+def nobody(leaves: Leaving, audience: Audience, browsers: int) -> Warnings:
+    """Return the warning for an alert that leaves now, and for no browser."""
+    is_newsroom = audience.subscription is None and audience.waking is None
+    empty = leaves.state is State.SENDING and not browsers and is_newsroom
+    return (("audience", NOBODY),) if empty else ()
 
 
 def authors_of(by: str, before: Notification | None = None) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from service.domain.audiences import AudienceConditions
 from service.domain.corrections import Corrections
-from service.domain.gate import Gate, authors_of, now_in_ms, remembering_hand_in
+from service.domain.gate import Gate, authors_of, nobody, now_in_ms, remembering_hand_in
 from service.domain.planning import Planning
 from service.domain.receipts import reporting
 from service.domain.repeating import Repeating
@@ -142,7 +142,7 @@ class Publishing:
             link_parameters=follows.link_parameters if follows else link_parameters,
             request_id=request_id.get(),
         )
-        warnings = (*warnings, *leaves.warnings)
+        warnings = (*warnings, *leaves.warnings, *nobody(leaves, audience, recipients))
         published = Published(notification.id, recipients, notification.state, warnings)
         kept = record(published, idempotency)
         noted = not (notification.wave or audience.subscription)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from service.domain.gate import NOBODY
 from service.model.notifications import State
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
 from tests.support.inputs import NEWS
@@ -368,6 +369,7 @@ def test_a_correction_has_the_same_warnings_as_a_new_alert(client: Client, token
     picture = "https://paper.example/picture.jpg?" + "x" * 1500
     small = {**NEWS, "body": "Late news. " * 50, "image": picture, "audience": {"everyone": True}}
     large = {"title": "Ferry\u2028aground", "body": "Late news. " * 90}
+    Reader(client)
     new = client.call("POST", NOTIFICATIONS, {**small, **large}, token=token)
     first = client.call("POST", NOTIFICATIONS, small, token=token)
     assert (set(warnings(new)), warnings(first)) == ({"title", "body"}, {})
@@ -377,7 +379,21 @@ def test_a_correction_has_the_same_warnings_as_a_new_alert(client: Client, token
     assert set(warnings(again)) == {"body"}, "it is still too large"
 
 
+def test_only_an_alert_that_nobody_gets_has_a_warning_of_its_audience(
+    client: Client, token: str
+) -> None:
+    key = {"Idempotency-Key": "story-4711"}
+    for _ in "12":
+        response = client.call("POST", NOTIFICATIONS, NEWS, token=token, headers=key)
+        assert (response.json["recipients"], warnings(response)) == (0, {"audience": NOBODY})
+    draft = client.call("POST", NOTIFICATIONS, {**NEWS, "draft": True}, token=token)
+    Reader(client)
+    sent = client.call("POST", NOTIFICATIONS, NEWS, token=token)
+    assert (warnings(draft), warnings(sent)) == ({}, {})
+
+
 def test_an_alert_with_nothing_odd_has_no_warnings(client: Client, token: str) -> None:
+    Reader(client)
     body = {**NEWS, "title": "« Fähre »: R&D 👩‍👩‍👧", "body": "One.\r\nTwo."}
     response = client.call("POST", NOTIFICATIONS, body, token=token)
     assert response.json["warnings"] == []

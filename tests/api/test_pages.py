@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import API, NOTIFICATIONS, Client
+from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.inputs import NEWS
 
 
@@ -88,6 +88,7 @@ def test_accents_of_an_alert_come_in_one_piece_and_links_stay(client: Client, to
     link = "https://paper.example/cafe\u0301"
     body = {**NEWS, "title": "Cafe\u0301", "body": "Zu\u0308rich", "url": link}
     body |= {"actions": [{"title": "E\u0301lysée", "url": link}]}
+    Reader(client)
     response = client.call("POST", NOTIFICATIONS, body, token=token)
     assert response.json["warnings"] == [], "a reader sees no difference"
     shown = client.call("GET", response.headers["Location"], token=token).json
