@@ -55,6 +55,10 @@ _HUB = {
     "": "it has never asked back, so it may not reach this service",
 }
 _NO_HUB = "Its hub, {host}, does not call when there is something new: {why}. The feed is read"
+_LOOK_FOR_IT = (
+    "Look for the site’s RSS or Atom address: its pages link to it, or name it in their source as"
+    " rel=alternate."
+)
 _GONE = "{host} says that the feed is gone for good (410). It is not read any more."
 
 
@@ -104,7 +108,14 @@ class Feed:
             return ""
         host = urlsplit(self.state.address or self.rules.url).hostname or ""
         words = _GONE if self.state.is_over else _FAULTS[FeedFault(self.state.fault)]
+        if self.names_none:
+            words = f"{words} {_LOOK_FOR_IT}"
         return words.format(host=host, status=self.state.status)
+
+    @property
+    def names_none(self) -> bool:
+        """Whether its address gives something else, which does not name a feed either."""
+        return self.state.fault == FeedFault.NOT_A_FEED.value and not self.state.feeds
 
     def hub_problem(self, now: float) -> str:
         """Say why its hub does not call us; "" if it does, or has a moment to answer."""

@@ -85,6 +85,7 @@ def test_a_web_page_offers_the_feeds_that_it_names(
     watched.look()
     page = editor.get(path).text
     assert "is no feed" in words(page)
+    assert "Look for the site" not in words(page)
     assert f"{paper.origin}/feed" in page
     steer = path.removeprefix("/desk/feeds") + "/do"
     assert send(editor, steer, do="use", url="https://evil.example/").status_code == 400
@@ -92,6 +93,19 @@ def test_a_web_page_offers_the_feeds_that_it_names(
     watched.look()
     (feed,) = watched.runtime.feeds.all()
     assert (feed.rules.url, feed.problem) == (f"{paper.origin}/feed", "")
+
+
+def test_a_web_page_that_names_no_feed_says_what_to_do(
+    editor: FlaskClient, watched: Watched, paper: Newspaper
+) -> None:
+    paper.pages["/"] = response(b"<html><head><title>x</title></head></html>")
+    path = send(editor, url=paper.origin, **BASIC).location
+    watched.look()
+    page = editor.get(path).text
+    Page(page)
+    assert "is no feed. Look for the site’s RSS or Atom address" in words(page)
+    assert "Or remove this feed" in words(page)
+    assert page.count('id="url"') == page.count('id="remove"') == 1
 
 
 def test_what_is_wrong_is_said_beside_what_was_typed(editor: FlaskClient, runtime: Runtime) -> None:
