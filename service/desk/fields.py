@@ -45,15 +45,25 @@ def with_plain_line_ends(text: str) -> str:
     return text.replace("\r\n", "\n").strip()
 
 
+# The fields in the order in which the form of an alert has them.
+_FIELDS = (
+    *("url", "title", "body", "audience", "story", "locales", "new_within_days"),
+    *("image", "icon", "badge", "actions", "ttl", "urgency", "lang"),
+    *("send_at", "repeat", "spread_minutes", "second_text"),
+)
+_PLACES = {field: place for place, field in enumerate(_FIELDS)}
+
+
 # Parts of the audience with a field of their own.
 _PARTS = {f"audience.{name}": name for name in ("locales", "new_within_days")}
 
 
 def complaints_of(invalid: Invalid, given: Mapping[str, object]) -> dict[str, str]:
-    """Return what is wrong, by field; `given` are the fields that must not be empty."""
+    """Return what is wrong, by field, as the form has them; `given` are the fields that must not be empty."""
     errors = {_field_of(error.field): error.detail for error in invalid.errors}
     empty = {field: _EMPTY[field] for field, value in given.items() if not value}
-    return errors | {field: words for field, words in empty.items() if field in errors}
+    errors |= {field: words for field, words in empty.items() if field in errors}
+    return dict(sorted(errors.items(), key=lambda one: _PLACES.get(one[0], len(_PLACES))))
 
 
 def _field_of(name: str) -> str:

@@ -383,6 +383,7 @@ TITLE_SHOWN = {"windows": 90, "android": 40, "firefox": 90, "mac": 40, "iphone":
 FIELDS = {
     "url": "Link",
     "body": "Text",
+    "audience": "Who gets it",
     "image": "Picture",
     "actions": "Buttons",
     "locales": "Readers’ languages",

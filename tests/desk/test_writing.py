@@ -64,6 +64,14 @@ def test_an_invalid_field_is_explained_beside_it_and_the_text_is_kept(
     assert runtime.publishing.latest(1) == []
 
 
+def test_what_is_wrong_is_said_in_the_order_and_by_the_names_of_the_form(
+    editor: FlaskClient, readers: int
+) -> None:
+    text = words(review(editor, title="", url="", topic=[], body="x" * 1001).text)
+    said = [text.find(f"{name}: ") for name in ("Link", "Title", "Text", "Who gets it")]
+    assert sorted(said) == said and said[0] > 0, text
+
+
 @pytest.mark.parametrize(
     "typed", ["paper.example", "www.paper.example/ferry?id=1#top", "paper.example:8443/ferry"]
 )
