@@ -56,6 +56,13 @@ def time_element(seconds: float) -> Markup:
     )
 
 
+def time_with_word(seconds: float) -> Markup:
+    """Return the same with the word before it, which `desk.js` rewrites too."""
+    return Markup('<time class="figures" datetime="{}" data-word>{}</time>').format(
+        iso(seconds), when(seconds, "UTC")
+    )
+
+
 def seconds_of(text: str) -> float:
     """Return the seconds since 1970 of a time in UTC as the API writes it."""
     return datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc).timestamp()

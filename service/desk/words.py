@@ -13,7 +13,15 @@ from babel.dates import format_date
 from babel.lists import format_list
 from babel.numbers import format_decimal
 
-from service.desk.times import iso, seconds_of, time_element, time_words, wall_time, when
+from service.desk.times import (
+    iso,
+    seconds_of,
+    time_element,
+    time_with_word,
+    time_words,
+    wall_time,
+    when,
+)
 from service.domain.forecast import Forecast
 from service.domain.receipts import Estimate
 from service.model.alert_log import COMMAND_LINE, LogEntry
@@ -345,11 +353,6 @@ def repeat_words(weekdays: Sequence[str], next_at: SendAt) -> str:
     return f"{each_day(weekdays)} at {wall:%H:%M} {where}, next on {wall:%A %-d %B}"
 
 
-def _until_last_clock(wall: str, first: float) -> str:
-    """Say how long after `first` the last clock on Earth shows this time."""
-    return span(last_clock(wall) - first)
-
-
 def short_date(day: date) -> str:
     """Return `29 Mar`."""
     return format_date(day, "d MMM", locale=_ENGLISH)
@@ -434,13 +437,14 @@ FILTERS: dict[str, Callable[..., str | bool | float]] = {
     "cut": cut,
     "iso": iso,
     "time": time_element,
+    "at_time": time_with_word,
     "seconds": seconds_of,
     "time_words": time_words,
     "when": when,
     "wall_time": wall_time,
     "each_day": each_day,
     "repeated": repeat_words,
-    "until_last_clock": _until_last_clock,
+    "last_clock": last_clock,
     "ahead": _ahead,
     "seconds_ahead": _seconds_ahead,
     "span": span,

@@ -103,6 +103,7 @@ def test_a_web_page_that_names_no_feed_says_what_to_do(
     watched.look()
     page = editor.get(path).text
     Page(page)
+    assert "items used" not in words(editor.get("/desk/feeds").text)
     assert "is no feed. Look for the site’s RSS or Atom address" in words(page)
     assert "Or remove this feed" in words(page)
     assert page.count('id="url"') == page.count('id="remove"') == 1

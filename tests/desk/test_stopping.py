@@ -14,7 +14,7 @@ from tests.support.client import NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import EMAIL, Page, hidden_fields, post, review, sign_in, words
 from tests.support.planned import plan
 
-BAND = "Everything is stopped since"
+BAND = "Everything has been stopped since"
 ALERT = {"title": "Late", "url": "https://paper.example/", "audience": {"everyone": True}}
 
 

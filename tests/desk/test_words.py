@@ -113,6 +113,7 @@ def test_a_time_of_today_is_only_that_and_another_year_is_named(
     assert FILTERS["time_words"](noon) == "12:00 UTC"
     assert FILTERS["seconds"]("2026-09-28T12:00:00.000Z") == noon
     assert FILTERS["when"](noon, "UTC") == "at 12:00 UTC"
+    assert FILTERS["at_time"](noon).endswith(" data-word>at 12:00 UTC</time>")
     assert FILTERS["when"](noon, "Europe/Riga") == "on Mon 28 Sep, 15:00", "it is tomorrow there"
     monkeypatch.setattr(clock, "time", lambda: noon + 200 * 86_400)
     assert FILTERS["time"](noon) == (

@@ -233,7 +233,9 @@ function timeWords(moment) {
 function localiseTimes(page = document) {
   for (const element of page.querySelectorAll("time[datetime]:not([title])")) {
     element.title = element.textContent;
-    element.textContent = timeWords(new Date(element.dateTime));
+    const words = timeWords(new Date(element.dateTime));
+    const word = /^\d/.test(words) ? "at" : "on";
+    element.textContent = "word" in element.dataset ? `${word} ${words}` : words;
   }
   for (const option of page.querySelectorAll("option[data-at]")) {
     const title = option.textContent.slice(0, option.textContent.lastIndexOf(" – "));
