@@ -59,7 +59,7 @@ _PARTS = {f"audience.{name}": name for name in ("locales", "new_within_days")}
 
 
 def complaints_of(invalid: Invalid, given: Mapping[str, object]) -> dict[str, str]:
-    """Return what is wrong, by field, as the form has them; `given` are the fields that must not be empty."""
+    """Return what is wrong, by field, as the form has them; those `given` must not be empty."""
     errors = {_field_of(error.field): error.detail for error in invalid.errors}
     empty = {field: _EMPTY[field] for field, value in given.items() if not value}
     errors |= {field: words for field, words in empty.items() if field in errors}
