@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from flask import Flask
 from flask.testing import FlaskClient
 
 from service.local import pretend_readers
 from service.runtime import Runtime
+from service.store.access import Person
 from tests.store.test_subscriptions import requested
-from tests.support.desk_pages import words
+from tests.support.desk_pages import sign_in, words
 
 PAGES = ("/desk/", "/desk/stories", "/desk/settings", "/")
 
@@ -17,6 +19,17 @@ def test_each_page_says_that_readers_are_pretend_ones(editor: FlaskClient, reade
         text = words(editor.get(page).text)
         assert "100 pretend readers are here." in text, page
         assert "real" not in text.partition("--remove")[0]
+
+
+def test_only_who_manages_is_told_the_command_that_removes_them(
+    app: Flask, editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    runtime.store.access.add_editor("sam@paper.example", "a hash", Person("sends"))
+    sender = sign_in(app, runtime, "sam@paper.example")
+    for page in PAGES[:2]:
+        said = [words(one.get(page).text) for one in (editor, sender)]
+        assert ["pretend readers are here." in text for text in said] == [True, True]
+        assert ["--remove" in text for text in said] == [True, False]
 
 
 def test_what_nobody_clicks_does_not_look_broken(
