@@ -104,9 +104,14 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
+def is_of_programs() -> bool:
+    """Whether the request is for an address that only programs call."""
+    return request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics"))
+
+
 def respond(error: HTTPException) -> SansIOResponse | HTTPException:
     """Answer callers of the API with a problem document, and browsers with a plain page."""
-    if not request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
+    if not is_of_programs():
         return error
     response = error.get_response()
     if isinstance(response, Response) and response.mimetype != CONTENT_TYPE:

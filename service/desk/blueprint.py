@@ -6,6 +6,7 @@ Each module of pages adds its routes to `bp`; `service/desk/__init__.py` names t
 from __future__ import annotations
 
 import re
+from typing import cast
 from urllib.parse import urlsplit
 
 from flask import (
@@ -23,6 +24,7 @@ from flask_wtf.csrf import CSRFError
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, NotFound
 
+from service.api import problems
 from service.api.hosts import WrongHost, check_page
 from service.current import runtime
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, lately, may, needed, rule_of
@@ -191,6 +193,14 @@ def _not_found(_: Exception) -> ResponseReturnValue:
         "Page not found",
         "The address may be wrong, or what it belongs to may have been deleted.",
     )
+
+
+@bp.app_errorhandler(NotFound)
+def _no_such_address(error: NotFound) -> ResponseReturnValue:
+    """Answer for an address outside the desk; a program gets no page."""
+    if "text/html" in request.headers.get("Accept", "") and not problems.is_of_programs():
+        return notice(404, "Page not found", "The address may be wrong.")
+    return cast(ResponseReturnValue, problems.respond(error))
 
 
 @bp.errorhandler(CSRFError)

@@ -221,6 +221,15 @@ def test_unknown_addresses_and_methods_get_a_problem_document(
     assert ("Allow" in response.headers) == (status == 405)
 
 
+def test_a_browser_gets_our_own_page_for_an_unknown_address(client: Client) -> None:
+    for path in ("/nope", "/deskk/x.html", f"{API}/nowhere"):
+        response = client.app.test_client().get(path, headers={"Accept": "text/html,*/*;q=0.8"})
+        assert response.status_code == 404
+        assert ("<h1>Page not found</h1>" in response.text) == (path != f"{API}/nowhere"), path
+    script = client.app.test_client().get("/nope.js", headers={"Accept": "*/*"})
+    assert (script.status_code, "Page not found" in script.text) == (404, False)
+
+
 # Rates ------------------------------------------------------------------------------------------
 
 
