@@ -135,8 +135,8 @@ class _Import:
 @click.command(
     "import",
     epilog=examples(
-        "import players.csv.gz --topic world --dry-run",
-        "import readers.jsonl --topic world --vapid-key old-key.pem",
+        "import players.csv.gz --topic world --vapid-key old-key.pem --dry-run",
+        "import all.jsonl",
     ),
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -148,7 +148,8 @@ class _Import:
     "named",
     metavar="KEY",
     help="The VAPID key with which they subscribed: a file with the private key in any form, or the"
-    " public key, or its beginning as `stoppress keys list` shows it. Needed if there are several.",
+    " public key, or its beginning as `stoppress keys list` shows it. Needed, even if it is the"
+    " only key, unless FILE is an export of ours, which names the keys.",
 )
 @click.option(
     "--refused",
@@ -280,10 +281,12 @@ def _topics(runtime: Runtime, slugs: Iterable[str]) -> frozenset[str]:
 
 def _vapid_key(runtime: Runtime, named: str | None) -> str:
     publics = runtime.keys.publics
-    if named is None:
-        if len(publics) == 1:
-            return publics[0]
-        raise click.UsageError("this installation has several keys: name theirs with --vapid-key")
+    if not named:
+        raise click.UsageError(
+            "say with --vapid-key with which key these readers subscribed: the file with the other"
+            " service's private key, or the beginning of its public key as `stoppress keys list`"
+            " shows it; name our own in the same way if they subscribed with ours"
+        )
     beginning = _public_half(Path(named)) if Path(named).is_file() else named.rstrip("…")
     found = [public for public in publics if public.startswith(beginning)]
     if len(found) != 1:

@@ -38,8 +38,9 @@ def moving(bench: Bench) -> Iterator[Figure]:
     _write(file, bench.recipients)
     size, rows = file.stat().st_size / 1e6, bench.recipients
     with installation(bench) as ours:
+        named = ("--topic", "world", "--vapid-key", ours.runtime.keys.current)
         for name in ("import", "a second import, of known readers"):
-            seconds, memory = _command(ours, "import", str(file), "--topic", "world", "--json")
+            seconds, memory = _command(ours, "import", str(file), *named, "--json")
             yield Figure(f"{name}, rows", rows / seconds, "/s")
             yield Figure(f"{name}, a file of {size:.0f} MB", seconds, "s")
             yield Figure(f"{name}, memory", memory, "MB")

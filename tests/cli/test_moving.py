@@ -50,7 +50,8 @@ def take(environment: dict[str, str], runtime: Runtime, tmp_path: Path) -> Impor
 
     def taken(content: str | bytes, *options: str) -> dict[str, int]:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        done = stoppress(environment, "import", str(path), "--topic", "world", "--json", *options)
+        named = ("--topic", "world", "--vapid-key", runtime.keys.current)
+        done = stoppress(environment, "import", str(path), "--json", *named, *options)
         assert done.exit_code == 0, done.output
         found = json.loads(done.stdout)
         return {kind: count for kind, count in found.items() if count}
@@ -202,6 +203,18 @@ def test_alert_to_a_reader_who_moved_in_is_signed_with_the_key_of_the_other_serv
     assert [message.path for message in push.received] == [urlsplit(reader.endpoint).path]
 
 
+@pytest.mark.parametrize("option", [(), ("--dry-run",)], ids=["import", "dry run"])
+def test_readers_are_bound_to_no_key_that_nobody_named(
+    environment: dict[str, str], runtime: Runtime, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    file = tmp_path / "readers.jsonl"
+    file.write_text(json.dumps(browser(0)))
+    done = stoppress(environment, "import", str(file), "--topic", "world", *option)
+    assert done.exit_code == 2
+    assert "say with --vapid-key with which key these readers subscribed" in done.stderr
+    assert runtime.subscriptions.count() == 0
+
+
 def test_broken_rows_are_refused_each_with_the_reason_and_the_rest_moves_in(
     take: Import, tmp_path: Path
 ) -> None:
@@ -257,7 +270,8 @@ def test_an_import_that_was_stopped_goes_on_and_stores_nobody_twice(
     with monkeypatch.context() as patched:
         patched.setattr(moving, "_AT_ONCE", 40)
         patched.setattr(Subscriptions, "take_over", stopped)
-        done = stoppress(environment, "import", str(tmp_path / "some"), "--topic", "world")
+        named = ("--topic", "world", "--vapid-key", runtime.keys.current)
+        done = stoppress(environment, "import", str(tmp_path / "some"), *named)
     assert done.exit_code == 130
     assert "The same command goes on where it was" in done.stderr
     assert runtime.subscriptions.count() == 70
@@ -278,8 +292,9 @@ def test_a_dry_run_stores_nothing(take: Import, runtime: Runtime) -> None:
         ("[1, 2", (), "the file is no JSON"),
         (json.dumps(browser(0)), ("--topic", "cats"), "cats is no topic (world, sport)"),
         (json.dumps(browser(0)), ("--vapid-key", "BNone"), "no worker has that key"),
+        (json.dumps(browser(0)), ("--vapid-key", ""), "with which key these readers subscribed"),
     ],
-    ids=["empty", "no header", "half", "topic", "key"],
+    ids=["empty", "no header", "half", "topic", "key", "no key"],
 )
 def test_what_cannot_be_imported_is_said_in_a_line(
     environment: dict[str, str],
@@ -291,7 +306,8 @@ def test_what_cannot_be_imported_is_said_in_a_line(
 ) -> None:
     path = tmp_path / "readers"
     path.write_text(content)
-    done = stoppress(environment, "import", str(path), "--topic", "world", *options)
+    named = ("--topic", "world", "--vapid-key", runtime.keys.current)
+    done = stoppress(environment, "import", str(path), *named, *options)
     assert done.exit_code in (1, 2)
     assert says in done.output
     assert runtime.subscriptions.count() == 0

@@ -96,7 +96,8 @@ class Run:
     def import_readers(self, folder: Path) -> str:
         (folder / "readers").write_text(json.dumps(BAD_ROW) + "\n" + '{"endpoint": \n')
         given = self.installation.environment
-        return stoppress(given, "import", str(folder / "readers"), "--topic", "world").output
+        named = ("--topic", "world", "--vapid-key", self.installation.runtime.keys.current)
+        return stoppress(given, "import", str(folder / "readers"), *named).output
 
     def publish(self) -> int:
         """Send an alert, which a push service that fails takes in the end, but for one reader."""

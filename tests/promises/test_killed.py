@@ -171,7 +171,8 @@ def test_an_import_that_is_killed_and_run_again_has_each_reader_once(
 ) -> None:
     runtime, file, refused = installation.runtime, tmp_path / "readers", tmp_path / "refused"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines()))
-    command = ("import", str(file), "--topic", "world", "--refused", str(refused), "--json")
+    named = ("--topic", "world", "--vapid-key", runtime.keys.current)
+    command = ("import", str(file), *named, "--refused", str(refused), "--json")
     killed = installation.start("-c", IMPORT.format(sending=sending), *command)
     wait_until(lambda: killed.poll() is not None)
     assert killed.poll() == KILLED
