@@ -86,6 +86,11 @@ class _Import:
             self.store()
         return why
 
+    @property
+    def took_nobody(self) -> bool:
+        """Whether rows were refused, and no reader of the file was or would be taken, or known."""
+        return bool(self.counts[REFUSED]) and not any(self.counts[one.value] for one in Added)
+
     def store(self) -> None:
         """Store those who wait."""
         if self.dry_run:
@@ -172,7 +177,8 @@ def import_readers(
     Pushpad, WonderPush, Perfecty and the web-push libraries write it; or an export of ours, which
     an installation without readers takes in whole. To repeat an import, or to go on with one that
     was stopped, is safe: readers who are here already stay as they are, and readers who have left
-    stay away.
+    stay away. Exit codes: 0, readers were taken over or known; 1, rows were refused, and nobody of
+    the rest was; 130, stopped.
     """
     refused = refused or file.with_name(f"{file.name}.refused.jsonl")
     try:
@@ -196,6 +202,8 @@ def import_readers(
     _report(under_way, refused, as_json)
     if under_way.stopped:
         sys.exit(130)
+    if under_way.took_nobody:
+        sys.exit(1)
 
 
 def _all(first: Row | None, rest: Iterator[Row]) -> Iterator[Row]:

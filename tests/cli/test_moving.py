@@ -48,11 +48,11 @@ def take(environment: dict[str, str], runtime: Runtime, tmp_path: Path) -> Impor
     """Import a file with this content; return how many readers were what."""
     path = tmp_path / "readers"
 
-    def taken(content: str | bytes, *options: str) -> dict[str, int]:
+    def taken(content: str | bytes, *options: str, code: int = 0) -> dict[str, int]:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         named = ("--topic", "world", "--vapid-key", runtime.keys.current)
         done = stoppress(environment, "import", str(path), "--json", *named, *options)
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == code, done.output
         found = json.loads(done.stdout)
         return {kind: count for kind, count in found.items() if count}
 
@@ -239,6 +239,15 @@ def test_broken_rows_are_refused_each_with_the_reason_and_the_rest_moves_in(
     assert "p256dh: Must be an uncompressed P-256 public key" in found[4]
     assert "push service" in found[5]
     assert list(found) == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_import_of_which_all_is_refused_ends_with_1(take: Import) -> None:
+    broken = json.dumps({"endpoint": "", "keys": {"p256dh": "", "auth": ""}})
+    for option in ((), ("--dry-run",)):
+        assert take(broken, *option, code=1) == {"refused": 1}
+    assert take(json.dumps({**browser(0), "unsubscribed": True})) == {"unsubscribed": 1}
+    for _ in range(2):
+        assert take(broken + "\n" + json.dumps(browser(1)))["refused"] == 1
 
 
 def test_a_choice_that_a_reader_has_made_here_stays(take: Import, runtime: Runtime) -> None:
