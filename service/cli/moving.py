@@ -56,6 +56,7 @@ class _Import:
     moving: Moving | None = None  # what is beside the readers is taken in; None: it is left out
     is_own: bool = False  # an export of ours, whose readers are no more gone than others
     stopped: bool = False
+    without_zone: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     _waiting: list[Arrival] = field(default_factory=list)
@@ -116,6 +117,7 @@ class _Import:
                 document[name] = sorted(self._running() & {*map(str, document[name])})
         key = self._key(document.pop("vapid_public_key", None))
         asked = read_fields(NewSubscription, document, self.runtime).requested(key)
+        self.without_zone += not asked.zone and not self.is_own
         asked = asked._replace(must_confirm=fields.get("confirmed") is False)
         id = reader_rows.id_of(fields) if self.keeps_ids else None
         return Arrival(asked, id, *reader_rows.days_of(fields))
@@ -146,7 +148,12 @@ class _Import:
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--topic", "topics", multiple=True, metavar="SLUG", help="What the readers follow from now on."
+    "--topic",
+    "topics",
+    multiple=True,
+    metavar="SLUG",
+    help="What the readers follow from now on; may be repeated. Without it: all topics that are"
+    " ticked beforehand.",
 )
 @click.option(
     "--vapid-key",
@@ -220,9 +227,21 @@ def _begun(
     header = first.whole if first is not None and first.whole.get("kind") == EXPORT else None
     if header is not None:
         return _begun_of_ours(runtime, header, topics, named, dry_run=dry_run)
+    if missing := _missing_columns(first):
+        raise click.ClickException(
+            f"the file has no column {' and none '.join(missing)}: without the keys of its readers"
+            " nobody can write to them (ask OneSignal for extra_fields web_auth and web_p256)"
+        )
     chosen = _topics(runtime, topics)
     known = runtime.topics.named().keys()
     return _Import(runtime, _vapid_key(runtime, named), chosen, known, dry_run)
+
+
+def _missing_columns(first: Row | None) -> list[str]:
+    """Return what a table lacks, of which this is the first row; JSON may have it in other rows."""
+    if first is None or first.why or first.whole or not first.fields:
+        return []
+    return reader_rows.missing_columns(first.fields)
 
 
 def _begun_of_ours(
@@ -363,6 +382,11 @@ def _report(done: _Import, refused: Path, as_json: bool) -> None:
                 click.echo(f"{count:>9,} {words}")
         for why, count in done.reasons.most_common(5):
             click.echo(f"{count:>13,} {printable(why)}")
+        if done.without_zone:
+            click.echo(
+                f"{done.without_zone:,} have no time zone: their quiet hours go by UTC, until a"
+                " visit to the site tells the zone"
+            )
         if done.counts[REFUSED]:
             click.echo(f"All that was refused: {refused}")
 

@@ -22,7 +22,7 @@ _NAMES = {
     "p256dh": ("p256dh", "web_p256", "key_p256dh", "p256dh_key", "public_key", "publickey"),
     "auth": ("auth", "web_auth", "key_auth", "auth_key", "auth_token", "authtoken", "auth_secret"),
     "locale": ("locale", "language", "lang"),
-    "timezone": ("timezone", "time_zone", "timezone_id", "tz"),
+    "timezone": ("timezone_id", "timezone", "time_zone", "tz"),
     "topics": ("topics",),
 }
 # Where they are. WonderPush has the endpoint in `pushToken`, the keys beside or within it, and the
@@ -65,6 +65,15 @@ def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     return document | _as_exported(fields)
 
 
+def missing_columns(fields: Mapping[str, Any]) -> list[str]:
+    """Return the readers' keys for which a table has no column, by OneSignal's names."""
+    fields = _opened(fields)
+    if any(name in fields for name in _WITHIN if name != "endpoint"):
+        return []  # which may have them as a text
+    at = _places(tuple(fields))
+    return [_NAMES[key][1] for key in ("p256dh", "auth") if not at[key]]
+
+
 def days_of(fields: Mapping[str, Any]) -> tuple[int, int]:
     """Return the days of a reader of our own export: subscribed, came last; 0: not known."""
     try:
@@ -90,9 +99,10 @@ def is_unsubscribed(fields: Mapping[str, Any]) -> bool:
         names = at[kind]
         return bool(names) and any(str(fields[name]).lower() in words for name in names)
 
-    # OneSignal: less than 0, or the 31st bit, means that the reader has unsubscribed.
-    types = str(fields.get("notification_types") or "")
-    gone = types.lstrip("-").isdigit() and (int(types) < 0 or int(types) & 1 << 31)
+    # OneSignal: less than 0, or the 31st bit, means that the reader has unsubscribed; 0, that the
+    # browser was never allowed to show anything.
+    types = str(fields.get("notification_types", "")).strip()
+    gone = re.fullmatch("-?[0-9]{1,12}", types) and (int(types) <= 0 or int(types) & 1 << 31)
     when = _first(fields, at["when"]) not in (None, "0")
     no = said("no", _TRUE) or said("yes", _FALSE) or said("status", _NOT_ANY_MORE)
     return bool(gone) or when or no
@@ -222,7 +232,16 @@ def _language(text: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _zone(text: str) -> str | None:
-    return browser_zone(text) or None
+    return browser_zone(text) or _zone_of_seconds(text) or None
+
+
+def _zone_of_seconds(text: str) -> str:
+    """Return the zone that is so many seconds ahead of UTC, as OneSignal says it; else empty."""
+    if not re.fullmatch("-?[0-9]{1,5}", text) or int(text) % 900:
+        return ""
+    minutes = abs(int(text)) // 60
+    sign = "-" if text.startswith("-") else "+"
+    return browser_zone(f"{sign}{minutes // 60:02}:{minutes % 60:02}")
 
 
 @lru_cache(maxsize=4096)

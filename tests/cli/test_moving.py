@@ -90,7 +90,7 @@ ONESIGNAL += ["invalid_identifier", "notification_types", "web_auth", "web_p256"
 
 
 def test_a_onesignal_export_moves_in_and_a_second_time_changes_nothing(
-    take: Import, runtime: Runtime
+    take: Import, environment: dict[str, str], runtime: Runtime, tmp_path: Path
 ) -> None:
     rows = [
         ONESIGNAL,
@@ -98,16 +98,30 @@ def test_a_onesignal_export_moves_in_and_a_second_time_changes_nothing(
         onesignal(1, invalid_identifier="t"),
         onesignal(2, notification_types="-2"),
         onesignal(3, web_p256="", web_auth=""),
-        onesignal(4, language="xx-nonsense"),
+        onesignal(4, language="xx-nonsense", timezone="-12600"),
+        onesignal(5, notification_types="0"),
+        onesignal(6, timezone="1", timezone_id=""),
+        onesignal(7, timezone="3600", timezone_id="Europe/Riga"),
     ]
+    rows = [
+        [*row, ""] if len(row) == len(ONESIGNAL) and row is not ONESIGNAL else row for row in rows
+    ]
+    rows[0] = [*ONESIGNAL, "timezone_id"]
     file = gzip.compress(table(rows).encode())
-    assert take(file) == {"new": 2, "unsubscribed": 2, "refused": 1}
+    assert take(file) == {"new": 4, "unsubscribed": 3, "refused": 1}
+    zones = {0: "+02:00", 4: "-03:30", 6: "", 7: "Europe/Riga"}
+    for number, zone in zones.items():
+        endpoint = runtime.endpoints.parse(reader(number)[0])
+        assert runtime.subscriptions.at(endpoint).zone == zone
+    named = ("--topic", "world", "--vapid-key", runtime.keys.current)
+    done = stoppress(environment, "import", str(tmp_path / "readers"), *named)
+    assert "1 have no time zone: their quiet hours go by UTC" in done.output
     one = runtime.subscriptions.at(runtime.endpoints.parse(reader(0)[0]))
     assert (one.topics, one.locale, one.preferences.confirmed) == ({"world"}, "lv", True)
     assert one.vapid_key == runtime.keys.current
     assert not runtime.publishing.latest(9), "nobody is sent a welcome"
     runtime.subscriptions.remove(one)
-    assert take(file) == {"known": 1, "left": 1, "unsubscribed": 2, "refused": 1}
+    assert take(file) == {"known": 3, "left": 1, "unsubscribed": 3, "refused": 1}
 
 
 @pytest.mark.parametrize(
@@ -301,9 +315,14 @@ def test_a_dry_run_stores_nothing(take: Import, runtime: Runtime) -> None:
         ("[1, 2", (), "the file is no JSON"),
         (json.dumps(browser(0)), ("--topic", "cats"), "cats is no topic (world, sport)"),
         (json.dumps(browser(0)), ("--vapid-key", "BNone"), "no worker has that key"),
+        (
+            table([row[:-2] for row in (ONESIGNAL, onesignal(0))]),
+            (),
+            "column web_p256 and none web",
+        ),
         (json.dumps(browser(0)), ("--vapid-key", ""), "with which key these readers subscribed"),
     ],
-    ids=["empty", "no header", "half", "topic", "key", "no key"],
+    ids=["empty", "no header", "half", "topic", "key", "no columns", "no key"],
 )
 def test_what_cannot_be_imported_is_said_in_a_line(
     environment: dict[str, str],
