@@ -33,12 +33,13 @@ from service.store.subscriptions import Added
 _AT_ONCE = 2048  # readers that are stored in one round trip
 _SHOWN = 256  # rows between two looks at the bar
 NEW, KNOWN, LEFT = (one.value for one in Added)
-UNSUBSCRIBED, REFUSED = "unsubscribed", "refused"
+UNSUBSCRIBED, APP, REFUSED = "unsubscribed", "no_browser", "refused"
 _WORDS = {
     NEW: "imported",
     KNOWN: "here already, and left as they are",
     LEFT: "left since, and stay away",
     UNSUBSCRIBED: "had unsubscribed there, or were gone",
+    APP: "are no web browsers (device_type)",
     REFUSED: "refused",
 }
 
@@ -70,6 +71,8 @@ class _Import:
         try:
             if not why and self.is_own and "kind" in row.whole:
                 self._take_line(row.whole)
+            elif not why and reader_rows.is_app(row.fields):
+                self.counts[APP] += 1
             elif not why and reader_rows.is_unsubscribed(row.fields):
                 self.counts[UNSUBSCRIBED] += 1
             elif not why:
@@ -110,6 +113,8 @@ class _Import:
 
     def _arrival(self, fields: Mapping[str, Any]) -> Arrival:
         document = reader_rows.document_of(fields)
+        if empty := reader_rows.empty_fields(fields, document):
+            raise CannotMove(f"{' and '.join(empty)}: missing")
         topics = sorted(self.known_topics & {*document["topics"]})
         document["topics"] = topics if topics or self.is_own else sorted(self.topics)
         for name in ("muted_stories", "followed_stories"):
@@ -188,6 +193,8 @@ def import_readers(
     the rest was; 130, stopped.
     """
     refused = refused or file.with_name(f"{file.name}.refused.jsonl")
+    if refused.exists() and refused.samefile(file):
+        raise click.UsageError("--refused: this is the file with the readers")
     try:
         with open_rows(file) as (rows, source), _written(refused) as written:
             first = next(rows, None)
@@ -378,6 +385,7 @@ def _report(done: _Import, refused: Path, as_json: bool) -> None:
     else:
         for kind, count in counts.items():
             words = "would be imported" if done.dry_run and kind == NEW else _WORDS[kind]
+            words += ", at least" * (done.stopped and kind == NEW)
             if count or kind == NEW:
                 click.echo(f"{count:>9,} {words}")
         for why, count in done.reasons.most_common(5):

@@ -45,6 +45,8 @@ _SAYS_WHEN = ("unsubscribed_at", "deleted_at", "opted_out_at")
 # Texts: WonderPush has preferences.subscriptionStatus, optIn or optOut.
 _SAYS_STATUS = ("preferences.subscriptionstatus", "subscription_status", "status")
 _NOT_ANY_MORE = ("optout", "opt_out", "unsubscribed", "softoptout", "inactive", "expired")
+# OneSignal's device types: apps of all kinds, e-mail (11) and SMS (14).
+_APPS = ("0", "1", "2", "3", "4", "6", "9", "10", "11", "13", "14")
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 
@@ -72,6 +74,21 @@ def missing_columns(fields: Mapping[str, Any]) -> list[str]:
         return []  # which may have them as a text
     at = _places(tuple(fields))
     return [_NAMES[key][1] for key in ("p256dh", "auth") if not at[key]]
+
+
+def empty_fields(fields: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
+    """Return what a document lacks without which there is no reader, by the row's own names."""
+    given = document["subscription"]
+    values = {"endpoint": given["endpoint"], **given["keys"]}
+    at = _places(tuple(_opened(fields)))
+    return [at[name][0] if at[name] else name for name, value in values.items() if not value]
+
+
+def is_app(fields: Mapping[str, Any]) -> bool:
+    """Whether OneSignal says that a row is an app, an address or a number, and no browser."""
+    at = _places(tuple(fields))["endpoint"]
+    is_web = str(_first(fields, at) or "").startswith("https://")
+    return bool(at) and not is_web and str(fields.get("device_type", "")).strip() in _APPS
 
 
 def days_of(fields: Mapping[str, Any]) -> tuple[int, int]:

@@ -106,6 +106,8 @@ def _lines(text: IO[str]) -> Iterator[str]:
 def _row(number: int, row: object) -> Row:
     if not isinstance(row, dict):
         return Row(number, {"row": str(row)[:200]}, "it is no JSON object")
+    if row.keys() == {"row", "why", "given"} and isinstance(row["given"], dict):
+        row = row["given"]  # as `stoppress import` writes what it refused
     return Row(number, dict(_flat(row)), whole=row)
 
 

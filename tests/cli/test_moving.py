@@ -100,6 +100,8 @@ def test_a_onesignal_export_moves_in_and_a_second_time_changes_nothing(
         onesignal(3, web_p256="", web_auth=""),
         onesignal(4, language="xx-nonsense", timezone="-12600"),
         onesignal(5, notification_types="0"),
+        onesignal(8, device_type="11", identifier="anna@paper.example", web_p256="", web_auth=""),
+        onesignal(9, device_type="0", identifier="a1b2c3", web_p256="", web_auth=""),
         onesignal(6, timezone="1", timezone_id=""),
         onesignal(7, timezone="3600", timezone_id="Europe/Riga"),
     ]
@@ -108,20 +110,22 @@ def test_a_onesignal_export_moves_in_and_a_second_time_changes_nothing(
     ]
     rows[0] = [*ONESIGNAL, "timezone_id"]
     file = gzip.compress(table(rows).encode())
-    assert take(file) == {"new": 4, "unsubscribed": 3, "refused": 1}
+    assert take(file) == {"new": 4, "unsubscribed": 3, "no_browser": 2, "refused": 1}
     zones = {0: "+02:00", 4: "-03:30", 6: "", 7: "Europe/Riga"}
     for number, zone in zones.items():
         endpoint = runtime.endpoints.parse(reader(number)[0])
         assert runtime.subscriptions.at(endpoint).zone == zone
     named = ("--topic", "world", "--vapid-key", runtime.keys.current)
     done = stoppress(environment, "import", str(tmp_path / "readers"), *named)
+    assert "2 are no web browsers (device_type)" in done.output
+    assert "1 web_p256 and web_auth: missing" in done.output
     assert "1 have no time zone: their quiet hours go by UTC" in done.output
     one = runtime.subscriptions.at(runtime.endpoints.parse(reader(0)[0]))
     assert (one.topics, one.locale, one.preferences.confirmed) == ({"world"}, "lv", True)
     assert one.vapid_key == runtime.keys.current
     assert not runtime.publishing.latest(9), "nobody is sent a welcome"
     runtime.subscriptions.remove(one)
-    assert take(file) == {"known": 3, "left": 1, "unsubscribed": 3, "refused": 1}
+    assert take(file) == {"known": 3, "left": 1, "unsubscribed": 3, "no_browser": 2, "refused": 1}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +256,10 @@ def test_broken_rows_are_refused_each_with_the_reason_and_the_rest_moves_in(
     assert found[3] == "auth: Must be 16 bytes."
     assert "p256dh: Must be an uncompressed P-256 public key" in found[4]
     assert "push service" in found[5]
+    assert found[6] == "endpoint: missing"
     assert list(found) == [2, 3, 4, 5, 6, 7, 8]
+    again = refused.read_text().replace("c2hvcnQ", auth)
+    assert take(again) == {"new": 1, "known": 1, "refused": 5}, "the repaired row"
 
 
 def test_import_of_which_all_is_refused_ends_with_1(take: Import) -> None:
@@ -296,6 +303,7 @@ def test_an_import_that_was_stopped_goes_on_and_stores_nobody_twice(
         named = ("--topic", "world", "--vapid-key", runtime.keys.current)
         done = stoppress(environment, "import", str(tmp_path / "some"), *named)
     assert done.exit_code == 130
+    assert " 40 imported, at least" in done.stdout
     assert "The same command goes on where it was" in done.stderr
     assert runtime.subscriptions.count() == 70
     assert take(content) == {"new": 20, "known": 80}
