@@ -379,6 +379,15 @@ class Config:
         if len(self.secret_key[0]) < values.SHORTEST_SECRET:
             raise ConfigError(f"SECRET_KEY: must have at least {values.SHORTEST_SECRET} characters")
 
+    @property
+    def keys_set(self) -> dict[str, str]:
+        """The keys that are set, by the setting, as text for a file of settings."""
+        keys = {
+            "SECRET_KEY": ",".join(self.secret_key),
+            "VAPID_PRIVATE_KEY": ",".join(key.text for key in self.vapid_private_key),
+        }
+        return {name: text for name, text in keys.items() if text}
+
     def check_provider(self) -> None:
         """Raise `ConfigError` if the settings of a provider are not complete."""
         needed = {

@@ -90,6 +90,10 @@ class StoreRefused(ConfigError):
     """A store that this release cannot use, or not with these settings."""
 
 
+class KeysUnfit(ConfigError):
+    """Keys that do not fit the store."""
+
+
 @dataclass(frozen=True)
 class Runtime:
     """The parts of one process; opened after a fork, so that processes share no socket."""
@@ -168,7 +172,12 @@ class Runtime:
         """
 
         def opened() -> Runtime:
-            runtime = cls.open(config, patience, without_private_keys=process == "web")
+            runtime = cls.open(
+                config,
+                patience,
+                without_private_keys=process == "web",
+                as_workers=process == "stoppress",
+            )
             runtime.store.processes.set_clock()
             return runtime
 
@@ -176,10 +185,16 @@ class Runtime:
 
     @classmethod
     def open(
-        cls, config: Config, patience: Patience = COMMAND, *, without_private_keys: bool = False
+        cls,
+        config: Config,
+        patience: Patience = COMMAND,
+        *,
+        without_private_keys: bool = False,
+        as_workers: bool = False,
     ) -> Runtime:
         """Connect and check; `ConfigError` says in one line what keeps this process from working.
 
+        With `as_workers`, as in commands, the keys must be those of the workers.
         `Unreachable` says the same of a Redis that is not there, or not yet.
         """
         first: tuple[str, ...] = ()
@@ -340,11 +355,11 @@ class Runtime:
         )
         try:
             store.convert()
-            runtime.keys.check()
+            runtime.keys.check(as_workers=as_workers)
         except BeingConverted as error:
             raise Loading(str(error)) from None
         except KeyLost as error:
-            raise ConfigError(str(error)) from None
+            raise KeysUnfit(str(error)) from None
         return runtime
 
     @property

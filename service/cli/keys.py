@@ -12,7 +12,7 @@ from service.config import ConfigError
 from service.domain.keys import KeyRefusal, KeyUse
 from service.domain.store_errors import in_one_line
 from service.model.keys import VapidKey, b64url
-from service.runtime import Runtime
+from service.runtime import KeysUnfit, Runtime
 
 
 @click.group(
@@ -36,15 +36,18 @@ def backup() -> None:
         raise ConfigError("SECRET_KEY: not set")
     if not config.vapid_private_key:
         raise ConfigError("VAPID_PRIVATE_KEY: not set")
-    click.echo(f"SECRET_KEY={','.join(config.secret_key)}")
-    click.echo(f"VAPID_PRIVATE_KEY={','.join(key.text for key in config.vapid_private_key)}")
-    # The keys are printed by now, even if Redis does not answer.
+    why = ""
     try:
-        runtime = Runtime.open(config)
+        runtime = Runtime.open(config, as_workers=True)
         runtime.store.processes.set_clock()
         runtime.keys.note_backup()
+    except KeysUnfit as error:
+        raise click.ClickException(f"nothing was printed: {error}") from None
     except (ConfigError, RedisError) as error:
-        why = error if isinstance(error, ConfigError) else in_one_line(error)
+        why = str(error) if isinstance(error, ConfigError) else in_one_line(error)
+    # They are printed even if Redis does not answer.
+    click.echo("".join(f"{name}={text}\n" for name, text in config.keys_set.items()), nl=False)
+    if why:
         click.echo(f"stoppress: the backup was printed, but not recorded: {why}", err=True)
 
 

@@ -24,7 +24,7 @@ from service.cli.terminal import examples
 from service.config import Config, ConfigError
 from service.domain.keys import PRIVATE_KEY_IGNORED, SECRETS
 from service.local import logs, redis_server
-from service.local.secrets_file import make_secrets
+from service.local.secrets_file import find_secrets, keep_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
 from service.model.addresses import bracketed
 from service.model.notifications import Topic
@@ -157,7 +157,8 @@ def up() -> None:
         if not config.redis_url:
             redis = stack.enter_context(redis_server.embedded_redis(config.data_dir))
         check_port(config)
-        environ = with_environment(make_secrets(config.data_dir))
+        found = find_secrets(config.data_dir, config.keys_set)
+        environ = with_environment(found)
         if config.redis_url:  # wait for it while Ctrl-C still ends this process
             Runtime.start(Config.read(environ), "up", COMMAND)
         supervisor = stack.enter_context(Supervisor())
@@ -166,6 +167,7 @@ def up() -> None:
             _start_redis(supervisor, redis, config)
         config = Config.read(environ)
         runtime = Runtime.open(config)  # fail here in one line, not in each process
+        keep_secrets(config.data_dir, found)  # they fit the store
         _first_topics(runtime)
         with suppress(RedisError):  # it may be full
             # Before the workers compare: these are the settings of web from now on.

@@ -26,6 +26,12 @@ PRIVATE_KEY_IGNORED = (
     " they need only the public half. Workers sign."
 )
 
+_OTHERS = (
+    "the running workers have other keys than this command, which takes them from the environment"
+    " or from DATA_DIR/keys.env: set their SECRET_KEY and VAPID_PRIVATE_KEY for it, or start them"
+    " again with these"
+)
+
 
 class KeyRefusal(Exception):
     """A VAPID key that cannot be retired; the message is one line that says why."""
@@ -133,10 +139,11 @@ class Keys:
             return None
         return kept.at if {*self.publics} <= {*kept.vapid} else None
 
-    def check(self) -> None:
+    def check(self, *, as_workers: bool = False) -> None:
         """Raise `KeyLost` if a key that stored subscriptions need is not set.
 
-        Without it those readers are lost: each would have to be asked again.
+        Without it those readers are lost: each would have to be asked again. `as_workers`: also if
+        the keys are others than those of the workers, which a command must not replace.
         """
         if not self.vapid:
             self._find_publics()
@@ -147,6 +154,8 @@ class Keys:
             )
         if self.vapid:
             self._check_private()
+        if as_workers:
+            self._check_as_workers()
         self._check_secret()
 
     def _find_publics(self) -> None:
@@ -173,6 +182,14 @@ class Keys:
                     f"VAPID_PRIVATE_KEY: {readers:,} subscriptions need the key whose public half"
                     f" is {public}, and it is not among those set; restore it from your backup"
                 )
+
+    def _check_as_workers(self) -> None:
+        announced = self._installation.vapid_keys()
+        differ = self.vapid and announced and not {*announced} & {*self.publics}
+        if differ or self._installation.remember_secret(self._fingerprints[0]) not in (
+            self._fingerprints
+        ):
+            raise KeyLost(_OTHERS)
 
     def _check_secret(self) -> None:
         current = self._fingerprints[0]

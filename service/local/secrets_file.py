@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,21 +43,24 @@ def read_secrets(data_dir: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
-def make_secrets(data_dir: Path) -> dict[str, str]:
-    """Return the keys kept in `data_dir`; make and store new ones if there are none."""
+def find_secrets(data_dir: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys kept in `data_dir`; if there are none, those given, and new ones."""
     with using(data_dir):
         make_data_dir(data_dir)
-    kept = read_secrets(data_dir)
-    if kept:
-        return kept
     made = {"SECRET_KEY": secrets.token_urlsafe(32), "VAPID_PRIVATE_KEY": VapidKey.generate().text}
+    return read_secrets(data_dir) or {**made, **given}
+
+
+def keep_secrets(data_dir: Path, found: Mapping[str, str]) -> None:
+    """Store keys in `data_dir`, unless it has some."""
+    if read_secrets(data_dir):
+        return
     new = _path(data_dir).with_suffix(".new")
     text = "# Keep a copy: without these keys every reader is lost (stoppress keys backup)\n"
-    text += "".join(f"{name}={value}\n" for name, value in made.items())
+    text += "".join(f"{name}={value}\n" for name, value in found.items())
     with using(data_dir):
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         new.rename(_path(data_dir))
-    return made

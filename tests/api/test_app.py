@@ -17,11 +17,11 @@ from werkzeug.test import create_environ, run_wsgi_app
 
 from service.app import Proxies, create_app
 from service.config import Config, ConfigError
-from service.local.secrets_file import make_secrets
 from service.model.keys import VapidKey, b64url
 from service.model.subscriptions import SubscriptionId
 from service.store import PAGE
 from tests.support.client import API, SITE, VAPID, Client, Reader, browser, make_app, stored
+from tests.support.command import make_secrets
 from tests.support.redis_server import RedisServer
 
 NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from service.cli import run
 from service.config import Config, ConfigError
 from service.domain.keys import KeyRefusal
+from service.local.secrets_file import read_secrets
 from service.model.keys import VapidKey, b64url
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
@@ -163,6 +165,44 @@ def test_backup_is_printed_and_noted_until_there_is_another_key(redis_url: str) 
     for keys, kept in (((OLD,), True), ((NEW, OLD), False), ((NEW,), False)):
         runtime = opened(redis_url, *keys)
         assert (runtime.keys.backed_up_at() is not None) is kept
+
+
+def test_a_command_with_other_keys_than_the_workers_changes_and_prints_nothing(
+    redis_url: str,
+) -> None:
+    workers = opened(redis_url, OLD)
+    workers.keys.announce()
+    kept = workers.store.redis.hget("{g}:keys", "secret")
+    other_secret = {**settings(redis_url, OLD), "SECRET_KEY": "another of at least 32 characters"}
+    for environment in (settings(redis_url, NEW), other_secret):
+        for command, code in (("backup", 1), ("list", 2)):
+            refused = keys_command(command, **environment)
+            assert (refused.exit_code, refused.stdout) == (code, "")
+            assert "the running workers have other keys than this command" in refused.stderr
+    assert workers.store.redis.hget("{g}:keys", "secret") == kept
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_stoppress_up_keeps_the_keys_that_it_runs_with_and_no_others(
+    redis_url: str,
+    reader: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fits: bool,
+) -> None:
+    assert reader
+    started = iter(())
+    monkeypatch.setattr(run, "check_port", lambda _: None)
+    monkeypatch.setattr(run, "_start_processes", lambda *_: next(started))
+    given = {**settings(redis_url, NEW, OLD), "DATA_DIR": str(tmp_path)}
+    if fits:
+        stoppress(given, "up")
+        kept = {name: given[name] for name in ("SECRET_KEY", "VAPID_PRIVATE_KEY")}
+        assert read_secrets(tmp_path) == kept
+    else:
+        del given["VAPID_PRIVATE_KEY"]  # a new one would be made
+        assert "subscriptions need the key" in stoppress(given, "up").stderr
+        assert read_secrets(tmp_path) == {}
 
 
 def test_backup_is_printed_even_if_it_cannot_be_noted(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from service.app import create_app
 from service.cli.run import without_private_keys
 from service.config import Config, ConfigError
-from service.local.secrets_file import make_secrets
 from service.model.keys import VapidKey, b64url
 from service.runtime import Runtime
 from tests.support import ROOT
 from tests.support.client import API, Client, browser
+from tests.support.command import make_secrets
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 

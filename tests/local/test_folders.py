@@ -14,8 +14,9 @@ import pytest
 from service.config import ConfigError
 from service.local import rehearsal
 from service.local.redis_server import embedded_redis
-from service.local.secrets_file import make_secrets, read_secrets
+from service.local.secrets_file import read_secrets
 from tests.support import ROOT
+from tests.support.command import make_secrets
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o277], ids=oct)

@@ -25,9 +25,9 @@ from service.local.redis_server import (
     find_servers,
     running_url,
 )
-from service.local.secrets_file import make_secrets
 from service.local.supervisor import spawn
 from tests.support import ROOT
+from tests.support.command import make_secrets
 from workers.trials.processes import wait_for
 
 pytestmark = pytest.mark.processes

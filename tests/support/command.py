@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from unittest.mock import patch
 
 from click.testing import CliRunner, Result
 
 from service.cli import main
+from service.local.secrets_file import find_secrets, keep_secrets
 from tests.support.redis_users import as_users
 
 
@@ -17,3 +19,10 @@ def stoppress(environment: Mapping[str, str], *command: str) -> Result:
     settings = as_users(environment, "commands")
     with patch.dict(os.environ, {"PATH": "/usr/bin:/bin", **settings}, clear=True):
         return CliRunner().invoke(main, command)
+
+
+def make_secrets(data_dir: Path) -> dict[str, str]:
+    """Make the file with the keys that `stoppress up` makes, and return them."""
+    found = find_secrets(data_dir, {})
+    keep_secrets(data_dir, found)
+    return found

@@ -122,7 +122,7 @@ def examine(
 def _with_redis(config: Config, wanted: Wanted) -> Iterator[Finding]:
     try:
         yield from check_redis(config)
-        runtime = Runtime.open(config)
+        runtime = Runtime.open(config, as_workers=True)
         runtime.store.processes.set_clock()  # ages are by the installation's time
         yield from Examination(runtime).findings()
         if wanted.site is not None:
