@@ -10,7 +10,7 @@ context.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -37,6 +37,8 @@ from service.runtime import Runtime
 M = TypeVar("M", bound=BaseModel)
 
 _LONGEST_NAME = 100  # characters of a field's name in an error
+_MOST_TOLD = 3  # errors in one sentence each; `errors` has all
+_MOST_SLUGS = 5  # of topics, in an error
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 # Our words for pydantic's kinds of error; any other kind keeps pydantic's own.
@@ -50,6 +52,7 @@ _WORDS = {
     "bool_type": "must be true or false",
     "list_type": "must be a list",
     "model_type": "must be an object",
+    "dict_type": "must be an object",
     "too_short": "must have at least {min_length} entry",
     "too_long": "must have at most {max_length} entries",
     "greater_than_equal": "must be at least {ge}",
@@ -75,11 +78,14 @@ class Invalid(Problem):
     """A request body that cannot be accepted; `errors` names each field."""
 
     def __init__(self, errors: list[FieldError], kind: str = "") -> None:
-        field, detail = errors[0]
-        others = f" ({len(errors) - 1} more under errors.)" if len(errors) > 1 else ""
         # Words for a page's reader stand alone.
-        words = f"{detail} Nothing was done." if kind else f"Nothing was done. {field}: {detail}"
-        super().__init__(422, f"{words}{others}", errors=errors, kind=kind)
+        told = errors[: 1 if kind else _MOST_TOLD]
+        more = len(errors) - len(told)
+        words = [f"{errors[0].detail} Nothing was done."]
+        if not kind:
+            words = ["Nothing was done.", *(f"{field}: {detail}" for field, detail in told)]
+        words += [f"({more} more under errors.)"] * bool(more)
+        super().__init__(422, " ".join(words), errors=errors, kind=kind)
 
 
 class Unfit(ValueError):
@@ -184,9 +190,21 @@ def _slug(text: str) -> str:
 def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a topic twice")
-    if not installation(info).topics.exist(set(slugs)):
-        raise ValueError("names a topic that this site does not have")
+    check_topics(slugs, info)
     return slugs
+
+
+def check_topics(slugs: Iterable[str], info: ValidationInfo) -> None:
+    """Raise `ValueError` if one of these is no topic."""
+    topics = installation(info).topics
+    if topics.exist(set(slugs)):
+        return
+    unknown = next((slug for slug in slugs if not topics.exist({slug})), "")
+    # What else was sent may be any text.
+    named = f": {unknown}" if re.fullmatch(SLUG, unknown) else ""
+    some = [*topics.all()][:_MOST_SLUGS]
+    known = f" (there are {', '.join(some)})" if some else ""
+    raise ValueError(f"names a topic that this site does not have{named}{known}")
 
 
 def _stories(slugs: list[str], info: ValidationInfo) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal
@@ -115,6 +116,17 @@ _SAME_TEXT = "Is the same as the first text. Change its title or its body."
 _SPREAD_TWICE = "`local_time` already spreads the alert over a day: leave out one of the two."
 
 
+def _reference(text: str) -> str:
+    if not re.fullmatch("[!-~]+", text):
+        raise ValueError("must be visible ASCII characters without spaces, such as story-4711")
+    return text
+
+
+_Reference = Annotated[
+    str, StringConstraints(max_length=255), AfterValidator(_reference), pattern("^[!-~]+$")
+]
+
+
 def _if(field: str, value: bool | str, then: JsonDict) -> JsonDict:
     given: JsonDict = {"properties": {field: {"const": value}}, "required": [field]}
     return {"if": given, "then": then}
@@ -187,7 +199,7 @@ class NewNotification(_Alert):
     title: Title
     url: Link
     audience: AudienceRequest
-    reference: Annotated[str, StringConstraints(max_length=255, pattern="^[!-~]+$")] | None = None
+    reference: _Reference | None = None
     once_per_link: bool = False
 
     def accepted(self, runtime: Runtime) -> CheckedAlert:

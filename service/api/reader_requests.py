@@ -317,10 +317,19 @@ class NewPairing(RequestModel):
 # Questions --------------------------------------------------------------------------------------
 
 
+def _path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError("must begin with /")
+    return text
+
+
+_Path = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_path), pattern("^/")]
+
+
 class NewQuestion(RequestModel):
     """A step of the question whether a reader wants alerts, on a page with this path."""
 
-    page: Annotated[str, StringConstraints(max_length=4000, pattern="^/")]
+    page: _Path
     step: Literal["shown", "yes", "granted", "subscribed", "confirmed"]
 
 

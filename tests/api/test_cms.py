@@ -397,3 +397,19 @@ def test_an_alert_with_nothing_odd_has_no_warnings(client: Client, token: str) -
     body = {**NEWS, "title": "« Fähre »: R&D 👩‍👩‍👧", "body": "One.\r\nTwo."}
     response = client.call("POST", NOTIFICATIONS, body, token=token)
     assert response.json["warnings"] == []
+
+
+def test_a_refusal_says_all_that_is_wrong_in_plain_words(client: Client, token: str) -> None:
+    audience = {"topics": ["world", "ferry"]}
+    body = {"title": "Late news", "audience": audience, "reference": "story 4711"}
+    said = client.call("POST", NOTIFICATIONS, body, token=token).json["detail"]
+    for what in (
+        "url: Is required.",
+        "audience.topics: Names a topic that this site does not have: ferry (there are ",
+        "reference: Must be visible ASCII characters without spaces",
+    ):
+        assert what in said
+    assert "under errors" not in said
+    more = client.call("POST", NOTIFICATIONS, {**body, "ttl": "x"}, token=token).json
+    assert "(1 more under errors.)" in more["detail"]
+    assert len(more["errors"]) == 4
