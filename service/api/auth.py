@@ -47,7 +47,8 @@ def identify_tool(scopes: tuple[str, ...]) -> None:
     token = bearer_token()
     tool = runtime().api_tokens.find(token) if token else None
     if tool is None:
-        raise _unauthorized("Send an API token (`stoppress token add NAME` makes one)")
+        why = "This token is unknown or was revoked. " if token else ""
+        raise _unauthorized(f"{why}Send an API token (`stoppress token add NAME` makes one)")
     if not tool.may(scopes):
         make = f"`stoppress token add NAME --scope {scopes[0]}` makes one"
         raise Problem(403, f"Send a token with the scope {' or '.join(scopes)} ({make}).")

@@ -453,7 +453,9 @@ def test_each_call_of_a_tool_needs_a_token_with_its_scope(
         assert response.status_code == 403
         assert min(scopes) in response.json["detail"]
     for wrong in (None, "unknown", "é" * 50):
-        assert client.call(method, path, body, token=wrong).status_code == 401
+        refused = client.call(method, path, body, token=wrong)
+        assert refused.status_code == 401
+        assert ("is unknown or was revoked" in refused.json["detail"]) is (wrong is not None)
     assert stored(client) == before
     # What sends alerts by itself later on takes the scope that sends, too.
     enough = [min(scopes), *(["send"] if "publish-hooks" in path else [])]
