@@ -6,6 +6,7 @@ import hashlib
 
 from service.domain.requests import Conflict
 from service.model import clock
+from service.model.links import web_address
 from service.model.notifications import Notification, Outcome, State
 from service.model.retention import LINK_KEPT
 from service.model.times import iso
@@ -18,8 +19,9 @@ _MOST_SENT_BEFORE = 100  # alerts that are looked through for an editor
 class SameLink:
     """Finds alerts with the same link.
 
-    A link with another fragment, or without the slash at its end, leads to the same page. Alerts
-    that ended before they reached anybody do not count.
+    A link with another fragment, without the slash at its end, or with its host in capital letters,
+    leads to the same page; one with other parameters does not. Alerts that ended before they
+    reached anybody do not count.
     """
 
     def __init__(self, store: Store) -> None:
@@ -81,4 +83,5 @@ def _taken(one: Notification) -> str:
 
 
 def _page(url: str) -> str:
-    return url.partition("#")[0].rstrip("/")
+    page = url.partition("#")[0]
+    return (web_address(page) or page).rstrip("/")

@@ -28,13 +28,18 @@ def test_an_alert_with_the_same_link_is_refused_with_the_id_of_the_first(
     client: Client, token: str
 ) -> None:
     first = client.call("POST", NOTIFICATIONS, NEWS, token=token).json["id"]
-    for link in (NEWS["url"], f"{NEWS['url']}/", f"{NEWS['url']}#live"):
+    elsewhere = NEWS["url"].replace("paper.example", "PAPER.example:443")
+    for link in (NEWS["url"], f"{NEWS['url']}/", f"{NEWS['url']}#live", elsewhere):
         refused = client.call("POST", NOTIFICATIONS, {**ONCE, "url": link}, token=token)
         assert (refused.status_code, refused.json["alert"]) == (409, first)
         assert f"Alert {first} has the same link, and was sent at" in refused.json["detail"]
     assert len(client.runtime.publishing.latest(9)) == 1
     # Another link, and a caller who does not mind.
-    for body in ({**ONCE, "url": "https://paper.example/else"}, NEWS):
+    for body in (
+        {**ONCE, "url": "https://paper.example/else"},
+        {**ONCE, "url": f"{NEWS['url']}?utm_source=push"},
+        NEWS,
+    ):
         assert client.call("POST", NOTIFICATIONS, body, token=token).status_code == 202
 
 
