@@ -14,6 +14,7 @@ from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.fields import HOOK, Invalid, RequestModel, ResponseModel, pattern
 from service.api.problems import FieldError
+from service.api.responses import WarningShown
 from service.current import runtime
 from service.domain.webhooks import Shown, WrongWebhook, ended_words, result_words
 from service.model.times import iso
@@ -97,6 +98,12 @@ class Secret(ResponseModel):
     secret: str
 
 
+class AddedWebhook(Secret):
+    """A new webhook's secret; `warnings` says if its address cannot be reached from here."""
+
+    warnings: list[WarningShown]
+
+
 _BY = tools("webhooks")
 
 
@@ -122,14 +129,17 @@ def webhook(hook: str) -> WebhookShown:
 
 
 @bp.post("")
-@call(by=_BY, takes=NewWebhook, gives={201: Secret}, problems=(409,))
-def add_webhook(requested: NewWebhook) -> tuple[Secret, dict[str, str]]:
+@call(by=_BY, takes=NewWebhook, gives={201: AddedWebhook}, problems=(409,))
+def add_webhook(requested: NewWebhook) -> tuple[AddedWebhook, dict[str, str]]:
     """Add a webhook, which hears what happens from now on; the response has its secret."""
     with _refusals():
         made, secret = runtime().webhooks.add(
             requested.address, requested.events, by=calling_tool().name
         )
-    return Secret(id=made.id, secret=secret), {"Location": _place(made)}
+    detail = runtime().webhooks.warning(made.address)
+    warnings = [WarningShown(field="address", detail=detail)] if detail else []
+    shown = AddedWebhook(id=made.id, secret=secret, warnings=warnings)
+    return shown, {"Location": _place(made)}
 
 
 @bp.patch("/<hook>")

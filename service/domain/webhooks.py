@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from service.model import clock
-from service.model.addresses import is_loopback
+from service.model.addresses import is_local_name, is_loopback
 from service.model.articles import Fault
 from service.model.keys import b64url
 from service.model.links import Origin, web_address, with_scheme
@@ -224,6 +224,14 @@ class Webhooks:
                 raise UnknownWebhook
             if self._rows.change(kept, changed(kept.webhooks[id])):
                 return
+
+    def warning(self, address: str) -> str:
+        """Return why a webhook's address cannot be reached, if that shows in it; else nothing."""
+        origin = Origin.of(address)
+        if str(origin) in self._origins or not is_local_name(origin.host):
+            return ""
+        words = _FAULTS[Fault.NOT_PUBLIC]
+        return f"{words[0].upper()}{words[1:]}."
 
     def _address(self, text: str) -> str:
         address = web_address(with_scheme(text.strip()))

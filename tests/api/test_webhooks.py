@@ -17,6 +17,7 @@ def test_tools_set_up_webhooks_by_the_api(client: Client) -> None:
     made = client.call("POST", at, body, token=token)
     assert made.status_code == 201
     assert made.json["secret"].startswith("whsec_")
+    assert made.json["warnings"] == []
     place = made.headers["Location"]
     shown = client.call("GET", place, token=token).json
     assert shown["address"] == "https://cms.paper.example/hook"
@@ -41,8 +42,12 @@ def test_tools_set_up_webhooks_by_the_api(client: Client) -> None:
         {**body, "secret": "x"},
     ):
         assert client.call("POST", at, bad, token=token).status_code == 422
-    for _ in range(20):
+    for _ in range(19):
         assert client.call("POST", at, body, token=token).status_code == 201
+    private = client.call("POST", at, {**body, "address": "https://10.0.0.7/hook"}, token=token)
+    ((field, detail),) = [one.values() for one in private.json["warnings"]]
+    assert field == "address"
+    assert "private address" in detail
     assert client.call("POST", at, body, token=token).status_code == 409
     with pytest.raises(UnknownWebhook):
         client.runtime.webhooks.rotate("0" * 16)
