@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from flask import Blueprint, url_for
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
 from service.api import paging
 from service.api.auth import calling_tool, tools
@@ -20,6 +20,7 @@ from service.api.fields import (
     RequestModel,
     ResponseModel,
     Slug,
+    check_topics,
     installation,
     pattern,
 )
@@ -40,8 +41,7 @@ _MAY_NOT_SEND = (
 
 
 def _topics(by_section: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-    if not installation(info).topics.exist(set(by_section.values())):
-        raise ValueError("names a topic that this site does not have")
+    check_topics(by_section.values(), info)
     return by_section
 
 
@@ -64,7 +64,7 @@ _Otherwise = Annotated[
 ]
 # What the domain checks stands here for the API's description alone.
 _Header = Annotated[str, pattern(r"^([A-Za-z][A-Za-z0-9-]{0,99})?$")]
-_Secret = Annotated[str, Field(json_schema_extra={"minLength": 16, "maxLength": 500})]
+_Secret = Annotated[str, pattern(r"^(.{16,500})?$")]
 
 
 class HookPlaces(RequestModel):
@@ -81,6 +81,13 @@ class HookPlaces(RequestModel):
     section: _Place = ""
     story: _Place = ""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not given.keys() <= {*FIELDS}:
+            raise ValueError(f"has a name that is not known; the names are {', '.join(FIELDS)}")
+        return given
+
 
 class NewPublishHook(RequestModel):
     """An address of ours that a CMS calls when it publishes a story.
@@ -88,7 +95,7 @@ class NewPublishHook(RequestModel):
     `topics` says which section goes to which topic; `otherwise` what becomes of all others: the
     slug of a topic, `*` for everyone, or nothing. With a `header` calls have an HMAC-SHA256 of the
     body there, and else they are signed as Standard Webhooks says. A `secret` that the CMS has made
-    can be given, and else we make one.
+    can be given; without one, or with an empty one, we make it.
     """
 
     name: _Name

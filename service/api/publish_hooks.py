@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from flask import Blueprint, request
+from pydantic import Field
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service.api import references
+from service.api import alerts_shown, references
 from service.api.calls import call
 from service.api.fields import Invalid, ResponseModel, read_fields
 from service.api.json_bodies import check_json
 from service.api.notification_requests import NewNotification
 from service.api.problems import FieldError, Problem
 from service.api.rate_limits import per_address
+from service.api.responses import WarningShown
 from service.current import runtime
 from service.domain.publish_hooks import NotSigned, Signed
 from service.domain.requests import Conflict, PlanWithdrawn, Published
@@ -33,6 +35,7 @@ _DONE = {
     State.SCHEDULED: "An alert is scheduled.",
     State.SENDING: "An alert is being sent.",
 }
+_CHANGED = "The draft was changed."
 # A CMS sends the whole story, often with its text in two forms. A worker process takes as much.
 _LARGEST = 1 << 20  # bytes
 _TOO_LARGE = "The call is larger than 1 MB. Leave the full text out of it."
@@ -45,10 +48,14 @@ _NAMES = {"image": "picture", "body": "text", "url": "link", "reference": "story
 
 
 class HookTaken(ResponseModel):
-    """What was done with a story; `id` is that of its alert, null if it has none."""
+    """What was done with a story; `id` is that of its alert, null if it has none.
+
+    `warnings` says what became of its texts, as in the response to a new alert.
+    """
 
     id: str | None
     detail: str
+    warnings: list[WarningShown] = Field(default=[])
 
 
 @bp.post("/<hook>")
@@ -80,12 +87,17 @@ def take_story(hook: str) -> HookTaken:
     try:
         taken = _taken(one, signed, body)
     except Problem as problem:
-        said = " ".join(f"{_NAMES.get(f, f)}: {detail}" for f, detail in problem.errors)
-        hooks.note(one.id, problem.code or 422, said or problem.description or "")
+        errors = " ".join(f"{_name(field)}: {detail}" for field, detail in problem.errors)
+        hooks.note(one.id, problem.code or 422, errors or problem.description or "")
         raise
-    hooks.keep_answer(signed.digest, taken.model_dump())
-    hooks.note(one.id, 202, taken.detail, int(taken.id or 0))
+    hooks.keep_answer(signed.digest, taken.model_dump(exclude_unset=True))
+    said = [taken.detail, *(f"{_name(row.field)}: {row.detail}" for row in taken.warnings)]
+    hooks.note(one.id, 202, " ".join(said), int(taken.id or 0))
     return taken
+
+
+def _name(field: str) -> str:
+    return _NAMES.get(field, field)
 
 
 def _taken(hook: PublishHook, signed: Signed, body: bytes) -> HookTaken:
@@ -117,16 +129,20 @@ def _taken(hook: PublishHook, signed: Signed, body: bytes) -> HookTaken:
 
 
 def _published(hook: PublishHook, reference: str, requested: NewNotification) -> HookTaken:
-    by = ToolName.of(hook.name, hook.created_by)
+    by, caller = ToolName.of(hook.name, hook.created_by), f"hook {hook.id}"
     try:
-        done: Published = references.publish_as(
-            runtime(), reference, requested, f"hook {hook.id}", by
-        )
+        before = references.known(runtime(), reference, caller)
+        done: Published = references.publish_as(runtime(), reference, requested, caller, by)
     except Conflict as conflict:
         return HookTaken(id=str(conflict.id), detail=_BEFORE)
     except PlanWithdrawn:
         return HookTaken(id=None, detail=_DELETED)
-    return HookTaken(id=str(done.id), detail=_DONE.get(done.state, _BEFORE))
+    detail = _DONE.get(done.state, _BEFORE)
+    if done.state is State.DRAFT and before not in (None, runtime().publishing.get(done.id)):
+        detail = _CHANGED
+    warnings = alerts_shown.warnings(tuple(dict.fromkeys((*requested.warnings(), *done.warnings))))
+    given = {"warnings": warnings} if warnings else {}
+    return HookTaken(id=str(done.id), detail=detail, **given)
 
 
 def _check_present(hook: PublishHook, given: Mapping[str, str]) -> None:

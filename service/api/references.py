@@ -54,8 +54,7 @@ def publish_as(
 
     `Conflict` if the alert of this reference was sent, and another one.
     """
-    # A header has no space in it. The body does not matter.
-    key = Idempotency(caller, f"reference {reference}", b"", REFERENCE_KEPT)
+    key = _key(reference, caller)
     earlier = runtime.publishing.responses.earlier(key)
     sent = None if earlier is None else runtime.publishing.get(earlier.id)
     try:
@@ -71,6 +70,17 @@ def publish_as(
     if not before.planned:
         raise _sent_as(reference, before.id)
     return change(runtime, before, checked, by)
+
+
+def known(runtime: Runtime, reference: str, caller: str) -> Notification | None:
+    """Return the alert of a reference, if there is one."""
+    earlier = runtime.publishing.responses.earlier(_key(reference, caller))
+    return None if earlier is None else runtime.publishing.get(earlier.id)
+
+
+def _key(reference: str, caller: str) -> Idempotency:
+    # A header has no space in it. The body does not matter.
+    return Idempotency(caller, f"reference {reference}", b"", REFERENCE_KEPT)
 
 
 def _sent_as(reference: str, id: int) -> Conflict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 import time
 from datetime import datetime, timezone
 from typing import Any
@@ -15,6 +16,7 @@ from standardwebhooks import Webhook
 from service.domain.publish_hooks import WrongHook
 from service.model.notifications import State
 from service.model.publish_hooks import EVERYONE, PublishHook, at
+from tests.support import ROOT
 from tests.support.client import API, Client
 
 BY = "ada@paper.example"
@@ -101,8 +103,11 @@ def test_a_draft_follows_the_story_until_an_editor_has_sent_or_deleted_it(client
     cms, publishing = Cms(client, draft=True), client.runtime.publishing
     id = int(cms.post().json["id"])
     assert publishing.get(id).state is State.DRAFT
-    cms.post(changed(title="Ferry afloat"), "msg_2")
-    assert publishing.get(id).content.title == "Ferry afloat"
+    html = cms.post(changed(title="<b>Ferry</b> afloat"), "msg_2").json
+    assert publishing.get(id).content.title == "<b>Ferry</b> afloat"
+    assert html["detail"] == "The draft was changed."
+    assert [one["field"] for one in html["warnings"]] == ["title"]
+    assert f"title: {html['warnings'][0]['detail']}" in cms.said()[0][1]
     publishing.remove(id, by=BY)
     assert cms.post(changed(title="Once more"), "msg_3").json["id"] is None
     assert publishing.latest(9) == []
@@ -318,3 +323,15 @@ def test_a_hook_that_cannot_work_is_refused(
         client.runtime.publish_hooks.add(PublishHook("", **fields), secret, BY)
     assert field in wrong.value.errors
     assert client.runtime.publish_hooks.all() == []
+
+
+def test_the_example_of_the_guide_works_and_the_known_places_are_named(client: Client) -> None:
+    guide = (ROOT / "docs" / "cms.md").read_text()
+    (example,) = re.findall(r'```json\n({"name": "Ghost".*?)```', guide, re.S)
+    given, token = json.loads(example), client.add_token()
+    added = client.call("POST", f"{API}/publish-hooks", given, token=token)
+    assert added.status_code == 201, added.text
+    given["places"]["link"] = given["places"].pop("url")
+    refused = client.call("POST", f"{API}/publish-hooks", given, token=token)
+    assert refused.status_code == 422
+    assert "the names are title, url, body, image, section, story" in refused.json["detail"]
