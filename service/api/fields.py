@@ -96,6 +96,14 @@ class Unfit(ValueError):
         self.field = field
 
 
+class UnknownName(ValueError):
+    """A field that is not known, within one that says which are."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(detail)
+        self.name = name
+
+
 def parse(model: type[M], body: bytes, runtime: Runtime) -> M:
     """Read a JSON body; `Invalid`, or a `Problem` with 400 for a body that is no JSON object."""
     check_json(body)
@@ -129,7 +137,9 @@ def _field_error(row: ErrorDetails) -> FieldError:
     context = row.get("ctx", {})
     words = _WORDS.get(row["type"], row["msg"]).format(**context)
     # A name that the caller sent may be as long as the body, or empty.
-    path = [cut(str(part), _LONGEST_NAME) or '""' for part in row["loc"]]
+    error = context.get("error")
+    place = (*row["loc"], *([error.name] if isinstance(error, UnknownName) else []))
+    path = [cut(str(part), _LONGEST_NAME) or '""' for part in place]
     if not path:
         path = [context["error"].field]
     return FieldError(".".join(path), f"{words[0].upper()}{words[1:]}.")

@@ -20,6 +20,7 @@ from service.api.fields import (
     RequestModel,
     ResponseModel,
     Slug,
+    UnknownName,
     check_topics,
     installation,
     pattern,
@@ -84,8 +85,9 @@ class HookPlaces(RequestModel):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, given: Any) -> Any:
-        if isinstance(given, dict) and not given.keys() <= {*FIELDS}:
-            raise ValueError(f"has a name that is not known; the names are {', '.join(FIELDS)}")
+        unknown = [name for name in given if name not in FIELDS] if isinstance(given, dict) else []
+        if unknown:
+            raise UnknownName(unknown[0], f"is not known; the names are {', '.join(FIELDS)}")
         return given
 
 
