@@ -22,6 +22,8 @@ from tests.support import ROOT
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CODE = "Makefile Procfile pyproject.toml requirements.lock service workers web docs"
 _LIBRARIES = sysconfig.get_path("purelib")
+# Where the root has them: a unit does not see this folder, if it is below `/tmp` or `/home`.
+_LIBRARIES_THERE = "/usr/local/lib/libraries-of-the-tests"
 _VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 _NEEDED = ("unshare", "nsenter", "setpriv", "useradd", "systemd-analyze", "curl", "openssl")
 # It ends when the test closes its input, and then nothing is left of the root.
@@ -34,7 +36,9 @@ mount --rbind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=0755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-shift
+mkdir -p "$root$3"
+mount --bind "$2" "$root$3"
+shift 3
 for one in "$@"; do
   [ -e "$root$one" ] || { mkdir -p "$root$one"; mount --bind "$one" "$root$one"; }
   while one=$(dirname "$one"); [ "$one" != / ]; do chmod a+rx "$root$one"; done
@@ -56,7 +60,7 @@ libraries=.venv/lib/python{_VERSION}/site-packages
 mkdir -p .venv/bin $libraries
 ln -s {Path(sys.base_prefix, "bin", f"python{_VERSION}")} .venv/bin/python
 echo home = {Path(sys.base_prefix, "bin")} > .venv/pyvenv.cfg
-printf '%s\\n' "$2" {_LIBRARIES} > $libraries/libraries.pth
+printf '%s\\n' "$2" {_LIBRARIES_THERE} > $libraries/libraries.pth
 echo "#!$2/.venv/bin/python
 from service.cli import main
 main()" > .venv/bin/stoppress
@@ -85,9 +89,9 @@ class OwnRoot:
             pytest.skip("needs root, to make a root of its own for the commands of a guide")
         folder.mkdir()
         self._root = folder / "root"
-        outside = [str(ROOT), sys.base_prefix, _LIBRARIES]
+        make = [_MAKE, "sh", str(folder), _LIBRARIES, _LIBRARIES_THERE, str(ROOT), sys.base_prefix]
         self._holder = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-ec", _MAKE, "sh", str(folder), *outside],
+            ["unshare", "--mount", "sh", "-ec", *make],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
