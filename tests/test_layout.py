@@ -32,7 +32,7 @@ TABLE = {
     "service/domain/webhooks.py": "cryptography",
     "service/domain/publish_hooks.py": "standardwebhooks",
     "service/domain/webhook_calls.py": "standardwebhooks",
-    "service/domain/telling.py": "standardwebhooks",
+    "service/domain/cause_reports.py": "standardwebhooks",
     "service/domain/web_authentication.py": "webauthn",
     "service/local": "service.config service.model service.setting_sources service.store"
     " cryptography redis",
@@ -88,8 +88,8 @@ TABLE = {
     " service.runtime service.setting_sources"
     " workers.fetching workers.own_job workers.rq_worker",
     "workers/clock.py": "service.config service.domain service.local service.model service.runtime"
-    " service.store workers.telling redis",
-    "workers/telling.py": "service.config service.domain service.model service.runtime"
+    " service.store workers.cause_reports redis",
+    "workers/cause_reports.py": "service.config service.domain service.model service.runtime"
     " service.store workers.fetching",
     "workers/trials": "service.config service.local service.model service.runtime workers"
     " cryptography redis",

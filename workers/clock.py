@@ -29,14 +29,14 @@ from service.model import clock
 from service.model.process_log import say
 from service.runtime import Runtime
 from service.store import WORKER
-from workers.telling import Telling
+from workers.cause_reports import CauseReports
 
 TICK = 1.0  # seconds
 _LITTLE = 0.01  # seconds by which Redis' time may be behind ours
 LEAD = 4.0  # seconds after which another clock takes over from one that died
 
 
-def run(runtime: Runtime, telling: Telling) -> NoReturn:
+def run(runtime: Runtime, reports: CauseReports) -> NoReturn:
     """Tick for ever, also while Redis is away."""
     name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
     wait = TICK
@@ -44,8 +44,8 @@ def run(runtime: Runtime, telling: Telling) -> NoReturn:
         time.sleep(wait)
         wait = TICK
         with _patience():
-            telling.leads = runtime.store.installation.lead(name, int(LEAD * 1000))
-            if not telling.leads:
+            reports.leads = runtime.store.installation.lead(name, int(LEAD * 1000))
+            if not reports.leads:
                 continue
         for do in _duties(runtime):
             with _patience():
@@ -109,9 +109,9 @@ def main() -> int:
         say("clock", str(error), CRITICAL)
         return 2
     presence.start()
-    telling = Telling(runtime.config)
-    telling.start()
-    run(runtime, telling)
+    reports = CauseReports(runtime.config)
+    reports.start()
+    run(runtime, reports)
 
 
 if __name__ == "__main__":

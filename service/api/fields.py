@@ -37,7 +37,7 @@ from service.runtime import Runtime
 M = TypeVar("M", bound=BaseModel)
 
 _LONGEST_NAME = 100  # characters of a field's name in an error
-_MOST_TOLD = 3  # errors in one sentence each; `errors` has all
+_MOST_SHOWN = 3  # errors in one sentence each; `errors` has all
 _MOST_SLUGS = 5  # of topics, in an error
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -79,11 +79,11 @@ class Invalid(Problem):
 
     def __init__(self, errors: list[FieldError], kind: str = "") -> None:
         # Words for a page's reader stand alone.
-        told = errors[: 1 if kind else _MOST_TOLD]
-        more = len(errors) - len(told)
+        shown = errors[: 1 if kind else _MOST_SHOWN]
+        more = len(errors) - len(shown)
         words = [f"{errors[0].detail} Nothing was done."]
         if not kind:
-            words = ["Nothing was done.", *(f"{field}: {detail}" for field, detail in told)]
+            words = ["Nothing was done.", *(f"{field}: {detail}" for field, detail in shown)]
         words += [f"({more} more under errors.)"] * bool(more)
         super().__init__(422, " ".join(words), errors=errors, kind=kind)
 

@@ -1,7 +1,7 @@
-"""What is wrong with an installation, for whoever is on call, and what was told of it.
+"""What is wrong with an installation, for the person on call, and which of it was reported.
 
-A person is told once when a cause begins and once when it is over. Of one that comes and goes
-nothing more is told for a while (`QUIET`).
+A cause is reported once when it begins and once when it is over. One that comes and goes is not
+reported again for a while (`QUIET`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Cause:
     severity: str  # `URGENT` or `WARNING`
     says: str  # what is wrong, and what it costs
     do: str  # what to do about it
-    lasts: float = 60.0  # seconds before a person is told: a restart is nothing to tell
+    lasts: float = 60.0  # seconds before it is reported: a restart is no cause
 
     @property
     def is_urgent(self) -> bool:
@@ -46,12 +46,12 @@ class Post(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A cause that is there, or was told of lately; times in seconds since 1970, 0 is never."""
+    """A cause that is there, or was reported lately; times in seconds since 1970, 0 is never."""
 
     cause: Cause  # in the words in which it began
     since: float = 0.0  # 0: it is not there, and nobody has to hear that it is over
     gone_at: float = 0.0  # when it was first not there any more
-    is_told: bool = False  # that it began
+    is_reported: bool = False  # that it began
     quiet_until: float = 0.0  # from the last post on
     comes_and_goes: bool = False  # it began again before that, or soon after
 
@@ -61,13 +61,13 @@ class Known:
             return (
                 replace(self, gone_at=0.0) if self.since else replace(self, cause=cause, since=now)
             )
-        if self.is_told:
+        if self.is_reported:
             return self if self.gone_at else replace(self, gone_at=now)
         return replace(self, since=0.0) if now < self.quiet_until + QUIET else None
 
     def post(self, now: float) -> Post | None:
-        """Return what is to be told now."""
-        if self.is_told:
+        """Return what is to be reported now."""
+        if self.is_reported:
             waits = self.comes_and_goes and now < self.quiet_until
             if self.gone_at and now - self.gone_at >= AWAY and not waits:
                 return Post(self.cause, self.since, self.gone_at)
@@ -75,24 +75,24 @@ class Known:
         lasts = self.since and now - self.since >= self.cause.lasts
         return Post(self.cause, self.since, 0.0) if lasts and now >= self.quiet_until else None
 
-    def told(self, now: float) -> Known:
-        """Return it after that was told."""
+    def reported(self, now: float) -> Known:
+        """Return it after that was reported."""
         quiet = now + QUIET
-        if self.is_told:
+        if self.is_reported:
             return Known(self.cause, quiet_until=quiet)
         again = self.since < self.quiet_until + QUIET
-        return replace(self, is_told=True, quiet_until=quiet, comes_and_goes=again)
+        return replace(self, is_reported=True, quiet_until=quiet, comes_and_goes=again)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a person was told, and how the address does that is called for it."""
+class Reported:
+    """Which causes were reported, and how the address does to which they are."""
 
     known: dict[str, Known] = field(default_factory=dict)  # by the name of the cause
     health: Health = field(default_factory=Health)
     calling_until: float = 0.0  # until then the call of a clock is under way
 
-    def after(self, causes: Iterable[Cause], now: float) -> Told:
+    def after(self, causes: Iterable[Cause], now: float) -> Reported:
         """Return it after a look that found these causes."""
         found = {one.name: one for one in causes}
         known = {}
@@ -103,14 +103,14 @@ class Told:
         return replace(self, known=known)
 
     def posts(self, now: float) -> list[Post]:
-        """Return what is to be told now, what is urgent first."""
+        """Return what is to be reported now, what is urgent first."""
         found = [post for one in self.known.values() if (post := one.post(now))]
         return sorted(found, key=lambda post: (not post.cause.is_urgent, post.since))
 
-    def told(self, post: Post, now: float) -> Told:
-        """Return it after a person was told."""
+    def reported(self, post: Post, now: float) -> Reported:
+        """Return it after this was reported."""
         name = post.cause.name
-        return replace(self, known={**self.known, name: self.known[name].told(now)})
+        return replace(self, known={**self.known, name: self.known[name].reported(now)})
 
     def as_json(self) -> str:
         """Return it as it is stored."""
@@ -121,7 +121,7 @@ class Told:
         )
 
     @classmethod
-    def from_json(cls, text: bytes | None) -> Told:
+    def from_json(cls, text: bytes | None) -> Reported:
         """Read what is stored."""
         if text is None:
             return cls()

@@ -1,6 +1,6 @@
-"""What a person was told of what is wrong. In the slot `{g}`.
+"""Which causes were reported. In the slot `{g}`.
 
-{g}:causes  `Told` (service/model/causes.py) as JSON
+{g}:causes  `Reported` (service/model/causes.py) as JSON
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ return 1
 
 
 class CauseRows:
-    """What was told, for all clocks."""
+    """Which causes were reported, for all clocks."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -3,7 +3,7 @@
 promise             how it does by the promise (`Measured`, JSON)
 reached_<percent>   when it was handed over for that share, in seconds since 1970
 interrupted         it was paused or stopped before it was handed over, so no time is counted
-screen              somebody has counted whether it kept the promise on screens
+screen              it has been counted whether it kept the promise on screens
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""When a person is told that something is wrong, and when that it is over."""
+"""When a cause is reported to a person, and when its end is."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from service.model.causes import AWAY, QUIET, URGENT, WARNING, Cause, Told
+from service.model.causes import AWAY, QUIET, URGENT, WARNING, Cause, Reported
 from service.model.webhooks import Answer, Waiting
 
 NOW = 1_790_000_000.0
@@ -13,20 +13,20 @@ FAILED = Cause("jobs-failed", WARNING, "2 jobs failed.", "Read the log.", lasts=
 
 
 class Person:
-    """Looks every ten seconds, and notes what was told and when."""
+    """Looks every ten seconds, and notes what was reported and when."""
 
     def __init__(self) -> None:
-        self.now, self.state = NOW, Told()
-        self.told: list[tuple[float, str, bool]] = []  # seconds from the beginning
+        self.now, self.state = NOW, Reported()
+        self.reported: list[tuple[float, str, bool]] = []  # seconds from the beginning
 
     def see(self, seconds: float, *causes: Cause) -> None:
         """Let these causes be there for so many seconds."""
         until = self.now + seconds
         while self.now < until:
-            self.state = Told.from_json(self.state.after(causes, self.now).as_json().encode())
+            self.state = Reported.from_json(self.state.after(causes, self.now).as_json().encode())
             for post in self.state.posts(self.now):
-                self.told.append((self.now - NOW, post.cause.name, bool(post.over_at)))
-                self.state = self.state.told(post, self.now)
+                self.reported.append((self.now - NOW, post.cause.name, bool(post.over_at)))
+                self.state = self.state.reported(post, self.now)
             self.now += 10
 
 
@@ -34,8 +34,8 @@ def test_a_cause_is_told_once_when_it_begins_and_once_when_it_is_over() -> None:
     person = Person()
     person.see(7200, WORKERS)
     person.see(7200)
-    assert person.told == [(60, "no-workers", False), (7200 + AWAY, "no-workers", True)]
-    assert person.state == Told()
+    assert person.reported == [(60, "no-workers", False), (7200 + AWAY, "no-workers", True)]
+    assert person.state == Reported()
 
 
 def test_what_a_restart_causes_is_not_told() -> None:
@@ -44,7 +44,7 @@ def test_what_a_restart_causes_is_not_told() -> None:
     person.see(600)
     person.see(50, WORKERS)
     person.see(600)
-    assert person.told == []
+    assert person.reported == []
 
 
 def test_a_moment_without_the_cause_is_not_its_end() -> None:
@@ -53,7 +53,7 @@ def test_a_moment_without_the_cause_is_not_its_end() -> None:
     person.see(AWAY - 10)
     person.see(300, WORKERS)
     person.see(300)
-    assert [over for _, _, over in person.told] == [False, True]
+    assert [over for _, _, over in person.reported] == [False, True]
 
 
 def test_of_a_cause_that_comes_and_goes_one_post_is_made_in_a_quarter_of_an_hour() -> None:
@@ -61,9 +61,9 @@ def test_of_a_cause_that_comes_and_goes_one_post_is_made_in_a_quarter_of_an_hour
     for _ in range(60):
         person.see(90, WORKERS)
         person.see(90)
-    assert [over for _, _, over in person.told[:6]] == [False, True, False, True, False, True]
-    times = [at for at, _, _ in person.told]
-    later = times[1:]  # the first end is told at once
+    assert [over for _, _, over in person.reported[:6]] == [False, True, False, True, False, True]
+    times = [at for at, _, _ in person.reported]
+    later = times[1:]  # the first end is reported at once
     assert all(after - before >= QUIET for before, after in pairwise(later))
 
 
@@ -71,19 +71,21 @@ def test_a_cause_that_is_there_again_and_stays_is_told_after_the_quiet_time() ->
     person = Person()
     person.see(120, WORKERS)
     person.see(120)
-    ended = person.told[-1][0]
+    ended = person.reported[-1][0]
     person.see(3600, WORKERS)
-    assert person.told[2:] == [(ended + QUIET, "no-workers", False)]
+    assert person.reported[2:] == [(ended + QUIET, "no-workers", False)]
 
 
 def test_what_is_urgent_is_told_first() -> None:
-    after = Told().after([FAILED, WORKERS], NOW).after([FAILED, WORKERS], NOW + 60)
+    after = Reported().after([FAILED, WORKERS], NOW).after([FAILED, WORKERS], NOW + 60)
     assert [post.cause.name for post in after.posts(NOW + 60)] == ["no-workers", "jobs-failed"]
 
 
 def test_what_a_newer_release_stores_is_left_out() -> None:
-    health, _ = Told().health.after(Waiting("1", "no-workers", ""), Answer(500), NOW)
-    told = Told({"no-workers": Told().after([WORKERS], NOW).known["no-workers"]}, health, 5.0)
-    newer = told.as_json().replace('"since"', '"told_by": "clock", "since"')
-    assert newer != told.as_json()
-    assert Told.from_json(newer.encode()) == told
+    health, _ = Reported().health.after(Waiting("1", "no-workers", ""), Answer(500), NOW)
+    reported = Reported(
+        {"no-workers": Reported().after([WORKERS], NOW).known["no-workers"]}, health, 5.0
+    )
+    newer = reported.as_json().replace('"since"', '"told_by": "clock", "since"')
+    assert newer != reported.as_json()
+    assert Reported.from_json(newer.encode()) == reported

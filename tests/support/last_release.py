@@ -20,8 +20,8 @@ import pytest
 from service.local.supervisor import follow_parent
 from tests.support import ROOT
 
-# The commit of the last release, with which a newsroom may still be running. Whoever makes a
-# release writes its commit here: the tests then start from its code and what it has stored.
+# The commit of the last release, with which a newsroom may still be running. The engineer who
+# makes a release writes its commit here: the tests then start from its code and what it has stored.
 LAST_RELEASE = "57f647d8955edf5c542b26cca0e2a35aa3286a05"  # 30 November 2026
 
 

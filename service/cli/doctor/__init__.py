@@ -92,7 +92,7 @@ def examine(
         environ = environment()
         config = Config.read(environ)
     except ConfigError as error:
-        # That is the first wrong one; whoever mends it should not run into the next.
+        # That is the first wrong one; the operator who mends it should not run into the next.
         wrong = [*wrong_settings(environ)]
         yield from wrong or [Finding("fail", "Settings", f"{error}.")]
         return

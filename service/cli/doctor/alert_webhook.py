@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from service.cli.doctor.findings import Finding
-from service.domain.telling import failure_words
+from service.domain.cause_reports import failure_words
 from service.model import clock
-from service.model.causes import Told
+from service.model.causes import Reported
 from service.model.spans import span
 from service.runtime import Runtime
 
 
 def alert_webhook(runtime: Runtime) -> Finding:
     """Say whether it takes calls, as the clock has found."""
-    what, told = "ALERT_WEBHOOK", Told.from_json(runtime.store.causes.read())
-    health = told.health
+    what, reported = "ALERT_WEBHOOK", Reported.from_json(runtime.store.causes.read())
+    health = reported.health
     if health.failing_since:
         since = span(clock.time() - health.failing_since)
         says = f"The address has failed for {since}: {failure_words(health)}. Nobody hears what"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.config import Config
 from service.model import clock
-from service.model.causes import Told
+from service.model.causes import Reported
 from service.model.webhooks import Answer, Health, Waiting
 from service.runtime import Runtime
 from tests.support.doctor import one
@@ -21,7 +21,7 @@ def test_the_doctor_says_whether_the_chat_takes_calls(environment: dict[str, str
     def answered(answer: Answer) -> None:
         store = Runtime.open(Config.read(environment)).store
         health, _ = Health().after(Waiting("1", "no-workers", ""), answer, clock.time())
-        assert store.causes.change(store.causes.read(), Told(health=health).as_json())
+        assert store.causes.change(store.causes.read(), Reported(health=health).as_json())
 
     assert says()[1].startswith("Not set here.")
     environment["ALERT_WEBHOOK"] = ADDRESS

@@ -6,7 +6,7 @@ import logging
 import threading
 
 from service.config import Config
-from service.domain.telling import Teller
+from service.domain.cause_reports import CauseReporter
 from service.model import clock
 from service.model.links import Origin
 from service.model.webhooks import CALL_SECONDS, Answer
@@ -37,7 +37,7 @@ class Caller:
         return Answer(found.status, retry_after=found.headers.get("retry-after", ""))
 
 
-class Telling:
+class CauseReports:
     """Tells what is wrong while this clock `leads`."""
 
     def __init__(self, config: Config) -> None:
@@ -48,12 +48,12 @@ class Telling:
     def start(self) -> None:
         """Begin, if there is an address."""
         if self._config.alert_webhook:
-            threading.Thread(target=self._run, name="telling", daemon=True).start()
+            threading.Thread(target=self._run, name="cause-reports", daemon=True).start()
 
     def _run(self) -> None:
         # With connections of its own, because the clock's wait for Redis, and this says so.
         runtime = Runtime.start(self._config, "clock", PAGE)
-        teller = Teller(
+        reporter = CauseReporter(
             runtime.store.causes,
             runtime.causes.now,
             Caller(self._config).send,
@@ -63,6 +63,6 @@ class Telling:
         while not self._ended.wait(EVERY):
             if self.leads:
                 try:
-                    teller.look(clock.time())
+                    reporter.look(clock.time())
                 except Exception:
-                    _log.exception("what is wrong could not be told")
+                    _log.exception("what is wrong could not be reported")

@@ -1,6 +1,6 @@
-"""Tells a person by ALERT_WEBHOOK what is wrong: once when it begins, once when it is over.
+"""Reports by ALERT_WEBHOOK what is wrong: once when it begins, once when it is over.
 
-What was told is in the store, so that neither a restart nor a second clock tells it again. While
+What was reported is in the store, so that neither a restart nor a second clock repeats it. While
 Redis is away the clock that led last remembers it alone. Unlike other webhooks this one is called
 by the clock itself: the address is the operator's own, and a chat has to hear of a fetch process
 that is missing (decision 122).
@@ -20,7 +20,7 @@ from standardwebhooks import Webhook as Signer
 
 from service.domain.store_errors import why_unreachable
 from service.domain.webhooks import result_words
-from service.model.causes import URGENT, Cause, Post, Told
+from service.model.causes import URGENT, Cause, Post, Reported
 from service.model.process_log import say
 from service.model.spans import span
 from service.model.times import iso
@@ -33,7 +33,7 @@ _CALLING = CALL_SECONDS + 20.0  # seconds after which a call without a result is
 Send = Callable[[dict[str, str], bytes], Answer]  # headers and body
 
 
-class Teller:
+class CauseReporter:
     """Tells what is wrong with one installation."""
 
     def __init__(
@@ -50,44 +50,44 @@ class Teller:
         self._send = send
         self._installation = installation
         self._secret = secret
-        self._alone: Told | None = None  # while Redis is away
+        self._alone: Reported | None = None  # while Redis is away
         self._health = Health()  # as it was last
 
     def look(self, now: float) -> None:
-        """Look what is wrong and tell it: what the clock that leads does every few seconds."""
+        """Look what is wrong and report it: what the clock that leads does every few seconds."""
         try:
             causes = self._causes()
             stored = self._rows.read()
-            told = Told.from_json(stored)
-            self._health = told.health
+            reported = Reported.from_json(stored)
+            self._health = reported.health
             if self._alone is not None:
-                known = {**told.known, **self._alone.known}
-                told, self._alone = replace(self._alone, known=known), None
-            self._tell(told.after(causes, now), now, _Kept(self._rows, stored).put)
+                known = {**reported.known, **self._alone.known}
+                reported, self._alone = replace(self._alone, known=known), None
+            self._report(reported.after(causes, now), now, _Kept(self._rows, stored).put)
         except RedisError as error:
-            before = self._alone or Told(health=self._health)
-            self._tell(before.after([_away(error)], now), now, self._put_alone)
+            before = self._alone or Reported(health=self._health)
+            self._report(before.after([_away(error)], now), now, self._put_alone)
 
-    def _put_alone(self, told: Told) -> bool:
-        self._alone = told
+    def _put_alone(self, reported: Reported) -> bool:
+        self._alone = reported
         return True
 
-    def _tell(self, told: Told, now: float, put: Callable[[Told], bool]) -> None:
-        """Store what was seen, and tell what is due; another clock may have done so meanwhile."""
-        if not put(told) or now < max(told.health.rests_until, told.calling_until):
+    def _report(self, reported: Reported, now: float, put: Callable[[Reported], bool]) -> None:
+        """Store what was seen, and report what is due; another clock may have done so meanwhile."""
+        if not put(reported) or now < max(reported.health.rests_until, reported.calling_until):
             return
-        for post in told.posts(now):
-            if not put(replace(told, calling_until=now + _CALLING)):
+        for post in reported.posts(now):
+            if not put(replace(reported, calling_until=now + _CALLING)):
                 return
             headers, body = self._call(post, now)
             answer = self._send(headers, body)
             event = Waiting(headers["webhook-id"], post.cause.name, "")
-            health, _ = told.health.after(event, answer, now)
-            _log(told.health, health)
-            told = replace(told, health=health)
+            health, _ = reported.health.after(event, answer, now)
+            _log(reported.health, health)
+            reported = replace(reported, health=health)
             if answer.is_success:
-                told = told.told(post, now)
-            if not put(told) or not answer.is_success:
+                reported = reported.reported(post, now)
+            if not put(reported) or not answer.is_success:
                 return
 
     def _call(self, post: Post, now: float) -> tuple[dict[str, str], bytes]:
@@ -114,10 +114,10 @@ class _Kept:
         self._rows = rows
         self._stored = stored
 
-    def put(self, told: Told) -> bool:
+    def put(self, reported: Reported) -> bool:
         """Store it; False if it was changed by another clock meanwhile."""
-        text = told.as_json()
-        nothing = self._stored is None and told == Told()
+        text = reported.as_json()
+        nothing = self._stored is None and reported == Reported()
         if nothing or text.encode() == self._stored:
             return True
         done = self._rows.change(self._stored, text)

@@ -11,14 +11,14 @@ import standardwebhooks
 from redis import ConnectionError
 
 from service.config import Config
-from service.domain.telling import Teller, failure_words
-from service.model.causes import URGENT, Cause, Told
+from service.domain.cause_reports import CauseReporter, failure_words
+from service.model.causes import URGENT, Cause, Reported
 from service.model.webhooks import Answer
 from service.store import Store
 from tests.support.failed_jobs import fail_a_job
 from tests.support.installation import Installation, wait_until
 from tests.support.newspaper import Newspaper, response
-from workers.telling import Caller
+from workers.cause_reports import Caller
 
 NOW = 1_790_000_000.0
 URL = "https://push.paper.example"
@@ -37,9 +37,9 @@ class Chat:
         self.calls: list[tuple[dict[str, str], bytes]] = []
         self.meanwhile = lambda: None  # what happens while a call is under way
 
-    def clock(self) -> Teller:
+    def clock(self) -> CauseReporter:
         """Start one."""
-        return Teller(self.store.causes, self._now, self._send, URL, self.secret)
+        return CauseReporter(self.store.causes, self._now, self._send, URL, self.secret)
 
     def _now(self) -> list[Cause]:
         if self.away:
@@ -51,13 +51,13 @@ class Chat:
         self.meanwhile()
         return self.answer
 
-    def pass_by(self, seconds: float, *clocks: Teller) -> None:
+    def pass_by(self, seconds: float, *clocks: CauseReporter) -> None:
         for _ in range(int(seconds / 10)):
             self.now += 10
             for clock in clocks:
                 clock.look(self.now)
 
-    def told(self) -> list[tuple[str, str]]:
+    def reported(self) -> list[tuple[str, str]]:
         documents = [json.loads(body)["stop_press"] for _, body in self.calls]
         return [(one["cause"], one["state"]) for one in documents]
 
@@ -80,7 +80,7 @@ def test_a_chat_hears_of_a_cause_once_from_two_clocks_and_after_a_restart(chat: 
     chat.pass_by(600, chat.clock())
     chat.causes = []
     chat.pass_by(600, second, first)
-    assert chat.told() == BOTH
+    assert chat.reported() == BOTH
 
 
 def test_the_call_has_a_text_for_chats_and_the_same_in_fields(chat: Chat) -> None:
@@ -128,11 +128,11 @@ def test_a_chat_that_fails_is_called_again_with_a_pause_and_named_once_in_the_lo
     chat.pass_by(3600, first, second)
     assert 10 < len(chat.calls) < 16, "after 5 seconds, then every five minutes"
     assert len({headers["webhook-id"] for headers, _ in chat.calls}) == 1
-    health = Told.from_json(chat.store.causes.read()).health
+    health = Reported.from_json(chat.store.causes.read()).health
     assert failure_words(health) == "it answered 500"
     chat.answer = Answer(200)
     chat.pass_by(600, first, second)
-    assert chat.told()[-1] == BOTH[0]
+    assert chat.reported()[-1] == BOTH[0]
     n = len(chat.calls)
     chat.pass_by(3600, first, second)
     assert len(chat.calls) == n
@@ -146,7 +146,7 @@ def test_while_one_clock_calls_another_waits(chat: Chat) -> None:
     chat.causes = [NO_WORKERS]
     chat.meanwhile = lambda: second.look(chat.now)
     chat.pass_by(120, first)
-    assert chat.told() == BOTH[:1]
+    assert chat.reported() == BOTH[:1]
 
 
 def test_a_call_that_died_with_its_clock_is_made_again_by_another(chat: Chat) -> None:
@@ -174,13 +174,15 @@ def test_redis_that_is_away_is_told_from_memory_and_its_return_by_any_clock(chat
     chat.pass_by(120, first)
     chat.away = ConnectionError("Error 111 connecting: Connection refused")
     chat.pass_by(300, first)
-    assert chat.told() == [("no-workers", "began"), ("redis-away", "began")]
+    assert chat.reported() == [("no-workers", "began"), ("redis-away", "began")]
     text = json.loads(chat.calls[1][1])["text"]
     assert text.startswith("Urgent: Redis cannot be reached: the connection is refused. No alert")
     chat.away, chat.causes = None, []
     chat.pass_by(10, first)
     chat.pass_by(300, second)
-    assert sorted(chat.told()) == sorted([*BOTH, ("redis-away", "began"), ("redis-away", "over")])
+    assert sorted(chat.reported()) == sorted(
+        [*BOTH, ("redis-away", "began"), ("redis-away", "over")]
+    )
 
 
 def test_a_moment_without_redis_is_not_told(chat: Chat) -> None:
@@ -189,7 +191,7 @@ def test_a_moment_without_redis_is_not_told(chat: Chat) -> None:
     chat.pass_by(40, clock)
     chat.away = None
     chat.pass_by(300, clock)
-    assert chat.told() == []
+    assert chat.reported() == []
 
 
 # The whole way -----------------------------------------------------------------------------------
@@ -224,7 +226,7 @@ def test_the_clock_tells_of_a_failed_job(
     body = wait_until(lambda: next(iter(paper.bodies), None))
     document: dict[str, Any] = json.loads(body)
     assert document["text"].startswith("1 job failed within a day; other jobs took over.")
-    told = installation.runtime.store.causes
-    wait_until(lambda: Told.from_json(told.read()).known["jobs-failed"].is_told)
-    assert b"a-secret-word" not in (told.read() or b"")
+    reported = installation.runtime.store.causes
+    wait_until(lambda: Reported.from_json(reported.read()).known["jobs-failed"].is_reported)
+    assert b"a-secret-word" not in (reported.read() or b"")
     assert "a-secret-word" not in "".join(capfd.readouterr())
