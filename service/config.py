@@ -23,24 +23,6 @@ from service.model.preferences import NewsroomDefaults, Quiet
 from service.model.promises import Promise, read_promise
 from service.model.vapid_formats import read_vapid_keys
 
-# Settings that must have the same value in all processes. None of them may be a secret.
-_SHARED = (
-    *("site_name", "site_icon", "site_language", "site_url", "site_origins"),
-    *("ask_question", "ask_yes", "ask_later", "ask_page_views", "ask_seconds"),
-    *(
-        "link_parameters",
-        "vapid_subject",
-        "push_services",
-        "prepare_keys",
-        "quiet_hours",
-        "daily_limit",
-    ),
-    *("welcome", "welcome_title", "welcome_body", "receipts_kept_days", "alert_log_kept_days"),
-    *("promise", "canary_minutes", "click_audiences", "conversions"),
-    *("retire_after_days", "retire_answer_days"),
-)
-# Of which settings a process does not follow the desk. Its value is no secret either.
-_NOT_AT_THE_DESK = "The list of settings that the environment takes from the desk"
 # Settings that may have bytes that are no UTF-8, as names of files may.
 _ANY_BYTES = ("data_dir", "push_ca_bundle", "no_proxy")
 
@@ -409,15 +391,6 @@ class Config:
         return {name: url for name, url in found.items() if url}
 
     @property
-    def shared(self) -> dict[str, str]:
-        """The settings that must have the same value in all processes, without VAPID keys."""
-        found = {name.upper(): _plain(getattr(self, name)) for name in _SHARED}
-        taken = (row.name.upper() for row in desk_settings() if row.name in self.given)
-        found[_NOT_AT_THE_DESK] = " ".join(sorted(taken))
-        # As it is used: a worker without SITE_URL puts its own PORT into messages.
-        return {**found, "SITE_URL": self.public_url}
-
-    @property
     def vapid_contact(self) -> str:
         """VAPID's `sub`: the setting, or else an address at the host of this service."""
         host = self.public_url.partition("://")[2].partition(":")[0]
@@ -457,12 +430,6 @@ class Config:
     def front_page(self) -> str:
         """The newspaper's front page: the link of alerts that have no story of their own."""
         return f"{self.site_origins[0]}/" if self.site_origins else f"{self.public_url}/demo/"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, tuple) and not isinstance(value, Quiet):
-        return " ".join(_plain(one) for one in value)
-    return "" if value is None else str(value)
 
 
 def settings() -> tuple[Field[Any], ...]:

@@ -77,6 +77,7 @@ from service.model.payload import Payload
 from service.model.process_log import say
 from service.model.retention import DAY
 from service.model.tokens import Tokens
+from service.shared_settings import shared_settings
 from service.store import COMMAND, BeingConverted, LayoutError, Patience, Store, connect
 from service.store.connection import knock
 
@@ -378,7 +379,7 @@ class Runtime:
 
 def _shared(settings: LiveSettings, keys: Keys) -> dict[str, str]:
     publics = " ".join(public[:KEY_NAME] for public in keys.publics)
-    return {**settings.environment.shared, "VAPID_PRIVATE_KEY": publics}
+    return {**shared_settings(settings.environment), "VAPID_PRIVATE_KEY": publics}
 
 
 def _of_settings(settings: LiveSettings, make: Callable[[Config], T]) -> Callable[[], T]:

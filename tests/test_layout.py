@@ -63,10 +63,11 @@ TABLE = {
     "service/cli/doctor/session.py": "requests urllib3",
     "service/config.py": "service.model service.setting_sources service.setting_values",
     "service/setting_values.py": "service.model redis",
+    "service/shared_settings.py": "service.config service.model",
     "service/current.py": "service.runtime flask",
     "service/live_settings.py": "service.config service.model service.store redis",
     "service/runtime.py": "service.config service.domain service.live_settings service.model"
-    " service.store redis",
+    " service.shared_settings service.store redis",
     "service/app.py": "service.api service.config service.desk service.domain"
     " service.local service.model service.reader service.runtime"
     " service.setting_sources service.store flask flask_wtf redis werkzeug",

@@ -19,6 +19,7 @@ from service.model.promises import Promise, share_of
 from service.model.screen import OnScreen
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
+from service.shared_settings import shared_settings
 from service.store.batches import Retry
 from tests.support.desk_pages import publish, send_all, words
 from workers.clock import _duties
@@ -86,8 +87,8 @@ def test_a_promise_that_cannot_be_read_stops_the_start(text: str, words: str) ->
 def test_a_promise_is_read_with_or_without_spaces_and_is_off_by_default() -> None:
     assert Config.read({}).promise is None
     assert Config.read({"PROMISE": "90 % in 60 s"}).promise == Promise(90, 60)
-    assert Config.read({"PROMISE": "90% in 60s"}).shared["PROMISE"] == "90% in 60s"
-    assert Config.read({}).shared["PROMISE"] == ""
+    assert shared_settings(Config.read({"PROMISE": "90% in 60s"}))["PROMISE"] == "90% in 60s"
+    assert shared_settings(Config.read({}))["PROMISE"] == ""
 
 
 # What counts --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from service.cli.doctor import examine
 from service.domain.processes import RELEASE, Presence, differences
 from service.model import clock
+from service.shared_settings import shared_settings
 from service.store.processes import Process
 from tests.support import ROOT
 from tests.support.installation import Installation, wait_until
@@ -41,7 +42,7 @@ def web(installation: Installation) -> Iterator[Presence]:
 def present(installation: Installation, kind: str, **settings: str) -> Presence:
     """The presence of a process with these settings, not started yet."""
     config = type(installation.config).read({**installation.environment, **settings})
-    return Presence(kind, config.addresses, config.shared)
+    return Presence(kind, config.addresses, shared_settings(config))
 
 
 def run(
@@ -110,7 +111,7 @@ def test_a_worker_waits_for_web_where_all_start_with_new_settings(
 def test_a_worker_starts_with_new_settings_right_after_a_crash(
     installation: Installation, web: Presence
 ) -> None:
-    installation.runtime.store.processes.note_web(installation.config.shared)
+    installation.runtime.store.processes.note_web(shared_settings(installation.config))
     present(installation, "worker").check()  # though the web process of before looks alive
 
 
@@ -131,8 +132,8 @@ def test_a_host_that_sets_a_setting_to_its_default_is_named(installation: Instal
     """Else its processes alone do not follow what editors set at the desk."""
     config = type(installation.config).read({**installation.environment, "ASK_SECONDS": "20"})
     assert config.ask_seconds == installation.config.ask_seconds
-    other = Process("worker", "paper-2", config.shared)
-    ((name, taken, who),) = differences(installation.config.shared, [other])
+    other = Process("worker", "paper-2", shared_settings(config))
+    ((name, taken, who),) = differences(shared_settings(installation.config), [other])
     assert (name, "ASK_SECONDS" in taken.split(), who) == (
         "The list of settings that the environment takes from the desk",
         True,
@@ -143,7 +144,7 @@ def test_a_host_that_sets_a_setting_to_its_default_is_named(installation: Instal
 def test_the_doctor_names_hosts_whose_settings_clock_or_queue_differ(
     installation: Installation,
 ) -> None:
-    mine = installation.config.shared
+    mine = shared_settings(installation.config)
     rows = {
         "fine": Process("web", "paper-1", mine, "queue a", version=RELEASE),
         "wrong": Process("worker", "paper-2", {**mine, "SITE_NAME": "Nobody"}, "queue b", -30.0),
