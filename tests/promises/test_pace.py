@@ -22,7 +22,8 @@ from tests.support.desk_pages import EMAIL, post, sign_in_link
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService, Rule
 from workers.sending import policy
-from workers.sending.health import Health, Service
+from workers.sending.health import Health
+from workers.sending.push_service import Service
 
 ORIGIN = "https://fcm.googleapis.com"
 LIMITED = policy.Verdict(None, service_failed=True, retry_after=0.01, limited=True)

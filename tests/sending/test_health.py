@@ -15,7 +15,8 @@ from service.store import Store
 from service.store.push_services import Pace, Rest
 from tests.support.installation import wait_until
 from workers.sending import policy
-from workers.sending.health import Health, Service
+from workers.sending.health import Health
+from workers.sending.push_service import Service
 
 ORIGIN = "https://web.push.apple.com"
 OTHER = "https://updates.push.services.mozilla.com"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from service.model.canary import CANARY, PATH
 from service.model.endpoints import EndpointPolicy, origin_of
 from service.store.names import Names
-from workers.sending.health import Health, Service
+from workers.sending.health import Health
+from workers.sending.push_service import Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,17 @@
-"""The health of each push service: how much of the window it may take, and when it rests.
+"""The health of all push services: how they share the window, when one rests, and its pace.
 
-A push service starts with a few messages under way and gets one more for each answer, up to what is
-enough where answers come at once. Where they come late, it gets as many as its delay needs and no
-more, which Little's law says: the answers a second times the seconds that one takes.
-
-If it fails as a whole, it rests for all workers and is then tried with one message. So a push
-service that hangs holds little of a window and costs the others nothing. If it limits us again and
-again, it gets a pace that all workers share. A push service that nobody knows starts slowly, also
-in messages a second, gets few connections, and gets a pace as soon as it limits us.
+A push service that fails as a whole rests for all workers and is then tried with one message. So a
+push service that hangs holds little of a window and costs the others nothing. If it limits us again
+and again, it gets a pace that all workers share. A push service that nobody knows starts slowly,
+also in messages a second, gets few connections, and gets a pace as soon as it limits us.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from service.model import clock
@@ -37,76 +30,17 @@ from service.store.push_services import (
     Rest,
 )
 from workers.sending import policy
+from workers.sending.push_service import CREDENTIALS, ENOUGH, FIRST, Service
 
 _log = logging.getLogger(__name__)
 
-_FIRST: Final = 16  # messages under way at a push service that has not answered yet
 _PROBES: Final = 1  # messages under way at a push service that has rested
-_ENOUGH: Final = 256  # messages under way where answers come at once
-# More messages may be under way than the delay needs, by this factor. With them the rate grows, or
-# the answers only come later: then they wait for each other at the push service.
-_TO_SPARE: Final = 1.5
-_MEANINGFUL: Final = 32  # answers, at least, whose average delay says something
-_FIT: Final = 0.25  # seconds between two looks at the delay, at least
-# If answers come late though few messages are under way, half as many are for so many looks, and
-# not again for so many times the delay. If answers are still late then, the delay has changed.
-_TRIAL: Final = 2
-_NEXT_TRIAL: Final = 40
 _ASK_AGAIN: Final = 1.0  # seconds between two questions to the store who was accepted recently
 _ASK_FOR_MORE: Final = 0.1  # seconds, about, between two looks at what a pace allows
-CREDENTIALS: Final = "credentials"  # the reason for a rest: our signatures are rejected
 _NO_ANSWER: Final = "no answer"
 # Seconds; no longer, since an operator mends the fault meanwhile.
 _CREDENTIALS_PAUSE: Final = 10.0
 _OTHERS_ANSWERED: Final = 600.0  # seconds for which an answer shows that our network works
-
-
-@dataclass(slots=True)
-class Service:
-    """One push service, as far as this worker knows it."""
-
-    origin: str
-    name: str  # as in `EndpointPolicy`
-    share: int  # messages under way, at most, that leave room for the other push services
-    wildcard: str  # that allows its host; may be empty
-    is_made_up: bool  # a stranger may have made up its host, as it never accepted a message
-    starts: bool  # nobody knows how many messages it takes
-    limit: int = _FIRST  # messages under way, at most; grows with each answer
-    under_way: int = 0
-    fitted_at: float = 0.0  # by the monotonic clock, when its delay was looked at last
-    was_full: bool = False  # as many were under way as may be, since then
-    answers: int = 0  # since then
-    took: float = 0.0  # seconds, all these answers together
-    delay: float = math.inf  # seconds, where no message waits there for another; the average
-    trial: int = 0  # looks at the delay until it is learned anew
-    tried_at: float = 0.0  # by the monotonic clock
-    room: int = 0  # at its connections, less the messages started since they were asked
-    room_asked: int = -1  # the look for work in which they were asked: see `Health.look_again`
-    begun: bool = False  # a message was started since the last `refresh`
-    failed_in_a_row: int = 0
-    lost_in_a_row: int = 0  # requests that it did not process
-    rest: Rest | None = None  # kept after its end, until an answer shows that it is well
-    # The latest answers: CREDENTIALS, LIMITED, or nothing for one that shows that it is well.
-    last: deque[str] = field(default_factory=lambda: deque(maxlen=policy.LAST_ANSWERS))
-    rejected: dict[SubscriptionId, None] = field(default_factory=dict)  # recipients, oldest first
-    limited: dict[SubscriptionId, None] = field(default_factory=dict)
-    limited_in_a_row: set[SubscriptionId] = field(default_factory=set)
-    answered_at: float = 0.0  # by the monotonic clock, as it should
-    accepted: int = 0  # messages since it was last asked for tokens, while it starts
-    asked_at: float = 0.0  # when the store was asked who was accepted recently (monotonic)
-    tokens: int = 0  # messages that its pace allows
-    tokens_until: float = 0.0  # by the monotonic clock; then unused tokens are void
-    more_at: float = 0.0  # by the monotonic clock, when to ask for more tokens
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it is known to bear as much as we send."""
-        return not (self.starts or self.is_made_up)
-
-    @property
-    def rests_for_credentials(self) -> bool:
-        """Whether it rests because it rejects our signatures."""
-        return self.rest is not None and self.rest.why == CREDENTIALS
 
 
 class Room(Protocol):
@@ -131,7 +65,7 @@ class Health:
     ) -> None:
         self._shared = shared
         self._window = window
-        self._enough = min(_ENOUGH, window)
+        self._enough = min(ENOUGH, window)
         self._room = room
         self._looks = 0
         self._short: set[str] = set()
@@ -200,38 +134,10 @@ class Health:
             for service in self._services.values()
             if service.rest is not None and service.name != CANARY
         )
-        self._fit()
-        self._share_out()
-
-    def _fit(self) -> None:
-        """Let each push service have as many messages under way as its delay needs."""
         now = time.monotonic()
         for service in self._services.values():
-            passed = now - service.fitted_at
-            delay = service.took / max(1, service.answers)
-            # Messages that were started together are answered together, a delay later.
-            if passed < max(_FIT, 2 * delay):
-                continue
-            if service.answers >= _MEANINGFUL and service.is_known:
-                self._fit_to(service, delay, service.answers / passed, now)
-            service.fitted_at = now
-            service.was_full, service.answers, service.took = False, 0, 0.0
-
-    def _fit_to(self, service: Service, delay: float, rate: float, now: float) -> None:
-        """Fit a push service's limit to its average delay and to its answers a second."""
-        if service.trial:
-            service.trial -= 1
-            if not service.trial:
-                service.delay, service.limit = delay, self._enough
-            return
-        service.delay = min(service.delay, delay)
-        if not service.was_full or service.limit < _ENOUGH:
-            return
-        needed = int(rate * service.delay * _TO_SPARE)
-        service.limit = min(max(needed, _ENOUGH), self._window)
-        is_late = needed < _ENOUGH and delay > service.delay * _TO_SPARE
-        if is_late and now - service.tried_at >= _NEXT_TRIAL * delay:
-            service.limit, service.trial, service.tried_at = _ENOUGH // 2, _TRIAL, now
+            service.fit(now, self._window)
+        self._share_out()
 
     def _share_out(self) -> None:
         """Give each push service the part of the window that the others cannot use.
@@ -498,7 +404,7 @@ class Health:
         before = service.rest
         if rest is None:
             if before is not None:
-                service.limit = _FIRST
+                service.limit = FIRST
         elif rest != before:
             service.limit, service.trial = _PROBES, 0
             service.failed_in_a_row = service.lost_in_a_row = 0
