@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from service.api import responses
+from service.api import reader_responses
 from service.api.auth import READER
 from service.api.calls import call
 from service.api.rate_limits import (
@@ -25,7 +25,7 @@ from service.api.reader_requests import (
     NewReceipts,
     NewSubscription,
 )
-from service.api.responses import AlertShown, Credentials, QuietHoursShown, TopicShown
+from service.api.reader_responses import AlertShown, Credentials, QuietHoursShown, TopicShown
 from service.current import runtime
 from service.domain.receipts import Report
 from service.model import clock
@@ -86,8 +86,8 @@ def _let_publishers_pages_call(response: Response) -> Response:
 
 
 @bp.get("/site")
-@call(gives={200: responses.Site})
-def site() -> tuple[responses.Site, dict[str, str]]:
+@call(gives={200: reader_responses.Site})
+def site() -> tuple[reader_responses.Site, dict[str, str]]:
     """Tell a page what it needs to know before it asks its reader."""
     # Not for long: with a key that is no longer ours a browser would subscribe in vain.
     headers = {"Cache-Control": "public, max-age=300, stale-while-revalidate=300"}
@@ -95,16 +95,16 @@ def site() -> tuple[responses.Site, dict[str, str]]:
     if (origin := request.headers.get("Origin", "")) in config.site_origins:
         runtime().seen_origins.note(origin)  # one of its pages has our script
     topics = [topic for topic in runtime().topics.known().values() if not topic.hidden]
-    return responses.Site(
+    return reader_responses.Site(
         name=config.site_name,
         vapid_public_key=runtime().keys.current,
         topics=[TopicShown.model_validate(topic) for topic in topics],
-        prompt=responses.Prompt(
+        prompt=reader_responses.Prompt(
             page_views=config.ask_page_views,
             delay_seconds=config.ask_seconds,
             texts=config.prompt_texts,
         ),
-        defaults=responses.Defaults(
+        defaults=reader_responses.Defaults(
             quiet_hours=_quiet_hours(defaults.quiet), daily_limit=defaults.daily_limit or None
         ),
         alerts_a_day=runtime().alert_history.a_day(topics),
@@ -138,28 +138,28 @@ def subscribe(requested: NewSubscription) -> tuple[Credentials, int]:
 
 
 @bp.get("/subscriptions/<id>")
-@call(by=READER, gives={200: responses.Preferences})
-def preferences(reader: Subscription) -> responses.Preferences:
+@call(by=READER, gives={200: reader_responses.Preferences})
+def preferences(reader: Subscription) -> reader_responses.Preferences:
     """Show a reader's preferences."""
-    return responses.Preferences(**_preferences(reader))
+    return reader_responses.Preferences(**_preferences(reader))
 
 
 @bp.patch("/subscriptions/<id>")
 @call(
     by=READER,
     takes=ChangedPreferences,
-    gives={200: responses.PreferencesChanged},
+    gives={200: reader_responses.PreferencesChanged},
     rates=(_CHANGES,),
     problems=(409,),
 )
 def change_preferences(
     before: Subscription, requested: ChangedPreferences
-) -> responses.PreferencesChanged:
+) -> reader_responses.PreferencesChanged:
     """Change a reader's preferences; if the endpoint changes, so do id and token."""
     asked = requested.requested(before, runtime().keys.current)
     _check_host(asked)
     after = runtime().subscriptions.change(before, asked, caller=caller)
-    return responses.PreferencesChanged(
+    return reader_responses.PreferencesChanged(
         **_preferences(after) | credentials(runtime(), after).model_dump()
     )
 
@@ -178,29 +178,29 @@ def unsubscribe(reader: Subscription) -> None:
 
 
 @bp.get("/subscriptions/<id>/alerts")
-@call(by=READER, gives={200: responses.Missed}, rates=(per_address(300), per_token(30)))
-def missed(reader: Subscription) -> responses.Missed:
+@call(by=READER, gives={200: reader_responses.Missed}, rates=(per_address(300), per_token(30)))
+def missed(reader: Subscription) -> reader_responses.Missed:
     """List the last alerts to audiences that this reader belongs to now."""
-    return responses.Missed(alerts=_alerts(runtime().alert_history.missed(reader)))
+    return reader_responses.Missed(alerts=_alerts(runtime().alert_history.missed(reader)))
 
 
 @bp.post("/subscriptions/<id>/test")
-@call(by=READER, gives={202: responses.TestSent}, rates=(per_address(30), per_token(3)))
-def send_test(reader: Subscription) -> responses.TestSent:
+@call(by=READER, gives={202: reader_responses.TestSent}, rates=(per_address(30), per_token(3)))
+def send_test(reader: Subscription) -> reader_responses.TestSent:
     """Send this browser alone an alert that says that it is a test."""
     sent = runtime().reader_alerts.send_test(reader, caller=caller)
-    return responses.TestSent(status="sending", recipients=sent.recipients)
+    return reader_responses.TestSent(status="sending", recipients=sent.recipients)
 
 
 @bp.post("/subscriptions/<id>/pairing")
 @call(
     by=READER,
     takes=NewPairing,
-    gives={200: responses.PairingShown},
+    gives={200: reader_responses.PairingShown},
     rates=(per_address(30), per_token(10)),
     problems=(410,),
 )
-def pair(reader: Subscription, requested: NewPairing) -> responses.PairingShown:
+def pair(reader: Subscription, requested: NewPairing) -> reader_responses.PairingShown:
     """Show who has made a code to pair this browser; once its reader has agreed, use the code up.
 
     The browser is paired when that editor confirms it at the desk. It then gets tests of alerts.
@@ -211,20 +211,20 @@ def pair(reader: Subscription, requested: NewPairing) -> responses.PairingShown:
         editor = paired.claim(requested.code, reader, browser)
     else:
         editor = paired.editor_of(requested.code)
-    return responses.PairingShown(site=runtime().config.site_name, editor=editor)
+    return reader_responses.PairingShown(site=runtime().config.site_name, editor=editor)
 
 
 @bp.get("/subscriptions/<id>/export")
-@call(by=READER, gives={200: responses.Export}, rates=(per_address(30), per_token(10)))
-def export(reader: Subscription) -> tuple[responses.Export, dict[str, str]]:
+@call(by=READER, gives={200: reader_responses.Export}, rates=(per_address(30), per_token(10)))
+def export(reader: Subscription) -> tuple[reader_responses.Export, dict[str, str]]:
     """Give a reader everything that is stored about them, as a file."""
     history, readers = runtime().alert_history, runtime().subscriptions
-    everything = responses.Export(
+    everything = reader_responses.Export(
         **_preferences(reader),
         left_to_the_newsroom=_left_to_the_newsroom(reader.preferences),
         last_seen_on=_date(reader.seen),
         endpoint=reader.endpoint.url,
-        keys=responses.KeysShown(p256dh=b64url(reader.p256dh), auth=b64url(reader.auth)),
+        keys=reader_responses.KeysShown(p256dh=b64url(reader.p256dh), auth=b64url(reader.auth)),
         vapid_public_key=reader.vapid_key,
         called_gone_by_its_push_service=readers.is_gone(reader),
         new_push_service_accepted_nothing=readers.was_asked_in_vain(reader),
@@ -295,9 +295,9 @@ def _preferences(reader: Subscription) -> dict[str, Any]:
     }
 
 
-def _paired(reader: Subscription) -> responses.PairedShown | None:
+def _paired(reader: Subscription) -> reader_responses.PairedShown | None:
     row = runtime().paired_browsers.of_reader(reader)
-    return row and responses.PairedShown(
+    return row and reader_responses.PairedShown(
         editor=row.by,
         browser=row.browser,
         paired_at=iso(row.paired_at),
