@@ -139,7 +139,7 @@ class Figures(Collector):
             " was asked and did not answer (retired).",
             labels=("why",),
         )
-        for why, count in (dict.fromkeys(ENDED, 0) | subscriptions.ended()).items():
+        for why, count in (dict.fromkeys(ENDED, 0) | self._store.departures.counts()).items():
             ended.add_metric((why,), count)
         yield ended
         yield _labelled(

@@ -102,7 +102,7 @@ class DailyTotals:
         readers = {
             "readers": subscriptions.count(),
             "unconfirmed": subscriptions.count("unconfirmed"),
-            "ended": subscriptions.ended(),
+            "ended": self._store.departures.counts(),
         }
         today = _date(now)
         self._store.daily_totals.put_readers(_number(today), readers)

@@ -49,7 +49,7 @@ class Gone:
         """Doubt push services that report too many as gone; delete records that are due."""
         self._doubt(now)
         self._delete_due(now)
-        self._store.subscriptions.forget_left(now)
+        self._store.departures.drop_left(now)
 
     def doubts(self) -> list[Doubt]:
         """Return the push services that are doubted."""
@@ -112,7 +112,7 @@ class Gone:
     def _delete(self, one: GoneRow) -> None:
         # Some may have left meanwhile, or were deleted by a call that was interrupted here.
         self._store.subscriptions.remove_all(one.ids, only_gone=True)
-        self._store.subscriptions.count_ended("gone", len(one.ids))
+        self._store.departures.count("gone", len(one.ids))
         self._store.gone.forget(one)
 
     def _waiting_of(self, origin: str) -> list[GoneRow]:

@@ -79,7 +79,7 @@ class PushHosts:
             if is_idle:
                 ids |= set(self._readers.unseen(number, int((now - UNPROVEN_UNSEEN) // DAY)))
             if ended := self._store.subscriptions.remove_all(list(ids)):
-                self._store.subscriptions.count_ended("unproven", ended)
+                self._store.departures.count("unproven", ended)
 
     def _free(self, now: float) -> None:
         """Retire bases where nobody is left; let numbers be given again that rested long enough."""

@@ -40,6 +40,7 @@ class Retiring:
         self._rows = store.retiring
         self._partitions = store.partitions
         self._subscriptions = store.subscriptions
+        self._departures = store.departures
         self._publishing = publishing
         self._stops = stops
         self._policy = policy
@@ -103,7 +104,7 @@ class Retiring:
             for at in range(0, len(left), _AT_ONCE):
                 some = left[at : at + _AT_ONCE]
                 count = self._subscriptions.remove_all(some, only_if=has_not_come)
-                self._subscriptions.count_ended("retired", count)
+                self._departures.count("retired", count)
                 if time.monotonic() > patience:
                     return False
             if left:

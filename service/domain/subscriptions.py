@@ -30,6 +30,7 @@ class Subscriptions:
         self, store: Store, tokens: Tokens, alerts: ReaderAlerts, receipts: Receipts
     ) -> None:
         self._subscriptions = store.subscriptions
+        self._departures = store.departures
         self._all_readers = store.all_readers
         self._arrivals = store.arrivals
         self._bases = store.names.bases
@@ -131,7 +132,7 @@ class Subscriptions:
         """
         self._subscriptions.remove(one.id, remember=not lost)
         self._paired_browsers.forget(str(one.id))
-        self._subscriptions.count_ended("lost" if lost else "left")
+        self._departures.count("lost" if lost else "left")
         if not lost:
             with suppress(RedisError):  # a Redis that is full does not count them
                 self._receipts.count_left(one)
@@ -144,7 +145,7 @@ class Subscriptions:
         opened = [(line, self._tokens.open_erasure(line)) for line in kept]
         since = clock.time() - LEFT_KEPT
         found = {row: line for line, row in opened if row is not None and row[1] >= since}
-        for row in self._subscriptions.left():
+        for row in self._departures.left():
             found.setdefault(row, self._tokens.erasure(*row))
         return [found[row] for row in sorted(found, key=lambda row: row[1])]
 
@@ -159,7 +160,7 @@ class Subscriptions:
             if row is None:
                 unknown += 1
             elif self._subscriptions.forget_again(*row):
-                self._subscriptions.count_ended("left")
+                self._departures.count("left")
                 removed += 1
         return removed, unknown
 

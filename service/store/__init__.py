@@ -40,6 +40,7 @@ from service.store.conversion import CONVERSION, BeingConverted, convert
 from service.store.counted import Counted
 from service.store.daily_counts import DailyCounts
 from service.store.daily_totals import DailyTotals
+from service.store.departures import Departures
 from service.store.desk_settings import DeskSettings
 from service.store.feeds import Feeds
 from service.store.gone import GoneRows
@@ -120,8 +121,15 @@ class Store:
         self.topics = Topics(redis, self.partitions)
         self.stories = Stories(redis, self.partitions)
         self.records = Records(redis)
+        self.departures = Departures(redis, self.partitions)
         self.subscriptions = Subscriptions(
-            redis, self.partitions, self.names, self.topics, self.stories, replicas
+            redis,
+            self.partitions,
+            self.names,
+            self.topics,
+            self.stories,
+            self.departures,
+            replicas,
         )
         self.all_readers = AllReaders(
             redis, self.partitions, self.names, self.records, self.topics, self.stories

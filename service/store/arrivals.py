@@ -17,13 +17,14 @@ from service.model import clock
 from service.model.retention import UNTRIED_KEPT
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, pack_numbers
+from service.store.departures import left_key
 from service.store.joined import MARK_DAY, days_key
 from service.store.names import Names
 from service.store.partitions import Partitions
 from service.store.records import BUCKET, Records, digest_of, endpoint_of, record_of, records_key
 from service.store.replicas import Replicas
 from service.store.scripts import NOW, lua, run_each
-from service.store.subscriptions import Added, Subscriptions, left_key, made_key
+from service.store.subscriptions import Added, Subscriptions, made_key
 from service.store.topics import Topics
 
 # Of one partition. Redis does nothing else for some ms, and even readers of whom no two are alike

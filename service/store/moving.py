@@ -14,11 +14,12 @@ from typing import Any, cast
 
 from redis import Redis
 
+from service.store.departures import ENDED
 from service.store.joined import DAYS_KNOWN, days_key
 from service.store.notifications import STARTED, alert_key
 from service.store.partitions import Partitions
 from service.store.stories import STORIES
-from service.store.subscriptions import ENDED, made_key
+from service.store.subscriptions import made_key
 from service.store.topics import MERGED
 
 _LAYOUT, _LAST_ALERT, _COUNTED = "{g}:layout", "{g}:n", "{g}:totals"

@@ -3,21 +3,20 @@
 Each is a record and an entry of the endpoint index (records.py), and bits (bitmaps.py).
 
   made  how many ids were given out; ids are dense and never given twice
-  {g}:ended  hash: how many subscriptions ended, by why
-  left  sorted set: digests of the endpoints of readers who left, scored with when they are dropped
   young sorted set: of each ten seconds in which a reader subscribed, the last number given out
         before, scored with when they began (s); of the last minutes
   days  joined.py
+  left  departures.py
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import Any, cast
 
-from redis import Redis, RedisError
+from redis import Redis
 
 from service.model import clock
 from service.model.endpoints import Endpoint
@@ -27,6 +26,7 @@ from service.model.subscriptions import Record, Subscription, SubscriptionId, Su
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, counts
 from service.store.clicks import clicked_in, clicked_key
+from service.store.departures import Departures, left_key
 from service.store.joined import MARK_DAY, days_key
 from service.store.names import Names
 from service.store.partitions import Partitions
@@ -73,8 +73,6 @@ for i = 7, #KEYS do redis.call('SETBIT', KEYS[i], number, i < #KEYS and 1 or 0) 
 return number
 """
 
-ENDED = "{g}:ended"
-
 
 def _any(_: Record) -> bool:
     return True
@@ -110,6 +108,7 @@ class Subscriptions:
         names: Names,
         topics: Topics,
         stories: Stories,
+        departures: Departures,
         replicas: Replicas,
     ) -> None:
         self._redis = redis
@@ -118,6 +117,7 @@ class Subscriptions:
         self._names = names
         self._topics = topics
         self._stories = stories
+        self._departures = departures
         self._next_bucket = dict.fromkeys(partitions, 0)  # bucket of the next number, as last seen
         self._create_one = redis.register_script(_CREATE)
         self._write = redis.register_script(DROP + lua("write_subscription"))
@@ -159,7 +159,7 @@ class Subscriptions:
                     self._replicas.keep(records_key(id), str(id.number % BUCKET))
                     return self.get(id), False
             elif refresh:
-                raise HasLeft if self._has_left(digest) else NotSubscribed
+                raise HasLeft if self._departures.has_left(digest) else NotSubscribed
 
     def add(self, requested: SubscriptionRequest) -> Added:
         """Store a reader of another service who is new; what is known stays as it is.
@@ -174,7 +174,7 @@ class Subscriptions:
             entry, known = self._find(digest, requested.endpoint)
             if known is not None:
                 return Added.KNOWN
-            if self._has_left(digest):
+            if self._departures.has_left(digest):
                 return Added.LEFT
             created = self._create(requested, partition, digest, entry)
             if created is not None:
@@ -195,7 +195,7 @@ class Subscriptions:
                     self.remove(id, remember=False)
                 except NotSubscribed:
                     # Another call moved it too, or its reader left. In the second case undo this.
-                    if self._has_left(digest_of(before.endpoint.url)):
+                    if self._departures.has_left(digest_of(before.endpoint.url)):
                         self.remove(after.id)
                         raise
                 return after
@@ -300,43 +300,24 @@ class Subscriptions:
         args = [id.number % BUCKET, packed, id.number, digest, int(clock.time()), until]
         return keys, [*args, int(only_gone), " ".join(map(str, alerts))]
 
-    def _has_left(self, digest: bytes) -> bool:
-        until = self._redis.zscore(left_key(self.partitions.of(digest)), digest)
-        return until is not None and until > clock.time()
-
-    def left(self) -> Iterator[tuple[bytes, int]]:
-        """Yield the digests of readers who left lately, each with when that was."""
-        for partition in self.partitions:
-            found = self._redis.zrange(left_key(partition), 0, -1, withscores=True)
-            for digest, until in cast("list[tuple[bytes, float]]", found):
-                yield digest, int(until) - LEFT_KEPT
-
     def forget_again(self, digest: bytes, at: int) -> bool:
         """Note that a reader left at that time, and remove them if they are here since before.
 
         One who came back on a later day stays; that they left is not noted then.
         """
         partition = self.partitions.of(digest)
-        entry = self._redis.hget(self.partitions.index_key(partition, digest), digest[2:])
-        id = SubscriptionId(partition, int(cast("bytes | None", entry) or 0))
-        packed = self._packed(id) if entry is not None else None
+        entry = self._entry(digest)
+        id = SubscriptionId(partition, int(entry or 0))
+        packed = self._packed(id) if entry else None
         if packed is not None and Record.unpack(packed).created > at // DAY:
             return False
-        if at + LEFT_KEPT > clock.time():
-            self._redis.zadd(left_key(partition), {digest: at + LEFT_KEPT}, nx=True)
+        self._departures.add_left(digest, at)
         if packed is None:
             return False
         with suppress(NotSubscribed):
             self.remove(id)
             return True
         return False
-
-    def forget_left(self, now: float) -> None:
-        """Drop the digests of readers who left more than `LEFT_KEPT` seconds ago."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for partition in self.partitions:
-                pipe.zremrangebyscore(left_key(partition), "-inf", now)
-            pipe.execute()
 
     def _create(
         self, requested: SubscriptionRequest, partition: int, digest: bytes, entry: bytes
@@ -395,7 +376,6 @@ class Subscriptions:
             alerts = clicked_in(self._redis, [id.partition])[id.partition]
             clear_keys += [part_key(id.partition, alert, "clicked") for alert in alerts]
         digest = digest_of(requested.endpoint.url)
-        entry = self._redis.hget(self.partitions.index_key(id.partition, digest), digest[2:])
         return bool(
             self._write(
                 keys=[
@@ -412,22 +392,12 @@ class Subscriptions:
                     record.pack(),
                     id.number,
                     digest,
-                    entry or b"",
+                    self._entry(digest),
                     len(set_keys),
                     int(keys_of(before) != keys_of(record)),
                 ],
             )
         )
-
-    def count_ended(self, why: str, count: int = 1) -> None:
-        """Count subscriptions that ended. A Redis that is full does not count them."""
-        with suppress(RedisError):
-            self._redis.hincrby(ENDED, why, count)
-
-    def ended(self) -> dict[str, int]:
-        """Return how many subscriptions ended since this store began, by why."""
-        rows = cast("dict[bytes, bytes]", self._redis.hgetall(ENDED))
-        return {why.decode(): int(count) for why, count in rows.items()}
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -488,27 +458,23 @@ class Subscriptions:
         self, digest: bytes, endpoint: Endpoint
     ) -> tuple[bytes, tuple[SubscriptionId, bytes] | None]:
         """Return the index entry (empty: none), and id and record if it is of this endpoint."""
-        partition = self.partitions.of(digest)
-        entry = cast(
-            "bytes | None",
-            self._redis.hget(self.partitions.index_key(partition, digest), digest[2:]),
-        )
-        if entry is None:
+        entry = self._entry(digest)
+        if not entry:
             return b"", None
-        id = SubscriptionId(partition, int(entry))
+        id = SubscriptionId(self.partitions.of(digest), int(entry))
         packed = self._packed(id)
         if packed is None or endpoint_of(self._names, Record.unpack(packed)) != endpoint:
             return entry, None
         return entry, (id, packed)
 
+    def _entry(self, digest: bytes) -> bytes:
+        """Return what the endpoint index says of a digest: a number; empty: nothing."""
+        key = self.partitions.index_key(self.partitions.of(digest), digest)
+        return cast("bytes | None", self._redis.hget(key, digest[2:])) or b""
+
     def _packed(self, id: SubscriptionId) -> bytes | None:
         field = str(id.number % BUCKET)
         return cast("bytes | None", self._redis.hget(records_key(id), field))
-
-
-def left_key(partition: int) -> str:
-    """Return the sorted set of readers who left."""
-    return f"{{{partition}}}:left"
 
 
 def made_key(partition: int) -> str:

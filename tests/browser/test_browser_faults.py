@@ -106,7 +106,7 @@ def test_a_permission_that_chrome_took_back_by_itself_is_lost_and_no_refusal(
     permission(page, "default")
     come_back(page)
     assert paper.runtime.store.subscriptions.count() == 0
-    assert paper.runtime.store.subscriptions.ended() == {"lost": 1}
+    assert paper.runtime.store.departures.counts() == {"lost": 1}
     assert not page.evaluate("StopPress.state().subscribed")
     with not_asked(page, "we rest first"):
         page.locator(".kicker").first.click()
@@ -129,7 +129,7 @@ def test_a_permission_that_the_reader_took_back_is_a_no(paper: Installation, vis
     subscribe(page)
     permission(page, "denied")
     come_back(page)
-    assert paper.runtime.store.subscriptions.ended() == {"left": 1}
+    assert paper.runtime.store.departures.counts() == {"left": 1}
     assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals") == 3
 
 

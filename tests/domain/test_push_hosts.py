@@ -125,7 +125,7 @@ def test_after_500_invented_hosts_a_reader_with_a_new_host_can_subscribe_again_a
     days.pass_(UNPROVEN_TRIED + 60)
     assert client.runtime.subscriptions.get(paused), "nobody asked this host"
     assert client.runtime.subscriptions.count() == 1, "nothing was accepted at the others"
-    assert client.runtime.store.subscriptions.ended() == {"unproven": len(made_up)}
+    assert client.runtime.store.departures.counts() == {"unproven": len(made_up)}
     assert subscribes(client, "wns2-honest").status_code == 201
 
 
@@ -166,7 +166,7 @@ def test_a_reader_whose_new_host_was_never_asked_stays_however_many_alerts_were_
         days.send()
         days.pass_(UNPROVEN_KEPT)
     assert client.runtime.subscriptions.count() == 1
-    assert client.runtime.store.subscriptions.ended() == {}
+    assert client.runtime.store.departures.counts() == {}
 
 
 def test_strangers_who_pause_and_do_nothing_more_hold_the_room_of_new_hosts_for_a_month(
@@ -186,7 +186,7 @@ def test_strangers_who_pause_and_do_nothing_more_hold_the_room_of_new_hosts_for_
     days.pass_(3 * DAY)
     assert client.runtime.subscriptions.count() == 1
     assert client.runtime.subscriptions.get(reader)
-    assert client.runtime.store.subscriptions.ended() == {"unproven": MOST_UNPROVEN + 1}
+    assert client.runtime.store.departures.counts() == {"unproven": MOST_UNPROVEN + 1}
     assert subscribes(client, "wns2-honest").status_code == 201
     # One that stayed away is unknown, so that the page may ask this reader again.
     back = client.call("POST", SUBSCRIPTIONS, {**idle, "refresh": True}, token=away["token"])

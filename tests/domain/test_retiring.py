@@ -97,7 +97,7 @@ def test_only_readers_who_were_asked_and_neither_visit_nor_click_are_retired(
     assert here.here(readers) == [*readers], "they have thirty days since the send was over"
     here.wait(1)
     assert here.here(readers) == ["visits", "clicks", "young", "new"]
-    assert here.runtime.store.subscriptions.ended() == {"retired": 2}
+    assert here.runtime.store.departures.counts() == {"retired": 2}
     assert here.runtime.store.redis.keys("*asked*") == []
 
 
@@ -112,7 +112,7 @@ def test_who_was_not_asked_stays_until_the_next_round(newsroom: Callable[..., Ne
     here.wait()
     assert here.here(readers) == [*readers]
     assert here.runtime.publishing.latest(1)[0].id != first.id, "they are asked again"
-    assert here.runtime.store.subscriptions.ended() == {}
+    assert here.runtime.store.departures.counts() == {}
 
 
 @pytest.mark.parametrize("why", ["cancelled", "switched off"])

@@ -233,7 +233,7 @@ ASKS: dict[str, Callable[[Store], object]] = {
     "by key": lambda store: store.subscriptions.count_by_vapid_key(),
     "records": lambda store: [*store.records.of(SubscriptionId(p, 0) for p in store.partitions)],
     "forget topic": lambda store: store.topics.forget_followers("world"),
-    "forget left": lambda store: store.subscriptions.forget_left(1.0),
+    "forget left": lambda store: store.departures.drop_left(1.0),
     "had": lambda store: store.daily_counts.had({(p, 20261128): [0] for p in store.partitions}),
     "followers": lambda store: store.stories.followers(["quake"]),
     "close story": lambda store: store.stories.close("quake"),

@@ -135,8 +135,8 @@ def test_a_lost_subscription_is_renewed_by_the_worker_without_a_page(
     tab.go(f"{publisher.origin}/plain")
     tab.evaluate(UNSUBSCRIBE)
     tab.evaluate(f"{TELL}.then(() => true)")
-    store = installation.runtime.store.subscriptions
-    wait_until(lambda: store.count() == 1 and store.ended() == {})
+    store = installation.runtime.store
+    wait_until(lambda: store.subscriptions.count() == 1 and store.departures.counts() == {})
     desktop.forget()
     tab.wait_until(f"({ENDPOINTS}).then((found) => found.length === 1)")
     tab.wait_until(
@@ -166,7 +166,7 @@ def test_a_reader_who_undoes_what_the_browser_took_back_is_subscribed_again(
     tab.go(page)
     wait_until(lambda: readers(installation) == 0)
     assert settled(tab)
-    assert installation.runtime.store.subscriptions.ended() == {"lost": 1}
+    assert installation.runtime.store.departures.counts() == {"lost": 1}
     firefox.allow_notifications(publisher.origin)
     tab.go(f"{publisher.origin}/plain")
     tab.evaluate(f"{TELL}.then(() => true)")
