@@ -20,6 +20,7 @@ from tests.support import compiled
 from tests.support.browser import programs
 from tests.support.client import Client, make_app, open_client
 from tests.support.installation import Installation
+from tests.support.newspaper import Newspaper
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer, connections_closed
 from tests.support.redis_users import create_users, refused
@@ -157,6 +158,13 @@ def push() -> Iterator[PushService]:
     """A strict push service."""
     with PushService() as service:
         yield service
+
+
+@pytest.fixture
+def paper() -> Iterator[Newspaper]:
+    """The newspaper's web server, which has no page yet."""
+    with Newspaper() as paper:
+        yield paper
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -11,12 +11,6 @@ from tests.support.feeds import ID, Watched, item, rss, store_feed
 from tests.support.newspaper import Newspaper
 
 FEEDS = f"{API}/feeds"
-
-
-@pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        yield paper
 
 
 def test_a_tool_adds_a_feed_changes_it_follows_it_and_removes_it(

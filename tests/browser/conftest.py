@@ -7,10 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error, Page
+from playwright.sync_api import Browser, Error, Page
 from pytest import TestReport
 
 from tests.support.browser.publisher_site import Publisher
+from tests.support.browser.readers import Visit, newspaper, visitors
 from tests.support.browser.worker_harness import Site
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
@@ -23,6 +24,22 @@ def installation(
     """An installation that sends to the browsers' push service."""
     with Installation(redis_url, push_service, tmp_path) as installation:
         yield installation
+
+
+@pytest.fixture
+def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[Installation]:
+    """A newspaper without readers."""
+    with newspaper(redis_url, push_service, tmp_path) as installation:
+        yield installation
+
+
+@pytest.fixture
+def visit(
+    paper: Installation, headless_chromium: Browser, push_service: PushService
+) -> Iterator[Visit]:
+    """Open that newspaper as a reader does."""
+    with visitors(headless_chromium, f"http://localhost:{paper.port}", push_service) as visit:
+        yield visit
 
 
 @pytest.fixture

@@ -39,10 +39,9 @@ process = pytest.mark.processes
 
 
 @pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        paper.pages["/ferry"] = response(ARTICLE)
-        yield paper
+def paper(paper: Newspaper) -> Newspaper:
+    paper.pages["/ferry"] = response(ARTICLE)
+    return paper
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -28,12 +26,6 @@ FURTHER = {
     "language": "",
     "categories": "",
 }
-
-
-@pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        yield paper
 
 
 @pytest.fixture

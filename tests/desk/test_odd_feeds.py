@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import NamedTuple
@@ -48,12 +47,6 @@ class Odd(NamedTuple):
     then: str | Page  # a text is served as a feed
     alerted: tuple[str, ...]
     says: str  # on the feed's page
-
-
-@pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        yield paper
 
 
 @pytest.fixture

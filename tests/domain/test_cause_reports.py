@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -198,10 +197,9 @@ def test_a_moment_without_redis_is_not_told(chat: Chat) -> None:
 
 
 @pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        paper.pages["/hooks/a-secret-word"] = response(b"ok")
-        yield paper
+def paper(paper: Newspaper) -> Newspaper:
+    paper.pages["/hooks/a-secret-word"] = response(b"ok")
+    return paper
 
 
 def test_the_operators_address_may_be_private_and_no_redirect_is_followed(

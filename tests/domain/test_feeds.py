@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import parse_qs
 
@@ -27,12 +27,6 @@ pytestmark = pytest.mark.redis
 
 HUB = '<atom:link rel="hub" href="{0}/hub"/><atom:link rel="self" href="{0}/feed"/>'
 NORA, SAM = "nora@paper.example", "sam@paper.example"
-
-
-@pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        yield paper
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -40,10 +39,9 @@ def runtime(client: Client) -> Runtime:
 
 
 @pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        paper.pages["/hook"] = response(status=204)
-        yield paper
+def paper(paper: Newspaper) -> Newspaper:
+    paper.pages["/hook"] = response(status=204)
+    return paper
 
 
 class Clock:

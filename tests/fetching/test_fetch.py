@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,6 @@ def leading_to(*addresses: str) -> Callable[[str, int], list[Any]]:
 
     look_up.asked = asked  # type: ignore[attr-defined]
     return look_up
-
-
-@pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        yield paper
 
 
 def fetch(paper: Newspaper, path: str = "/", limits: Limits = LIMITS, **more: Any) -> Fetched:

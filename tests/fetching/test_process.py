@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,10 +34,9 @@ ARTICLE = (
 
 
 @pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        paper.pages["/ferry"] = response(ARTICLE)
-        yield paper
+def paper(paper: Newspaper) -> Newspaper:
+    paper.pages["/ferry"] = response(ARTICLE)
+    return paper
 
 
 def ask(installation: Installation, link: str) -> Result:

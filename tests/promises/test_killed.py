@@ -53,12 +53,6 @@ NEW = ("ferry", "pier", "weather")
 
 
 @pytest.fixture
-def paper() -> Iterator[Newspaper]:
-    with Newspaper() as paper:
-        yield paper
-
-
-@pytest.fixture
 def installation(
     redis_url: str, push: PushService, paper: Newspaper, tmp_path: Path
 ) -> Iterator[Installation]:

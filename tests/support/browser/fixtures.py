@@ -8,7 +8,6 @@ belong to an origin. Before a test begins, earlier messages, notifications and t
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
@@ -16,7 +15,7 @@ from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwrig
 from tests.support.browser import programs
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
-from tests.support.browser.readers import Visit, newspaper, visitors
+from tests.support.browser.readers import Visit, visitors
 from tests.support.browser.screenshots import WITHOUT_PICTURES, launched, open_page
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
@@ -105,22 +104,6 @@ def headless_chromium(playwright: Playwright) -> Iterator[Browser]:
     browser = launched(playwright, programs.HEADLESS_CHROMIUM, *WITHOUT_PICTURES)
     with _skipped_where_missing(), browser as running:
         yield running
-
-
-@pytest.fixture
-def paper(redis_url: str, push_service: PushService, tmp_path: Path) -> Iterator[Installation]:
-    """A newspaper without readers."""
-    with newspaper(redis_url, push_service, tmp_path) as installation:
-        yield installation
-
-
-@pytest.fixture
-def visit(
-    paper: Installation, headless_chromium: Browser, push_service: PushService
-) -> Iterator[Visit]:
-    """Open that newspaper as a reader does."""
-    with visitors(headless_chromium, f"http://localhost:{paper.port}", push_service) as visit:
-        yield visit
 
 
 @pytest.fixture
