@@ -91,8 +91,8 @@ def take_story(hook: str) -> HookTaken:
         hooks.note(one.id, problem.code or 422, errors or problem.description or "")
         raise
     hooks.keep_answer(signed.digest, taken.model_dump(exclude_unset=True))
-    said = [taken.detail, *(f"{_name(row.field)}: {row.detail}" for row in taken.warnings)]
-    hooks.note(one.id, 202, " ".join(said), int(taken.id or 0))
+    lines = [taken.detail, *(f"{_name(row.field)}: {row.detail}" for row in taken.warnings)]
+    hooks.note(one.id, 202, " ".join(lines), int(taken.id or 0))
     return taken
 
 

@@ -214,15 +214,16 @@ def _start_redis(supervisor: Supervisor, redis: redis_server.EmbeddedRedis, conf
     """Start the embedded Redis and wait until it has loaded its data."""
     # It needs none of our environment, and must not see our secrets. A wrong locale would end it.
     supervisor.start(Child("Redis", redis.argv, {"LC_ALL": "C"}, keep=[redis.lock]))
-    said: list[str] = []
+    waited = False
 
     def answers() -> bool:
+        nonlocal waited
         try:
             knock(redis.url)
         except BusyLoadingError:
-            if not said:
-                said.append("waiting, because Redis is loading its data")
-                say("up", said[0])
+            if not waited:
+                waited = True
+                say("up", "waiting, because Redis is loading its data")
             return False
         except RedisError:
             return False

@@ -263,11 +263,11 @@ def result_words(result: Result) -> str:
     if result.is_success:
         return f"taken ({result.status})"
     if result.status:
-        said = "it wants no more (410)" if result.status == 410 else f"it answered {result.status}"
+        why = "it wants no more (410)" if result.status == 410 else f"it answered {result.status}"
     else:
         known = {fault.value: words for fault, words in _FAULTS.items()}
-        said = known.get(result.fault, "it did not answer")
-    return said if result.again_at or result.type == TEST else f"{said}; not tried again"
+        why = known.get(result.fault, "it did not answer")
+    return why if result.again_at or result.type == TEST else f"{why}; not tried again"
 
 
 def ended_words(health: Health) -> str:

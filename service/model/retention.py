@@ -209,9 +209,9 @@ REST_KEPT = 60 * MINUTE
 # Why: the operator reads the error.
 FAILED_JOB_KEPT = DAY
 
-# Which causes a person was told of by ALERT_WEBHOOK, in our words, and what the last ten calls were
+# Which causes were reported to ALERT_WEBHOOK, in our words, and what the last ten calls were
 # answered; from the last change on.
-# Why: a cause is told once, also by another clock. One that lasts longer is told again.
+# Why: a cause is reported once, also by another clock; one that lasts longer, again.
 CAUSES_KEPT = 90 * DAY
 
 # What browsers named and we do not know: hosts of push services, languages, time zones. No more

@@ -15,7 +15,7 @@ from service.model.measures import PUBLISH_TO_SCREEN
 from service.model.promises import Measured, Promise
 from service.model.retention import DAY
 
-FEWEST = 100  # browsers of which a promise is said to be kept or missed
+FEWEST = 100  # browsers of which a promise is reported to be kept or missed
 _LONGEST_AGO = 30 * DAY  # seconds for which a report may wait in a browser
 _SKEW = 5.0  # seconds by which the clocks of our hosts may differ
 _USUAL = 60  # seconds within which an alert should be there, where nothing is promised
@@ -23,11 +23,11 @@ _AWAKE = 600  # seconds
 _COUNTING_ERROR = 0.0081  # of a tally: domain/receipts.py
 
 
-def read_ago(said: object) -> float | None:
+def read_ago(reported: object) -> float | None:
     """Return for how many seconds a browser says it has shown an alert; None for nonsense."""
-    if isinstance(said, bool) or not isinstance(said, int | float):
+    if isinstance(reported, bool) or not isinstance(reported, int | float):
         return None
-    return float(said) if 0 <= said <= _LONGEST_AGO else None
+    return float(reported) if 0 <= reported <= _LONGEST_AGO else None
 
 
 def seconds_until_shown(began: float, arrived: float, ago: float) -> float | None:

@@ -181,11 +181,11 @@ def _noting(errors: list[RedisError]) -> Iterator[None]:
         errors.append(error)
 
 
-def _read_slots(said: Any, asked: str) -> tuple[dict[int, Address], list[Address]]:
-    """Read what `CLUSTER SLOTS` says: who serves each slot, and all nodes; `asked` said it."""
+def _read_slots(response: Any, asked: str) -> tuple[dict[int, Address], list[Address]]:
+    """Read the response of `asked` to `CLUSTER SLOTS`: who serves each slot, and all nodes."""
     serving: dict[int, Address] = {}
     known: dict[Address, None] = {}
-    for first, last, *nodes in said:
+    for first, last, *nodes in response:
         addresses = [_address_of(node, asked) for node in nodes]
         known |= dict.fromkeys(addresses)
         serving |= dict.fromkeys(range(first, last + 1), addresses[0])

@@ -32,9 +32,9 @@ class Following(NamedTuple):
 def memory_of(redis: Redis) -> Memory | None:
     """Return the memory of this Redis; None if it does not tell."""
     all_servers = servers(redis)
-    told = [memory for server in all_servers if (memory := _of_one(server, len(all_servers) > 1))]
+    known = [memory for server in all_servers if (memory := _of_one(server, len(all_servers) > 1))]
     return max(
-        told, key=lambda one: (one.used / one.most if one.most else 0, one.used), default=None
+        known, key=lambda one: (one.used / one.most if one.most else 0, one.used), default=None
     )
 
 
@@ -56,8 +56,8 @@ def _of_one(server: Redis, has_others: bool) -> Memory | None:
 
 def is_kept_on_disk(redis: Redis) -> bool | None:
     """Whether each node of this Redis appends its writes to a file; None if none of them tells."""
-    told = [kept for server in servers(redis) if (kept := _is_kept(server)) is not None]
-    return all(told) if told else None
+    known = [kept for server in servers(redis) if (kept := _is_kept(server)) is not None]
+    return all(known) if known else None
 
 
 def _is_kept(server: Redis) -> bool | None:

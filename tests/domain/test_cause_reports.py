@@ -167,7 +167,7 @@ def test_a_call_that_died_with_its_clock_is_made_again_by_another(chat: Chat) ->
     assert first["webhook-id"] == second["webhook-id"]
 
 
-def test_redis_that_is_away_is_told_from_memory_and_its_return_by_any_clock(chat: Chat) -> None:
+def test_a_lost_redis_is_reported_from_memory_and_its_return_by_any_clock(chat: Chat) -> None:
     first, second = chat.clock(), chat.clock()
     chat.causes = [NO_WORKERS]
     chat.pass_by(120, first)
@@ -184,7 +184,7 @@ def test_redis_that_is_away_is_told_from_memory_and_its_return_by_any_clock(chat
     )
 
 
-def test_a_moment_without_redis_is_not_told(chat: Chat) -> None:
+def test_a_moment_without_redis_is_not_reported(chat: Chat) -> None:
     clock = chat.clock()
     chat.away = ConnectionError()
     chat.pass_by(40, clock)

@@ -109,11 +109,11 @@ def test_prepared_keys_are_sealed_anew_and_none_is_lost(
     monkeypatch.setattr(prepared_keys, "_REST", 0.02)
     monkeypatch.setattr(prepared_keys, "_LEAST_REST", 0)
 
-    def house(secrets: str) -> Installation:
+    def installed(secrets: str) -> Installation:
         keys = {"SECRET_KEY": secrets, "VAPID_PRIVATE_KEY": VAPID.text}
         return Installation(redis_url, push, tmp_path, **keys)
 
-    with house(OLD) as installation:
+    with installed(OLD) as installation:
         installation.seed(READERS)
         with filling(installation.runtime):
             wait_until(lambda: installation.runtime.store.prepared_keys.ready() == READERS)
@@ -123,9 +123,9 @@ def test_prepared_keys_are_sealed_anew_and_none_is_lost(
         for bucket in (0, 1):
             mine = {number: key for number, key in made.items() if number // 256 == bucket}
             assert pool.put_back(0, bucket, mine)
-    with house(ROTATED) as installation, filling(installation.runtime) as filler:
+    with installed(ROTATED) as installation, filling(installation.runtime) as filler:
         wait_until(lambda: not filler._seal_anew)
-    with house(NEW) as installation:
+    with installed(NEW) as installation:
         assert publics(take_all(Pool(installation.runtime))) == kept
 
 

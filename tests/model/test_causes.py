@@ -30,7 +30,7 @@ class Person:
             self.now += 10
 
 
-def test_a_cause_is_told_once_when_it_begins_and_once_when_it_is_over() -> None:
+def test_a_cause_is_reported_once_when_it_begins_and_once_when_it_is_over() -> None:
     person = Person()
     person.see(7200, WORKERS)
     person.see(7200)
@@ -38,7 +38,7 @@ def test_a_cause_is_told_once_when_it_begins_and_once_when_it_is_over() -> None:
     assert person.state == Reported()
 
 
-def test_what_a_restart_causes_is_not_told() -> None:
+def test_what_a_restart_causes_is_not_reported() -> None:
     person = Person()
     person.see(50, WORKERS)
     person.see(600)
@@ -67,7 +67,7 @@ def test_of_a_cause_that_comes_and_goes_one_post_is_made_in_a_quarter_of_an_hour
     assert all(after - before >= QUIET for before, after in pairwise(later))
 
 
-def test_a_cause_that_is_there_again_and_stays_is_told_after_the_quiet_time() -> None:
+def test_a_cause_that_is_there_again_and_stays_is_reported_after_the_quiet_time() -> None:
     person = Person()
     person.see(120, WORKERS)
     person.see(120)
@@ -76,7 +76,7 @@ def test_a_cause_that_is_there_again_and_stays_is_told_after_the_quiet_time() ->
     assert person.reported[2:] == [(ended + QUIET, "no-workers", False)]
 
 
-def test_what_is_urgent_is_told_first() -> None:
+def test_what_is_urgent_is_reported_first() -> None:
     after = Reported().after([FAILED, WORKERS], NOW).after([FAILED, WORKERS], NOW + 60)
     assert [post.cause.name for post in after.posts(NOW + 60)] == ["no-workers", "jobs-failed"]
 

@@ -87,7 +87,7 @@ def test_what_becomes_an_address_is_one(text: str, base: str) -> None:
         ("https://paper.example/ferry", False),
     ],
 )
-def test_a_preview_is_told_by_its_parameter(address: str, is_one: bool) -> None:
+def test_a_preview_is_known_by_its_parameter(address: str, is_one: bool) -> None:
     assert is_preview(address) == is_one
 
 
@@ -102,7 +102,7 @@ def test_a_preview_is_told_by_its_parameter(address: str, is_one: bool) -> None:
         ("https://paper.example/", False),
     ],
 )
-def test_a_page_to_sign_in_is_told_by_its_path(address: str, is_one: bool) -> None:
+def test_a_page_to_sign_in_is_known_by_its_path(address: str, is_one: bool) -> None:
     assert asks_to_sign_in(address) == is_one
 
 

@@ -46,7 +46,7 @@ def write_correction(id: int) -> ResponseReturnValue:
     if draft := draft_of(root):
         if draft.state is not State.DRAFT:
             return redirect(url_for("desk.alert", id=draft.id))
-        return correction_page(root, CorrectionForm.of_draft(draft), said=shown_once(TAKEN_BACK))
+        return correction_page(root, CorrectionForm.of_draft(draft), done=shown_once(TAKEN_BACK))
     reached = "leave" if request.args.get("reached") == "leave" else "replace"
     return correction_page(root, replace(CorrectionForm.of(root.text), reached=reached))
 
@@ -100,7 +100,7 @@ def correction_page(
     nonce: str = "",
     errors: dict[str, str] | None = None,
     notice: str = "",
-    said: str = "",
+    done: str = "",
 ) -> str:
     """Show the form for a correction."""
     progress = runtime().publishing.progress(root.id)
@@ -112,7 +112,7 @@ def correction_page(
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
         notice=notice,
-        said=said,
+        done=done,
         draft=draft_of(root),
         reached=runtime().corrections.reached(root),
         asks=_asks(root),

@@ -75,7 +75,7 @@ def write_retraction(id: int) -> ResponseReturnValue:
     if draft := draft_of(root):
         if draft.state is not State.DRAFT:
             return redirect(url_for("desk.alert", id=draft.id))
-        return _retraction_page(root, CorrectionForm.of_draft(draft), said=shown_once(TAKEN_BACK))
+        return _retraction_page(root, CorrectionForm.of_draft(draft), done=shown_once(TAKEN_BACK))
     return _retraction_page(root, _retraction(root))
 
 
@@ -130,7 +130,7 @@ def _retraction_page(
     nonce: str = "",
     errors: dict[str, str] | None = None,
     notice: str = "",
-    said: str = "",
+    done: str = "",
 ) -> str:
     trouble = runtime().mending.trouble(root.id)
     text = _without_extras(root, form)
@@ -142,7 +142,7 @@ def _retraction_page(
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
         notice=notice,
-        said=said,
+        done=done,
         draft=draft_of(root),
         asks=_asks(root, text),
     )

@@ -69,8 +69,8 @@ def _alert(id: int, notice: str = "") -> str:
         log = runtime().alert_log.of(id)
         shown = _planned(one)
         shown |= _to_approve(one, shown["reach"], shown.get("delivery"))
-        said = shown_once(TAKEN_BACK)
-        return render_template("desk/planned.html", notice=notice, said=said, log=log, **shown)
+        done = shown_once(TAKEN_BACK)
+        return render_template("desk/planned.html", notice=notice, done=done, log=log, **shown)
     report = report_of(one)
     return render_template(
         "desk/alert.html",

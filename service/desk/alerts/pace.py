@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 _BACK = 10.0  # seconds that count
-_FEWEST = 3.0  # seconds before which nothing is said
+_FEWEST = 3.0  # seconds before which no pace is shown
 _SEEN = re.compile(r"([0-9]{1,12}\.[0-9]):([0-9]{1,12})", re.ASCII)
 
 

@@ -154,7 +154,7 @@ def _need_words(shown: Overview) -> list[str]:
     """Say how many workers are needed, as the doctor does."""
     need = shown.need
     if need is None:
-        return ["How many workers you need is said here once PROMISE is set."]
+        return ["Once PROMISE is set, this page says how many workers you need."]
     how = "measured" if need.speed.is_known else "assumed, since little was sent lately"
     workers = plural(need.needed, "worker", "workers")
     found = [

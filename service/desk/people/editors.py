@@ -42,7 +42,7 @@ def _people(error: str = "") -> str:
         roles=ROLES,
         email=form.get("email", ""),
         chosen=form.get("role", Role.SENDS.word),
-        said=shown_once(_STILL_WORK),
+        done=shown_once(_STILL_WORK),
         error=error,
     )
 
@@ -82,7 +82,7 @@ def person_page(one: Editor, error: str = "") -> str:
         browsers=runtime().paired_browsers.of(one.email),
         passkeys=runtime().passkeys.of(one.email),
         tokens=runtime().api_tokens.made_by(one.email),
-        said=shown_once(_STILL_WORK),
+        done=shown_once(_STILL_WORK),
         lately=signed_in_lately(one),
         roles=ROLES,
         chosen=typed().get("role", one.role.word),

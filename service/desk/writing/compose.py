@@ -75,12 +75,12 @@ def compose_page(
     before: Notification | None = None,
     errors: dict[str, str] | None = None,
     notice: str = "",
-    said: str = "",
+    done: str = "",
     changes: Sequence[str] = (),
 ) -> str:
     """Show the form; `key` is its nonce, and the name under which it is kept while it is typed.
 
-    `notice` says what is wrong, `said` what was done, and `changes` what other editors have changed
+    `notice` says what is wrong, `done` what was done, and `changes` what other editors have changed
     meanwhile.
     """
     email = signed_in().email
@@ -111,7 +111,7 @@ def compose_page(
         weekdays=dict(zip(WEEKDAYS, day_abbr, strict=True)),
         errors=errors or {},
         notice=notice,
-        said=said,
+        done=done,
         templates=[] if before or kept or form.url or form.title else runtime().templates.all(),
         changes=changes,
         topics=runtime().topics.all().values(),

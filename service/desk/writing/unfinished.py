@@ -91,7 +91,7 @@ def unfinished(key: str) -> ResponseReturnValue:
         sent := runtime().publishing.responses.sent_as(sent_by(signed_in().email, key))
     ) is not None:
         return redirect(url_for("desk.alert", id=sent))
-    return compose_page(form, key, before=before, said=_saved())
+    return compose_page(form, key, before=before, done=_saved())
 
 
 @bp.post("/unfinished/<key>")

@@ -465,7 +465,7 @@ def test_an_audience_is_narrowed_saved_and_used_by_keyboard_alone(
     expect(reach).to_contain_text(f"{READERS - 1} browsers would get it")
     keys.type("New ones")
     keys.press("Enter")
-    expect(desk.locator(".said")).to_contain_text("Saved as the audience “New ones”.")
+    expect(desk.locator("p.done")).to_contain_text("Saved as the audience “New ones”.")
     expect(reach).to_contain_text(f"{READERS - 1} browsers would get it")
     desk.goto(desk.url.split("/desk")[0] + "/desk/new")
     desk.get_by_label("Title", exact=True).fill(TITLE)
