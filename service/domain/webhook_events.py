@@ -105,8 +105,8 @@ class WebhookEvents:
             return
         if state.readers is not None and now - state.readers["at"] < _READERS_EVERY:
             return
-        before, rows = state.readers, self._store.subscriptions
-        ended, readers = rows.ended(), rows.count()
+        before = state.readers
+        ended, readers = self._store.departures.counts(), self._store.subscriptions.count()
         state.readers = {"at": now, "readers": readers, "ended": ended}
         if before is None:
             return
