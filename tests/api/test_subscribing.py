@@ -122,7 +122,7 @@ def test_refresh_never_subscribes(client: Client) -> None:
 
 def test_a_reader_has_not_left_if_the_browser_lost_the_subscription(client: Client) -> None:
     """Chrome takes permissions back by itself; the reader may say yes again, and is counted so."""
-    ended = client.runtime.store.subscriptions.ended
+    ended = client.runtime.store.departures.counts
     lost, left = Reader(client, 0), Reader(client, 1)
     assert lost.call("DELETE", "?why=lost").status_code == 204
     assert left.call("DELETE").status_code == 204
