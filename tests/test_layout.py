@@ -71,7 +71,7 @@ TABLE = {
     "service/app.py": "service.api service.config service.desk service.domain"
     " service.local service.model service.reader service.runtime"
     " service.setting_sources service.store flask flask_wtf redis werkzeug",
-    "service/preload.py": "service.app service.domain.processes",
+    "service/preload.py": "service.app service.domain.processes service.local",
     "workers/http": "h11 hpack",
     "workers/fetching": "service.config service.domain service.model service.store workers.http"
     " h11 lxml redis",

@@ -9,6 +9,7 @@ which costs no thread, and closes what takes too long.
 from __future__ import annotations
 
 import re
+import select
 import selectors
 import socket
 import time
@@ -151,7 +152,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Accept connections or not; a process that ends also closes the way for further ones.
 
         gunicorn would leave its sockets open until the last request is answered, so that the kernel
-        goes on to take connections, which nobody answers.
+        goes on to take connections, which nobody answers. `service/preload.py` has told the kernel
+        to take none, if no other process goes on with these sockets.
         """
         super().set_accept_enabled(enabled)
         if not self.alive:
@@ -161,9 +163,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.sockets = []
 
     def _accept_all(self, listener: Any) -> None:
-        before = -1
-        while before != self.nr_conns:
-            before = self.nr_conns
+        waiting = select.poll()
+        waiting.register(listener, select.POLLIN)
+        while waiting.poll(0):
             super().accept(listener)
 
     def _make_room(self) -> None:
