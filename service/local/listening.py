@@ -1,7 +1,7 @@
 """The kernel takes no further connections on the sockets of a web server that ends.
 
 It takes them whether anybody accepts them or not. So between the last look of a process and the end
-of its socket it would take a few more, and then reset them: nginx answers 502 to a POST that met it.
+of its socket it would take a few more, and then reset them: nginx answers such a POST with 502.
 """
 
 from __future__ import annotations

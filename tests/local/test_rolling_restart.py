@@ -33,8 +33,6 @@ def restart_all(paper: Newspaper, workers: list[Process], clocks: list[Process])
         clocks[at] = installation.clock()
 
 
-# Not in `make test`: a POST that reaches a web process as it ends was once answered with 502.
-@pytest.mark.soak
 def test_nobody_sees_that_web_processes_are_started_anew_in_turn(
     redis_url: str, push: PushService, tmp_path: Path
 ) -> None:

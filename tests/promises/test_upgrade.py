@@ -198,7 +198,7 @@ def replace_all(
         installation.processes.remove(one)
 
 
-# Not in `make test`: a POST that reaches a web process as it ends was once answered with 502.
+# Not in `make test`: web processes of this last release still reset a connection as they end.
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("readers", "each"),
