@@ -133,7 +133,7 @@ def test_late_push_service_gets_more_messages_at_once_and_a_kill_repeats_no_othe
     installation: Installation, push: PushService
 ) -> None:
     """As many are under way as its delay needs, which is more than where answers come at once."""
-    delay, readers = 1.5, 2000  # late enough that a slow machine needs more than the least window
+    delay, readers = 4.0, 2000  # so late that a slow machine too needs more than the least window
     installation.seed(readers)
     push.answer_with(lambda _message: Answer(201, delay=delay))
     push.hold_after(readers * 2 // 3)
