@@ -150,8 +150,8 @@ class ActionShown(ResponseModel):
     url: str
 
 
-class ContentShown(ResponseModel):
-    """The content of an alert as a response shows it."""
+class TextsShown(ResponseModel):
+    """What an alert says and looks like, as a response shows it, also while it is being written."""
 
     title: str
     body: str
@@ -162,5 +162,10 @@ class ContentShown(ResponseModel):
     actions: list[ActionShown]
     kind: str
     urgency: str
+
+
+class ContentShown(TextsShown):
+    """The content of an alert as a response shows it."""
+
     ttl: int
     lang: str | None

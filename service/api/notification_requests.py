@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
@@ -38,6 +38,16 @@ _LONGEST_ID = 2**32 - 1  # what a receipt has room for (model/tokens.py)
 _LONGEST_AHEAD = 366 * 86_400  # seconds
 
 
+class Plan(TypedDict):
+    """When and how an alert is sent, as `Publishing` takes it."""
+
+    spread_minutes: int
+    send_at: SendAt | None
+    draft: bool
+    second_text: SecondText | None
+    repeat: Repeat | None
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedAlert:
     """An alert that can be published: now, or later as `send_at` and `draft` say."""
@@ -51,6 +61,17 @@ class CheckedAlert:
     repeat: Repeat | None = None
     once_per_link: bool = False
     warnings: tuple[tuple[str, str], ...] = ()  # field and sentence of each
+
+    @property
+    def plan(self) -> Plan:
+        """When and how it is sent."""
+        return Plan(
+            spread_minutes=self.spread_minutes,
+            send_at=self.send_at,
+            draft=self.draft,
+            second_text=self.second_text,
+            repeat=self.repeat,
+        )
 
     def describes(self, one: Notification) -> bool:
         """Whether a notification is as this says: nothing would change."""

@@ -21,29 +21,17 @@ def publish(
         checked.content,
         checked.audience,
         by=by,
-        spread_minutes=checked.spread_minutes,
-        second_text=checked.second_text,
-        repeat=checked.repeat,
-        send_at=checked.send_at,
-        draft=checked.draft,
         idempotency=idempotency,
         warnings=checked.warnings,
         once_per_link=checked.once_per_link,
+        **checked.plan,
     )
 
 
 def change(runtime: Runtime, before: Notification, checked: CheckedAlert, by: str) -> Published:
     """Change a planned alert into one that was checked."""
     return runtime.publishing.change(
-        before,
-        checked.content,
-        checked.audience,
-        by=by,
-        spread_minutes=checked.spread_minutes,
-        second_text=checked.second_text,
-        repeat=checked.repeat,
-        send_at=checked.send_at,
-        draft=checked.draft,
+        before, checked.content, checked.audience, by=by, **checked.plan
     )
 
 

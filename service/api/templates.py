@@ -14,7 +14,7 @@ from service.api import paging, saved_forms
 from service.api.audience_requests import AudienceRequest
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
-from service.api.content import ActionShown, ContentRequest, SecondTextRequest, line, line_schema
+from service.api.content import ContentRequest, SecondTextRequest, TextsShown, line, line_schema
 from service.api.fields import RequestModel, ResponseModel, Slug
 from service.api.problems import Problem
 from service.current import runtime
@@ -92,21 +92,12 @@ class SecondTextKept(ResponseModel):
     decide_after_minutes: int | None
 
 
-class AlertKept(ResponseModel):
+class AlertKept(TextsShown):
     """An alert as an editor or a tool has left it, with the fields of a new one.
 
     It may be half written: what is missing, or is no number where one is needed, is empty or null.
     """
 
-    title: str
-    body: str
-    url: str
-    icon: str | None
-    badge: str | None
-    image: str | None
-    actions: list[ActionShown]
-    kind: str
-    urgency: str
     ttl: int | None
     lang: str | None
     audience: SavedAudienceShown

@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 from redis import Redis
 
 from service.model.retention import ARTICLE_KEPT, ARTICLE_NEW
+from service.store.scripts import KEEP_RESULT
 
 # KEYS: article. ARGV: link, seconds for which it counts as new, seconds for which it is kept.
 # Returns 0 if it was asked for lately. The first write allocates.
@@ -21,14 +22,6 @@ redis.call('HSET', KEYS[1], 'link', ARGV[1], 'asked', now)
 redis.call('HDEL', KEYS[1], 'reading')
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
-"""
-
-# KEYS: article. ARGV: reading, seconds for which it is kept. The first write frees.
-_KEEP = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return end
-redis.call('HDEL', KEYS[1], 'reading')
-redis.call('HSET', KEYS[1], 'reading', ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
 
@@ -45,7 +38,7 @@ class Articles:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._ask = redis.register_script(_ASK)
-        self._keep = redis.register_script(_KEEP)
+        self._keep = redis.register_script(KEEP_RESULT)
 
     def ask(self, id: str, link: str) -> bool:
         """Note that a link is to be read; False if that was asked within a minute."""
@@ -61,7 +54,7 @@ class Articles:
 
     def keep(self, id: str, reading: str) -> None:
         """Store what came of reading it, unless it has ended meanwhile."""
-        self._keep(keys=[_key(id)], args=[reading, ARTICLE_KEPT])
+        self._keep(keys=[_key(id)], args=["reading", reading, ARTICLE_KEPT])
 
 
 def _key(id: str) -> str:

@@ -27,6 +27,7 @@ from redis import Redis
 from redis.typing import EncodableT
 
 from service.model.retention import FEED_LEAVING_KEPT, FEED_REQUEST_KEPT
+from service.store.scripts import KEEP_RESULT
 
 MOST_FEEDS = 100
 MOST_LOGGED = 200  # entries for each feed
@@ -134,14 +135,6 @@ redis.call('HSET', KEYS[1], 'hub', ARGV[2])
 return 1
 """
 
-# KEYS: request. ARGV: result, seconds for which it is kept. The first write frees.
-_KEEP = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return end
-redis.call('HDEL', KEYS[1], 'result')
-redis.call('HSET', KEYS[1], 'result', ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-"""
-
 
 class FeedRow(NamedTuple):
     """A feed as it is stored; each part is JSON, and "" if there is none."""
@@ -169,7 +162,7 @@ class FeedRequests:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._keep = redis.register_script(_KEEP)
+        self._keep = redis.register_script(KEEP_RESULT)
 
     def get(self, id: str) -> str | None:
         """Return what is to be done; None if that is done, or has ended."""
@@ -180,7 +173,7 @@ class FeedRequests:
 
     def keep(self, id: str, result: str) -> None:
         """Store what came of it, unless it has ended meanwhile."""
-        self._keep(keys=[_request(id)], args=[result, FEED_REQUEST_KEPT])
+        self._keep(keys=[_request(id)], args=["result", result, FEED_REQUEST_KEPT])
 
     def put(self, id: str, asked: str, feed: str = "") -> None:
         """Store what a hub is to be asked; its answer is taken if it is about a `feed`."""

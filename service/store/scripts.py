@@ -1,4 +1,4 @@
-"""Lua scripts that are too long for a string: each in a file beside the module that calls it."""
+"""How Lua scripts are read and run, and the parts that several of them share."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ COUNT = """
 local times = redis.call('INCR', KEYS[1])
 if times == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return times
+"""
+
+# Stores a result, unless what was asked for has ended. KEYS: what was asked for. ARGV: field,
+# result, seconds for which both are kept. The first write frees.
+KEEP_RESULT = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 
 

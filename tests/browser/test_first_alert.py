@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,14 +54,6 @@ SYSTEMS = {
         ["Brave"],
     ),
 }
-
-
-@pytest.fixture
-def installation(
-    redis_url: str, push_service: PushService, tmp_path: Path
-) -> Iterator[Installation]:
-    with Installation(redis_url, push_service, tmp_path) as installation:
-        yield installation
 
 
 def test_after_yes_a_test_alert_arrives_and_the_panel_says_so(

@@ -173,9 +173,7 @@ def test_who_is_removed_has_no_passkey_when_they_are_back(
     app: Flask, editor: FlaskClient, stranger: FlaskClient, phone: Authenticator, runtime: Runtime
 ) -> None:
     add(editor, phone)
-    eve, hers = eve_of(app, runtime), Authenticator()
-    made = hers.create(options(eve, ADD, page_of(EVE)))
-    assert post(eve, ADD, page=page_of(EVE), credential=made).status_code == 303
+    hers = passkey_of_eve(app, runtime)
     runtime.editors.remove(EMAIL)
     runtime.editors.signin_link(EMAIL)
     assert "does not know that passkey" in complaint(stranger, use(stranger, phone))
@@ -197,6 +195,14 @@ def eve_of(app: Flask, runtime: Runtime) -> FlaskClient:
     """The client of another editor, who manages."""
     runtime.store.access.add_editor(EVE, person=Person("manages"))
     return sign_in(app, runtime, EVE)
+
+
+def passkey_of_eve(app: Flask, runtime: Runtime) -> Authenticator:
+    """Another editor's device, which has a passkey."""
+    eve, hers = eve_of(app, runtime), Authenticator()
+    made = hers.create(options(eve, ADD, page_of(EVE)))
+    assert post(eve, ADD, page=page_of(EVE), credential=made).status_code == 303
+    return hers
 
 
 # What counts for nothing --------------------------------------------------------------------------
@@ -223,9 +229,7 @@ def test_the_passkey_of_one_editor_does_not_sign_in_another(
 ) -> None:
     """A device that has its own passkey here, and says that it is another editor's."""
     add(editor, phone)
-    eve, hers = eve_of(app, runtime), Authenticator()
-    made = hers.create(options(eve, ADD, page_of(EVE)))
-    assert post(eve, ADD, page=page_of(EVE), credential=made).status_code == 303
+    hers = passkey_of_eve(app, runtime)
     as_nora = complaint(stranger, use(stranger, hers, userHandle=phone.user))
     assert "did not work here" in as_nora
     hers.id, hers.user = phone.id, phone.user  # signed by the wrong key

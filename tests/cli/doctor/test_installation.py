@@ -100,15 +100,22 @@ def test_a_wrong_redis_setting_is_reported_with_the_right_line(
     todo: str,
 ) -> None:
     assert one(environment, what).level == "ok"
+    with configured(server, option, value):
+        finding = one(environment, what)
+    assert finding.level == level
+    assert todo in finding.says
+
+
+@contextmanager
+def configured(server: RedisServer, option: str, value: str) -> Iterator[None]:
+    """Let Redis have another value of an option for a while."""
     with server.client() as admin:
         before = admin.config_get(option)[option]
         admin.config_set(option, value)
         try:
-            finding = one(environment, what)
+            yield
         finally:
             admin.config_set(option, before)
-    assert finding.level == level
-    assert todo in finding.says
 
 
 @contextmanager
@@ -164,13 +171,8 @@ def test_a_redis_that_renamed_config_is_checked_all_the_same(environment: dict[s
 def test_volatile_eviction_is_found_where_config_is_forbidden(
     server: RedisServer, environment: dict[str, str]
 ) -> None:
-    with server.client() as admin:
-        admin.config_set("maxmemory-policy", "volatile-lru")
-        try:
-            with without(server, "-config"):
-                finding = one(environment, "Eviction")
-        finally:
-            admin.config_set("maxmemory-policy", "noeviction")
+    with configured(server, "maxmemory-policy", "volatile-lru"), without(server, "-config"):
+        finding = one(environment, "Eviction")
     assert finding.level == "fail"
     assert "volatile-lru" in finding.says
 
@@ -178,13 +180,10 @@ def test_volatile_eviction_is_found_where_config_is_forbidden(
 def test_replicas_are_a_warning_where_there_is_no_append_only_file(
     server: RedisServer, environment: dict[str, str]
 ) -> None:
-    with server.client() as admin, RedisServer() as replica, Proxy(server) as proxy:
+    with RedisServer() as replica, Proxy(server) as proxy:
         replica.follow(proxy)
-        admin.config_set("appendonly", "no")
-        try:
+        with configured(server, "appendonly", "no"):
             finding = one(environment, "Durability")
-        finally:
-            admin.config_set("appendonly", "yes")
     assert finding.level == "warn"
     assert "only replicas" in finding.says
 
@@ -196,11 +195,8 @@ def test_memory_is_reported_when_it_runs_out_and_when_it_has(
         for share, level in ((0.5, "ok"), (0.88, "warn"), (1.2, "fail")):
             one(environment, "Memory")  # the memory that a check takes is counted too
             used = admin.info("memory")["used_memory"]
-            admin.config_set("maxmemory", str(int(used / share)))
-            try:
+            with configured(server, "maxmemory", str(int(used / share))):
                 assert one(environment, "Memory").level == level
-            finally:
-                admin.config_set("maxmemory", "0")
 
 
 def test_wrong_settings_are_a_finding_and_no_traceback(
