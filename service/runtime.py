@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
-from redis import BusyLoadingError, RedisError
+from redis import BusyLoadingError, Redis, RedisError
 
 from service.config import Config, ConfigError
 from service.domain.alert_history import AlertHistory
@@ -95,69 +95,160 @@ class KeysUnfit(ConfigError):
     """Keys that do not fit the store."""
 
 
-@dataclass(frozen=True)
 class Runtime:
     """The parts of one process; opened after a fork, so that processes share no socket."""
 
-    settings: LiveSettings
-    store: Store
-    keys: Keys
-    job_queue: JobQueue
-    fetch_queue: FetchQueue
-    planning: Planning
-    publishing: Publishing
-    corrections: Corrections
-    stops: Stops
-    approvals: Approvals
-    mending: Mending
-    promises: Promises
-    screens: Screens
-    canary: Canary
-    retiring: Retiring
-    counting: Counting
-    capacity: Capacity
-    under_way: UnderWay
-    causes: Causes
-    operations: Operations
-    text_choice: TextChoice
-    receipts: Receipts
-    questions: Questions
-    push_services: PushServices
-    push_hosts: PushHosts
-    gone: Gone
-    tokens: Tokens
-    endpoints: EndpointPolicy
-    editors: Editors
-    passkeys: Passkeys
-    provider: Provider | None  # with which editors may sign in; only in a web process
-    api_tokens: ApiTokens
-    topics: Topics
-    stories: Stories
-    reader_alerts: ReaderAlerts
-    subscriptions: Subscriptions
-    paired_browsers: PairedBrowsers
-    alert_history: AlertHistory
-    alert_list: AlertList
-    figures: AlertFigures
-    daily_totals: DailyTotals
-    alert_log: AlertLog
-    alert_search: AlertSearch
-    unfinished: UnfinishedAlerts
-    articles: Articles
-    feeds: Feeds
-    feed_clock: FeedClock
-    templates: Templates
-    saved_audiences: Templates
-    forecaster: Forecaster
-    headlines: Headlines
-    refused_origins: RefusedOrigins
-    seen_origins: SeenOrigins
-    pretend_readers: PretendReaders
-    unknown_values: UnknownValues
-    webhooks: Webhooks
-    publish_hooks: PublishHooks
-    webhook_events: WebhookEvents
-    webhook_calls: WebhookCalls
+    def __init__(
+        self, config: Config, store: Store, queue: Redis, ignored_keys: tuple[str, ...] = ()
+    ) -> None:
+        """Make each part of those before it; `ignored_keys` are VAPID keys, by public halves."""
+        self.settings = LiveSettings(config, store.desk_settings)
+        self.store = store
+        self.job_queue, self.fetch_queue = JobQueue(queue), FetchQueue(queue)
+        self.counting = Counting()
+        self.tokens = Tokens(*config.secret_key)
+        self.keys = Keys(
+            store, self.tokens, config.vapid_private_key, config.vapid_public_key, ignored_keys
+        )
+        own = config.public_url if config.canary_minutes else ""
+        self.endpoints = EndpointPolicy(config.push_services, own)
+        self.provider: Provider | None = None  # with which editors may sign in; of web processes
+        self._make_sending(config)
+        self._make_for_readers(config)
+        self._make_for_editors(config)
+        self._make_for_programs(config)
+        self._make_reports(config)
+
+    def _make_sending(self, config: Config) -> None:
+        store = self.store
+        self.promises = Promises(store, config.promise, self.counting)
+        self.planning = Planning(store, self.job_queue, self.promises.count_ended)
+        self.stops = Stops(store)
+        rule = TwoPersonRule(config.two_person_above, config.two_person_breaking)
+        gate = Gate(self.stops, rule)
+        self.corrections = Corrections(store, self.planning, gate)
+        self.publishing = Publishing(
+            store,
+            self.planning,
+            gate,
+            self.corrections,
+            keeps_clicks=config.click_audiences,
+            fits=lambda one: (
+                Payload(one, config.public_url, config.opened_links).size <= MAX_PLAINTEXT
+            ),
+        )
+        self.approvals = Approvals(store, self.publishing, self.corrections, rule)
+        self.mending = Mending(self.publishing, self.corrections)
+        self.text_choice = TextChoice(self.publishing, self.planning.two_texts, self.job_queue)
+        self.push_services = PushServices(store)
+        self.push_hosts = PushHosts(store, self.endpoints)
+        self.gone = Gone(store)
+        self.canary = Canary(
+            store,
+            self.publishing,
+            self.stops,
+            self.tokens.canary_keys,
+            lambda: self.keys.current,
+            minutes=config.canary_minutes,
+            public_url=config.public_url,
+        )
+
+    def _make_for_readers(self, config: Config) -> None:
+        store = self.store
+        self.topics = Topics(store)
+        self.stories = Stories(store)
+        self.reader_alerts = ReaderAlerts(
+            store,
+            self.publishing,
+            self.stops,
+            self.tokens,
+            self.endpoints,
+            _of_settings(self.settings, _welcome),
+        )
+        self.screens = Screens(store, config.promise, self.counting)
+        self.receipts = Receipts(
+            store,
+            self.endpoints,
+            self.screens,
+            config.receipts_kept_days * DAY,
+            conversions=config.conversions,
+            keeps_clicks=config.click_audiences,
+            notes_visits=bool(config.retire_after_days),
+        )
+        self.subscriptions = Subscriptions(store, self.tokens, self.reader_alerts, self.receipts)
+        self.paired_browsers = PairedBrowsers(store, self.reader_alerts, self.stops)
+        self.alert_history = AlertHistory(store)
+        self.retiring = Retiring(
+            store, self.publishing, self.stops, _of_settings(self.settings, inactive_policy)
+        )
+        self.questions = Questions(store)
+        self.pretend_readers = PretendReaders(store)
+        self.refused_origins = RefusedOrigins(store)
+        self.seen_origins = SeenOrigins(store)
+
+    def _make_for_editors(self, config: Config) -> None:
+        store = self.store
+        two_step = TwoStep(store, self.tokens.two_step_keys)
+        self.editors = Editors(store, two_step, config.public_url, self.tokens.address_key)
+        self.passkeys = Passkeys(store, config.public_url)
+        self.unfinished = UnfinishedAlerts(store)
+        self.templates = Templates(store.templates, "template")
+        self.saved_audiences = Templates(store.saved_audiences, "audience")
+        self.forecaster = Forecaster(store, lambda: self.config.defaults)
+        self.headlines = Headlines(store)
+        self.alert_log = AlertLog(store, config.alert_log_kept_days * DAY)
+        self.alert_search = AlertSearch(store)
+        self.alert_list = AlertList(store, config.receipts_kept_days * DAY)
+
+    def _make_for_programs(self, config: Config) -> None:
+        """Make what programs of the newsroom use, and what fetch processes do."""
+        store = self.store
+        self.api_tokens = ApiTokens(store)
+        self.articles = Articles(store, self.fetch_queue)
+        for_feeds = _of_settings(self.settings, _for_feeds)
+        hubs = FeedHubs(store, self.fetch_queue, lambda: for_feeds().callbacks)
+        self.feeds = Feeds(store, self.fetch_queue, hubs)
+        feed_alerts = FeedAlerts(self.publishing, self.stops, for_feeds)
+        self.feed_clock = FeedClock(store, self.fetch_queue, feed_alerts, hubs)
+        seals = Seals(self.tokens.webhook_keys)
+        self.webhooks = Webhooks(store, seals, config.fetch_origins)
+        self.webhook_events = WebhookEvents(store)
+        self.webhook_calls = WebhookCalls(store, self.fetch_queue, seals)
+        self.publish_hooks = PublishHooks(store, seals)
+
+    def _make_reports(self, config: Config) -> None:
+        """Make what reports on alerts, and on the installation itself."""
+        store = self.store
+        self.figures = AlertFigures(store, self.endpoints)
+        self.daily_totals = DailyTotals(store, self.figures)
+        self.unknown_values = UnknownValues(store)
+        self.capacity = Capacity(store, self.job_queue, config.promise, config.push_window)
+        self.under_way = UnderWay(store, self.promises)
+        self.causes = Causes(
+            store,
+            self.job_queue,
+            self.fetch_queue,
+            self.keys,
+            self.endpoints,
+            self.canary,
+            self.capacity,
+            self.under_way,
+            lambda: self.shared,
+        )
+        self.operations = Operations(
+            store,
+            self.job_queue,
+            self.fetch_queue,
+            self.endpoints,
+            self.canary,
+            self.capacity,
+            self.causes,
+            self.under_way,
+            self.promises,
+            self.push_services,
+            self.alert_list,
+            config.push_window,
+        )
 
     @classmethod
     def start(
@@ -210,150 +301,9 @@ class Runtime:
             store = Store(stored, config.store_partitions, config.store_wait_replicas)
         except LayoutError as error:
             raise StoreRefused(str(error)) from None
-        job_queue, fetch_queue = JobQueue(queue), FetchQueue(queue)
-        counting = Counting()
-        promises = Promises(store, config.promise, counting)
-        planning = Planning(store, job_queue, promises.count_ended)
-        stops = Stops(store)
-        rule = TwoPersonRule(config.two_person_above, config.two_person_breaking)
-        gate = Gate(stops, rule)
-        corrections = Corrections(store, planning, gate)
-        publishing = Publishing(
-            store,
-            planning,
-            gate,
-            corrections,
-            keeps_clicks=config.click_audiences,
-            fits=lambda one: (
-                Payload(one, config.public_url, config.opened_links).size <= MAX_PLAINTEXT
-            ),
-        )
-        tokens = Tokens(*config.secret_key)
-        own = config.public_url if config.canary_minutes else ""
-        endpoints = EndpointPolicy(config.push_services, own)
-        seals = Seals(tokens.webhook_keys)
-        settings = LiveSettings(config, store.desk_settings)
-
-        welcome = _of_settings(settings, _welcome)
-        for_feeds = _of_settings(settings, _for_feeds)
-        hubs = FeedHubs(store, fetch_queue, lambda: for_feeds().callbacks)
-        feed_alerts = FeedAlerts(publishing, stops, for_feeds)
-        reader_alerts = ReaderAlerts(store, publishing, stops, tokens, endpoints, welcome)
-        figures = AlertFigures(store, endpoints)
-        keeps_clicks, kept = config.click_audiences, config.receipts_kept_days * DAY
-        screens = Screens(store, config.promise, counting)
-        receipts = Receipts(
-            store,
-            endpoints,
-            screens,
-            kept,
-            conversions=config.conversions,
-            keeps_clicks=keeps_clicks,
-            notes_visits=bool(config.retire_after_days),
-        )
-        keys = Keys(store, tokens, config.vapid_private_key, config.vapid_public_key, first)
-        canary = Canary(
-            store,
-            publishing,
-            stops,
-            tokens.canary_keys,
-            lambda: keys.current,
-            minutes=config.canary_minutes,
-            public_url=config.public_url,
-        )
-        capacity = Capacity(store, job_queue, config.promise, config.push_window)
-        under_way = UnderWay(store, promises)
-        causes = Causes(
-            store,
-            job_queue,
-            fetch_queue,
-            keys,
-            endpoints,
-            canary,
-            capacity,
-            under_way,
-            lambda: _shared(settings, keys),
-        )
-        push_services, alert_list = PushServices(store), AlertList(store, kept)
-        runtime = cls(
-            settings=settings,
-            store=store,
-            keys=keys,
-            job_queue=job_queue,
-            fetch_queue=fetch_queue,
-            planning=planning,
-            publishing=publishing,
-            corrections=corrections,
-            stops=stops,
-            approvals=Approvals(store, publishing, corrections, rule),
-            mending=Mending(publishing, corrections),
-            canary=canary,
-            retiring=Retiring(store, publishing, stops, _of_settings(settings, inactive_policy)),
-            promises=promises,
-            screens=screens,
-            counting=counting,
-            capacity=capacity,
-            under_way=under_way,
-            causes=causes,
-            operations=Operations(
-                store,
-                job_queue,
-                fetch_queue,
-                endpoints,
-                canary,
-                capacity,
-                causes,
-                under_way,
-                promises,
-                push_services,
-                alert_list,
-                config.push_window,
-            ),
-            text_choice=TextChoice(publishing, planning.two_texts, job_queue),
-            receipts=receipts,
-            questions=Questions(store),
-            push_services=push_services,
-            push_hosts=PushHosts(store, endpoints),
-            gone=Gone(store),
-            tokens=tokens,
-            endpoints=endpoints,
-            editors=Editors(
-                store,
-                TwoStep(store, tokens.two_step_keys),
-                config.public_url,
-                tokens.address_key,
-            ),
-            passkeys=Passkeys(store, config.public_url),
-            provider=provider_of(config) if without_private_keys else None,
-            api_tokens=ApiTokens(store),
-            topics=Topics(store),
-            stories=Stories(store),
-            reader_alerts=reader_alerts,
-            subscriptions=Subscriptions(store, tokens, reader_alerts, receipts),
-            paired_browsers=PairedBrowsers(store, reader_alerts, stops),
-            alert_history=AlertHistory(store),
-            alert_list=alert_list,
-            figures=figures,
-            daily_totals=DailyTotals(store, figures),
-            alert_log=AlertLog(store, config.alert_log_kept_days * DAY),
-            alert_search=AlertSearch(store),
-            unfinished=UnfinishedAlerts(store),
-            articles=Articles(store, fetch_queue),
-            feeds=Feeds(store, fetch_queue, hubs),
-            feed_clock=FeedClock(store, fetch_queue, feed_alerts, hubs),
-            templates=Templates(store.templates, "template"),
-            saved_audiences=Templates(store.saved_audiences, "audience"),
-            forecaster=Forecaster(store, lambda: settings.config.defaults),
-            headlines=Headlines(store),
-            refused_origins=RefusedOrigins(store),
-            seen_origins=SeenOrigins(store),
-            pretend_readers=PretendReaders(store),
-            unknown_values=UnknownValues(store),
-            webhooks=Webhooks(store, seals, config.fetch_origins),
-            publish_hooks=PublishHooks(store, seals),
-            webhook_events=WebhookEvents(store),
-            webhook_calls=WebhookCalls(store, fetch_queue, seals),
-        )
+        runtime = cls(config, store, queue, first)
+        if without_private_keys:
+            runtime.provider = provider_of(config)
         try:
             store.convert()
             runtime.keys.check(as_workers=as_workers)
@@ -374,12 +324,8 @@ class Runtime:
 
         They are those of the environment: all processes follow what is set at the desk.
         """
-        return _shared(self.settings, self.keys)
-
-
-def _shared(settings: LiveSettings, keys: Keys) -> dict[str, str]:
-    publics = " ".join(public[:KEY_NAME] for public in keys.publics)
-    return {**shared_settings(settings.environment), "VAPID_PRIVATE_KEY": publics}
+        publics = " ".join(public[:KEY_NAME] for public in self.keys.publics)
+        return {**shared_settings(self.settings.environment), "VAPID_PRIVATE_KEY": publics}
 
 
 def _of_settings(settings: LiveSettings, make: Callable[[Config], T]) -> Callable[[], T]:

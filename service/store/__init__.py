@@ -109,7 +109,7 @@ class Store:
 
     def __init__(self, redis: Redis, partitions: int | None = None, wait_replicas: int = 0) -> None:
         self.redis = redis
-        replicas = Replicas(redis, wait_replicas)
+        self._replicas = Replicas(redis, wait_replicas)
         self.installation = Installation(redis)
         self.partitions = self._partitions(partitions)
         self.processes = Processes(redis)
@@ -117,6 +117,24 @@ class Store:
         self.two_step = TwoStepRows(redis)
         self.passkeys = PasskeyRows(redis)
         self.paired_browsers = PairedBrowsers(redis)
+        self.unfinished = UnfinishedForms(redis)
+        self.templates = TemplateRows(redis, TEMPLATES)
+        self.saved_audiences = TemplateRows(redis, AUDIENCES)
+        self.desk_settings = DeskSettings(redis)
+        self.articles = Articles(redis)
+        self.feeds = Feeds(redis)
+        self.calls = Calls(redis)
+        self.webhooks = Webhooks(redis)
+        self.publish_hooks = PublishHooks(redis)
+        self.causes = CauseRows(redis)
+        self.counted = Counted(redis)
+        self.unknown_values = UnknownValues(redis)
+        self.moving = MovingRows(redis, self.partitions)
+        self._make_readers(redis)
+        self._make_alerts(redis)
+        self._make_sending(redis)
+
+    def _make_readers(self, redis: Redis) -> None:
         self.names = Names(redis)
         self.topics = Topics(redis, self.partitions)
         self.stories = Stories(redis, self.partitions)
@@ -129,7 +147,7 @@ class Store:
             self.topics,
             self.stories,
             self.departures,
-            replicas,
+            self._replicas,
         )
         self.all_readers = AllReaders(
             redis, self.partitions, self.names, self.records, self.topics, self.stories
@@ -141,11 +159,16 @@ class Store:
             self.topics,
             self.records,
             self.subscriptions,
-            replicas,
+            self._replicas,
         )
         self.host_readers = HostReaders(redis, self.partitions, self.records)
         self.seeds = Seeds(redis, self.partitions, self.names, self.subscriptions)
-        self.notifications = Notifications(redis, replicas)
+        self.retiring = RetiringRows(redis, self.partitions)
+        self.prepared_keys = PreparedKeys(redis, self.partitions)
+        self.questions = QuestionCounts(redis)
+
+    def _make_alerts(self, redis: Redis) -> None:
+        self.notifications = Notifications(redis, self._replicas)
         self.planned = Planned(redis)
         self.joined = Joined(redis, self.partitions)
         self.clicks = Clicks(redis, self.partitions)
@@ -160,25 +183,17 @@ class Store:
             self.joined,
             self.clicks,
         )
-        self.gone = GoneRows(redis, self.partitions)
-        self.canary = CanaryRows(redis, self.partitions)
-        self.causes = CauseRows(redis)
-        self.retiring = RetiringRows(redis, self.partitions)
-        self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.promises = PromiseRows(redis)
-        self.questions = QuestionCounts(redis)
-        self.counted = Counted(redis)
         self.receipt_counts = ReceiptCounts(redis)
         self.alert_log = AlertLog(redis)
-        self.articles = Articles(redis)
-        self.feeds = Feeds(redis)
-        self.calls = Calls(redis)
-        self.webhooks = Webhooks(redis)
-        self.publish_hooks = PublishHooks(redis)
         self.alert_rows = AlertRows(redis)
         self.search_rows = SearchRows(redis, self.notifications)
-        self.stops = Stops(redis, replicas)
+        self.stops = Stops(redis, self._replicas)
+
+    def _make_sending(self, redis: Redis) -> None:
         self.push_services = PushServices(redis)
+        self.canary = CanaryRows(redis, self.partitions)
+        self.gone = GoneRows(redis, self.partitions)
         self.recipients = Recipients(redis, self.partitions, self.audiences)
         self.batches = Batches(redis, self.partitions)
         self.retries = WaitingRetries(redis, self.partitions)
@@ -186,12 +201,6 @@ class Store:
         self.two_texts = TwoTextRows(redis, self.partitions)
         self.daily_counts = DailyCounts(redis)
         self.daily_totals = DailyTotals(redis)
-        self.moving = MovingRows(redis, self.partitions)
-        self.unknown_values = UnknownValues(redis)
-        self.unfinished = UnfinishedForms(redis)
-        self.templates = TemplateRows(redis, TEMPLATES)
-        self.saved_audiences = TemplateRows(redis, AUDIENCES)
-        self.desk_settings = DeskSettings(redis)
 
     def progress(self, id: int) -> Progress:
         """Return how far a notification has come: its final report, or what is counted so far."""
