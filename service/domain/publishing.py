@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -31,7 +30,6 @@ from service.domain.same_link import SameLink
 from service.domain.stops import WAITS
 from service.domain.waves import HeldSummary, held_summary, stoppable
 from service.model import alert_log, clock, occurrences
-from service.model.alert_log import LogEntry
 from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
@@ -48,7 +46,7 @@ from service.model.process_log import request_id
 from service.model.repeats import Repeat
 from service.model.two_texts import SecondText
 from service.store import Store
-from service.store.notifications import IdempotencyRecord, LinkTaken
+from service.store.notifications import IdempotencyRecord
 from service.store.planned import Plan
 from service.store.reader_alerts import Place
 
@@ -117,8 +115,7 @@ class Publishing:
         for one whose alert was planned and withdrawn. `warnings` belong to the response. An alert
         to one reader takes a `place`; `NoRoom`. `EverythingStopped` for an editor's test. With
         `repeat` it is an occurrence, which the clock makes if it `follows` one. `once_per_link`:
-        `Conflict` if another alert has this link within a day. `link_parameters` are those of its
-        feed, in place of the newsroom's.
+        `Conflict` if another alert of the day has this link. `link_parameters` replace ours.
         """
         if (before := self.responses.earlier(idempotency)) is not None:
             return before
@@ -145,35 +142,25 @@ class Publishing:
         warnings = (*warnings, *leaves.warnings, *nobody(leaves, audience, recipients))
         published = Published(notification.id, recipients, notification.state, warnings)
         kept = record(published, idempotency)
-        noted = not (notification.wave or audience.subscription)
-        entry = alert_log.begun(notification, "" if follows else by) if noted else None
-        if once_per_link:
-            earlier = self._publish_once(notification, kept, entry)
-        else:
-            earlier = self._store.notifications.publish(notification, kept, place, entry)
+        earlier = self._keep(notification, kept, place, "" if follows else by, once_per_link)
         if earlier is not None and idempotency is not None:
             return self.responses.same(earlier, idempotency)
         self._planning.begin(notification)
         return published
 
-    def _publish_once(
-        self, one: Notification, kept: IdempotencyRecord | None, entry: LogEntry | None
+    def _keep(
+        self,
+        one: Notification,
+        kept: IdempotencyRecord | None,
+        place: Place | None,
+        by: str,
+        once_per_link: bool,
     ) -> dict[str, Any] | None:
-        """Store an alert unless another has its link; of two such calls at once, one does.
-
-        The store writes an alert only if the claim to its link is still that which was looked at.
-        """
-        while True:
-            try:
-                claim = self.same_link.claim(one)
-            except Conflict:
-                # It may be this very request, sent twice at once.
-                before = kept and self._store.notifications.remembered(kept.digest)
-                if before:
-                    return before
-                raise
-            with suppress(LinkTaken):
-                return self._store.notifications.publish(one, kept, None, entry, claim)
+        """Store a new alert and the first entry of its log; waves and tests have no log."""
+        entry = None if one.wave or one.audience.subscription else alert_log.begun(one, by)
+        if once_per_link:
+            return self.same_link.publish(one, kept, entry)
+        return self._store.notifications.publish(one, kept, place, entry)
 
     # -- planned notifications -------------------------------------------------------------------
 

@@ -1,17 +1,20 @@
-"""Whether an alert with the same link was sent already, or is planned."""
+"""Finds alerts with the same link, and publishes one only where there is none."""
 
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
+from typing import Any
 
 from service.domain.requests import Conflict
 from service.model import clock
+from service.model.alert_log import LogEntry
 from service.model.links import web_address
 from service.model.notifications import Notification, Outcome, State
 from service.model.retention import LINK_KEPT
 from service.model.times import iso
 from service.store import Store
-from service.store.notifications import LinkClaim
+from service.store.notifications import IdempotencyRecord, LinkClaim, LinkTaken
 
 _MOST_SENT_BEFORE = 100  # alerts that are looked through for an editor
 
@@ -52,6 +55,25 @@ class SameLink:
             if abs(_time(one) - _time(new)) < LINK_KEPT and self._leads_to(one, url):
                 raise Conflict(one.id, _taken(one))
         return LinkClaim(digest, holder, LINK_KEPT)
+
+    def publish(
+        self, one: Notification, kept: IdempotencyRecord | None, entry: LogEntry | None
+    ) -> dict[str, Any] | None:
+        """Store an alert unless another has its link; of two such calls at once, one does.
+
+        The store writes an alert only if the claim to its link is still that which was looked at.
+        """
+        while True:
+            try:
+                claim = self.claim(one)
+            except Conflict:
+                # It may be this very request, sent twice at once.
+                before = kept and self._store.notifications.remembered(kept.digest)
+                if before:
+                    return before
+                raise
+            with suppress(LinkTaken):
+                return self._store.notifications.publish(one, kept, None, entry, claim)
 
     def _planned(self) -> list[Notification]:
         plan = self._store.planned.read()

@@ -193,7 +193,6 @@ class FeedRules(_Stored):
 # A name in braces, and what divides it from the next: without a category, "{category}: {title}"
 # becomes the title alone.
 _PLACE = re.compile(r"\{(?P<name>title|text|category|feed)\}(?P<after>\s?[:|/·•–—-]\s)?")
-PLACES = ("{title}", "{text}", "{category}", "{feed}")
 
 
 def _checked(value: Any, kind: str) -> Any:

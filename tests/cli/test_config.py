@@ -16,7 +16,7 @@ from service.setting_sources import override, without
 from tests.support.command import stoppress
 
 KEY = VapidKey.generate()
-SECRET, OLD_SECRET = "the first secret " * 3, "another one, of before " * 2
+SECRET = "the first secret " * 3
 
 
 def rows(done: Result) -> dict[tuple[str, str], tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -201,9 +200,3 @@ def valkey() -> Server:
     found = read_version(str(binary))
     assert found is not None
     return found
-
-
-def redis_cli(*arguments: object) -> str:
-    """Run redis-cli, as the guide tells an operator to."""
-    argv = ["redis-cli", *map(str, arguments)]
-    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120).stdout

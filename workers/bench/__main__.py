@@ -93,11 +93,8 @@ def command(sections: Sections, peers: Peers) -> click.Command:
         sys.unraisablehook = hide_exit_within_fork
         measured = {name: sections[name] for name in sections if name in chosen or not chosen}
         with tempfile.TemporaryDirectory(prefix="stoppress-bench-") as folder:
-            bench = Bench(
-                *(Path(folder), recipients, workers, ids, peers if beside else {}, churn, masters),
-                report.bar,
-            )
-            document, failed = _measure(bench, measured)
+            options = (recipients, workers, ids, peers if beside else {}, churn, masters)
+            document, failed = _measure(Bench(Path(folder), *options, report.bar), measured)
         if as_json:
             click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         else:
