@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
@@ -84,6 +84,14 @@ class Added(Enum):
     NEW = "new"
     KNOWN = "known"
     LEFT = "left"
+
+
+class _Known(NamedTuple):
+    """What a reader may have chosen or clicked."""
+
+    clicked: Mapping[int, Sequence[int]]  # by partition, alerts of which it is known
+    topics: Collection[str]  # also those that are being merged
+    stories: Collection[str]  # open ones
 
 
 class KnownWithOtherKeys(Exception):
@@ -238,8 +246,8 @@ class Subscriptions:
             packed = self._packed(id)
             if packed is None or not only_if(Record.unpack(packed)):
                 raise NotSubscribed
-            known = clicked_in(self._redis, [id.partition]), *self._slugs()
-            if self._remove(*self._removal(id, packed, remember, only_gone, *known)):
+            known = self._known([id.partition])
+            if self._remove(*self._removal(id, packed, remember, only_gone, known)):
                 return
 
     def remove_all(
@@ -250,14 +258,14 @@ class Subscriptions:
         only_if: Callable[[Record], bool] = _any,
     ) -> int:
         """Remove readers without remembering them; return how many had not left already."""
-        known = clicked_in(self._redis, {id.partition for id in ids}), *self._slugs()
+        known = self._known({id.partition for id in ids})
         with self._redis.pipeline(transaction=False) as pipe:
             for id in ids:
                 pipe.hget(records_key(id), str(id.number % BUCKET))
             found = zip(ids, pipe.execute(), strict=True)
             rows = [(id, row) for id, row in found if row and only_if(Record.unpack(row))]
             for id, packed in rows:
-                self._remove(*self._removal(id, packed, False, only_gone, *known), client=pipe)
+                self._remove(*self._removal(id, packed, False, only_gone, known), client=pipe)
             removed = pipe.execute()
         count = sum(map(int, removed))
         for (id, _), done in zip(rows, removed, strict=True):
@@ -267,9 +275,9 @@ class Subscriptions:
                     count += 1
         return count
 
-    def _slugs(self) -> tuple[Collection[str], Collection[str]]:
-        """Return all topics, also those that are being merged, and all open stories."""
-        return self._topics.followed(), self._stories.slugs()
+    def _known(self, partitions: Collection[int]) -> _Known:
+        clicked = clicked_in(self._redis, partitions)
+        return _Known(clicked, self._topics.followed(), self._stories.slugs())
 
     def _removal(
         self,
@@ -277,12 +285,10 @@ class Subscriptions:
         packed: bytes,
         remember: bool,
         only_gone: bool,
-        clicked: Mapping[int, Sequence[int]],
-        topics: Collection[str],
-        stories: Collection[str],
+        known: _Known,
     ) -> tuple[list[str], list[Any]]:
         """Return keys and arguments of the script that removes the record `packed`."""
-        alerts = clicked[id.partition]
+        alerts = known.clicked[id.partition]
         record = Record.unpack(packed)
         digest = digest_of(endpoint_of(self._names, record).url)
         keys = [
@@ -293,7 +299,7 @@ class Subscriptions:
             clicked_key(id.partition),
             bitmap_key(id.partition, "gone"),
             *bitmaps_of(id.partition, record),
-            *bitmaps_chosen(id.partition, topics, stories, stories),
+            *bitmaps_chosen(id.partition, known.topics, known.stories, known.stories),
             *(part_key(id.partition, alert, "clicked") for alert in alerts),
         ]
         until = LEFT_KEPT if remember else 0
