@@ -1,0 +1,23 @@
+"""Feeds that a newspaper's web server has, and what our processes make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.client import Client
+from tests.support.feeds import Watched
+from tests.support.newspaper import Newspaper
+
+
+@pytest.fixture
+def watched(client: Client, paper: Newspaper, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(client.runtime, paper, monkeypatch)
+
+
+@pytest.fixture
+def watched_with(
+    client_with: Callable[..., Client], paper: Newspaper, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Watched]:
+    return lambda **settings: Watched(client_with(**settings).runtime, paper, monkeypatch)
