@@ -20,7 +20,7 @@ from tests.support import ROOT
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SETTINGS = {row.name.upper() for row in settings()}
 # Names in capitals that are no settings: of HTTP, Redis, Lua and this project's own scripts.
-OTHER_NAMES = {"NAME", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE", "SENTRY_ENVIRONMENT"}
+OTHER_NAMES = {"CLAUDE_MD", "NAME", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE", "SENTRY_ENVIRONMENT"}
 
 each_page = pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
 
