@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from redis.exceptions import RedisError
 
+from service.domain.passwords import LONGEST_PASSWORD, why_refused
 from service.domain.two_step import TwoStep
 from service.model import clock
 from service.model.keys import mac
@@ -22,17 +23,6 @@ from service.model.roles import Role
 from service.model.tokens import digest
 from service.store import Store
 from service.store.access import Person, Session
-
-SHORTEST_PASSWORD = 12  # characters; NIST SP 800-63B asks for 8 and advises against other rules
-LONGEST_PASSWORD = 200
-_LEAST_GUESSES = 1e10  # that a password takes, as zxcvbn estimates; three words take 1e11
-_LEAST_OF_OWN = 4  # letters of a password beside words of this installation
-_ZXCVBN_READS = 72  # characters; it refuses longer texts, on which it would take seconds
-# Phrases that zxcvbn takes for some words like others, without spaces and signs.
-_FAMOUS = (
-    *("correcthorsebatterystaple", "thequickbrownfox", "tobeornottobe", "maytheforcebewithyou"),
-    *("threewordsdowell", "threewordsworkwell", "stopthepresses"),
-)
 
 # Guesses: from one network within a minute, and at one editor within `GUESSES_KEPT`. The second
 # number is counted apart for networks from which that editor signed in lately, so that strangers
@@ -430,12 +420,8 @@ class Editors:
         self._access.end_sessions(one.digest for one in sessions)
 
     def _check_new(self, password: str, email: str) -> None:
-        if len(password) < SHORTEST_PASSWORD:
-            raise PasswordRefused(f"Use at least {SHORTEST_PASSWORD} characters.")
-        if len(password) > LONGEST_PASSWORD:
-            raise PasswordRefused(f"Use at most {LONGEST_PASSWORD} characters.")
-        if _is_easy(password, [email, self._public_url]):
-            raise PasswordRefused("That password is too easy to guess.")
+        if why := why_refused(password, [email, self._public_url]):
+            raise PasswordRefused(why)
 
 
 def _editor(email: str, password_hash: str, person: Person) -> Editor:
@@ -480,18 +466,3 @@ def _checked_email(text: str) -> str:
     if len(email) > 254:
         raise EditorError("That e-mail address is too long.")
     return email
-
-
-def _is_easy(password: str, own: Iterable[str]) -> bool:
-    """Whether a password is common, a pattern, or made of words of this installation (`own`)."""
-    from zxcvbn import zxcvbn  # its lists of words take 10 MB, which only a new password needs
-
-    letters = re.sub(r"[\W\d_]", "", password.lower())
-    words = [word for text in own for word in (text, *re.split(r"\W+", text)) if word]
-    rest = letters
-    for word in words:
-        rest = rest.replace(word, "")
-    if letters.startswith(_FAMOUS) or (rest != letters and len(rest) < _LEAST_OF_OWN):
-        return True
-    estimate = zxcvbn(password[:_ZXCVBN_READS], user_inputs=[*words, "stop press", "stoppress"])
-    return bool(estimate["guesses"] < _LEAST_GUESSES)

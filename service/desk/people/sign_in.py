@@ -18,12 +18,12 @@ from service.desk.session import (
     start_session,
 )
 from service.domain.editors import (
-    SHORTEST_PASSWORD,
     EditorError,
     Halfway,
     PasswordRefused,
     TooManyGuesses,
 )
+from service.domain.passwords import SHORTEST_PASSWORD
 from service.model.retention import MINUTE
 from service.model.spans import span
 
