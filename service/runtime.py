@@ -101,7 +101,10 @@ class Runtime:
     def __init__(
         self, config: Config, store: Store, queue: Redis, ignored_keys: tuple[str, ...] = ()
     ) -> None:
-        """Make each part of those before it; `ignored_keys` are VAPID keys, by public halves."""
+        """Make all parts, the later ones of earlier ones.
+
+        `ignored_keys`: the public halves of the private VAPID keys that a web process ignores.
+        """
         self.settings = LiveSettings(config, store.desk_settings)
         self.store = store
         self.job_queue, self.fetch_queue = JobQueue(queue), FetchQueue(queue)
