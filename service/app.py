@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _NO_APPLICATION = 4  # with this exit code gunicorn ends instead of starting another process
 _LARGEST_BODY = 64 * 1024  # bytes; an alert has at most four thousand
 _CALLED_BY_PROGRAMS = (canary, feed_hubs.bp)  # beside the API
+_FOR_READERS = (scripts.bp, privacy.bp, demo.bp)
 # What needs no setting of the desk, beside readers' scripts, and so does not wait for Redis.
 _WITHOUT_SETTINGS = frozenset(("health.alive", "desk.static", "desk.htmx", "demo.static"))
 
@@ -165,10 +166,8 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
         csrf.exempt(part)  # they use no cookies, so no other page can misuse them
     rates = RateCounters(connect(config.redis_url, COUNTER))
     rate_limits.Limits(rates.count, runtime.tokens.address_key).init_app(app)
-    monitoring.init_app(app)
-    for bp in (blueprint.bp, docs_page.bp, *_CALLED_BY_PROGRAMS, scripts.bp, privacy.bp, demo.bp):
-        app.register_blueprint(bp)
-    desk.init_app(app)
+    app.extensions["stoppress.figures"] = monitoring.Figures(runtime)
+    add_routes(app)
     # Within `Mount`, because the rehearsal's application adds them to its own responses.
     rehearsal_desk.init_app(app, mounted=beside is not None)
     if "REHEARSAL" not in app.config:  # to which no browser can subscribe
@@ -185,6 +184,13 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
             app.wsgi_app, x_for=hops, x_proto=hops
         )
     return app
+
+
+def add_routes(app: Flask) -> None:
+    """Give an application its calls and pages, which are the same whatever its settings."""
+    for bp in (monitoring.bp, blueprint.bp, docs_page.bp, *_CALLED_BY_PROGRAMS, *_FOR_READERS):
+        app.register_blueprint(bp)
+    desk.init_app(app)
 
 
 def serve() -> Flask:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Response, current_app
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -43,12 +43,6 @@ _LATEST = 100  # alerts looked through for those of the last day
 
 
 bp = Blueprint("health", __name__)
-
-
-def init_app(app: Flask) -> None:
-    """Let an application serve its figures."""
-    app.extensions["stoppress.figures"] = Figures(app.extensions["stoppress"])
-    app.register_blueprint(bp)
 
 
 @bp.get("/healthz")

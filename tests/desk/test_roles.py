@@ -11,10 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.app import create_app
-from service.config import Config
 from service.desk import blueprint, permissions
-from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, State
 from service.model.roles import Role
 from service.runtime import Runtime
@@ -311,16 +308,11 @@ def test_a_page_that_is_refused_says_who_may(newsroom: Newsroom) -> None:
 
 
 def test_a_route_without_a_rule_keeps_the_desk_from_starting(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+    app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(blueprint.htmx, "rule")
-    settings = {
-        "REDIS_URL": redis_url,
-        "SECRET_KEY": "a secret of at least 32 characters",
-        "VAPID_PRIVATE_KEY": VapidKey.generate().text,
-    }
     with pytest.raises(RuntimeError, match=r"desk\.htmx: say who may use it"):
-        create_app(Config.read(settings))
+        permissions.init_app(app)
 
 
 # Who writes ---------------------------------------------------------------------------------------

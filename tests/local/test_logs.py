@@ -240,9 +240,9 @@ def test_an_unexpected_error_of_a_request_is_logged_with_its_place_but_not_its_m
         raise LookupError(request.args["endpoint"])
 
     web = make_app(redis_url)
-    web.add_url_rule("/api/broken", view_func=broken)
+    web.view_functions["health.alive"] = broken
     logs.begin("web", {})
-    response = web.test_client().get("/api/broken?endpoint=a-secret")
+    response = web.test_client().get("/healthz?endpoint=a-secret")
     assert response.status_code == 500
     assert response.mimetype == "application/problem+json"
     assert "Traceback" not in response.text

@@ -11,7 +11,6 @@ import gunicorn.app.wsgiapp  # noqa: F401
 import pytest  # noqa: F401
 import rq  # noqa: F401
 import zxcvbn  # noqa: F401
-from flask import Flask
 
 import service.local.web_log
 import service.local.web_worker
@@ -20,18 +19,12 @@ import workers.fetching.jobs
 import workers.rq_worker
 import workers.sending.fanout
 import workers.sending.prepared_keys  # noqa: F401
-from service import desk
-from service.api import blueprint, docs_page
-from service.reader import demo, privacy, scripts
+from service.reader import scripts
 from tests.support import compiled, forked  # noqa: F401
 
 compiled.share()
-_app = Flask("service.app", static_folder=None)
-for _part in (blueprint.bp, docs_page.bp, scripts.bp, privacy.bp, demo.bp):
-    _app.register_blueprint(_part)
-desk.init_app(_app)
-for _name in _app.jinja_env.list_templates(["html"]):
-    _app.jinja_env.get_template(_name)
+for _name in compiled.routes().jinja_env.list_templates(["html"]):
+    compiled.routes().jinja_env.get_template(_name)
 scripts.version()
 # A process that looks for garbage would else copy all of this.
 gc.freeze()
