@@ -93,12 +93,10 @@ def seed(
         partition = partitions.of(digest_of(requested.endpoint.url))
         chunks[partition].append(requested)
         if len(chunks[partition]) == CHUNK:
-            store.seeds.store(partition, chunks[partition])
+            store.seeds.store({partition: chunks[partition]})
             chunks[partition] = []
             yield (stored := stored + CHUNK)
-    for partition, rest in chunks.items():
-        if rest:
-            store.seeds.store(partition, rest)
+    store.seeds.store({partition: rest for partition, rest in chunks.items() if rest})
     yield count
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.typing import EncodableT
 
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
@@ -20,7 +21,7 @@ from service.store.joined import MARK_DAY, days_key
 from service.store.names import Names
 from service.store.partitions import Partitions
 from service.store.records import BUCKET, digest_of, record_of, records_key
-from service.store.scripts import NOW
+from service.store.scripts import NOW, run_each
 from service.store.subscriptions import Subscriptions
 
 # KEYS: the index bucket of each subscription. ARGV: the last eight bytes of each digest; the first
@@ -70,11 +71,23 @@ class Seeds:
         numbers = [known[base.decode()] for base in bases if base.decode() in known]
         return self._subscriptions.count_at(numbers) if bases else None
 
-    def store(self, partition: int, requests: Sequence[SubscriptionRequest]) -> None:
-        """Store some thousands of new pretend subscriptions."""
-        counters = [f"{{{partition}}}:made", days_key(partition)]
-        last = cast(int, self._give_out(keys=counters, args=[len(requests)]))
-        first = last - len(requests)
+    def store(self, chunks: Mapping[int, Sequence[SubscriptionRequest]]) -> None:
+        """Store some thousands of new pretend subscriptions of each of these partitions."""
+        calls = [
+            ((f"{{{partition}}}:made", days_key(partition)), (len(requests),))
+            for partition, requests in chunks.items()
+        ]
+        made = run_each(self._redis, self._give_out, calls)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for (partition, requests), last in zip(chunks.items(), made, strict=True):
+                self._write(pipe, partition, requests, last - len(requests))
+            pipe.execute()
+
+    def _write(
+        self, pipe: Pipeline, partition: int, requests: Sequence[SubscriptionRequest], first: int
+    ) -> None:
+        """Write the subscriptions of a partition, whose numbers begin with `first`."""
+        last = first + len(requests)
         buckets: defaultdict[int, dict[EncodableT, EncodableT]] = defaultdict(dict)
         index: list[str] = []
         tails: list[bytes] = []
@@ -89,24 +102,19 @@ class Seeds:
                 bits[key].append(number)
             for slug in requested.topics or ():
                 bits[bitmap_key(partition, "topic", slug)].append(number)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for bucket, rows in buckets.items():
-                pipe.hset(
-                    records_key(SubscriptionId(partition, bucket * BUCKET)),
-                    mapping=rows,
-                )
-            at = first
-            for some in some_at_once(zip(index, tails, strict=True)):
-                keys, ends = zip(*some, strict=True)
-                self._index_all(keys=keys, args=[b"".join(ends), at], client=pipe)
-                at += len(some)
-            # A whole stretch of bits at once; bit by bit took Redis longer than all the rest.
-            scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
-            for key, numbers in bits.items():
-                pipe.setrange(scratch, first // 8, _stretch(first, last, numbers))
-                pipe.bitop("OR", key, key, scratch)
-                pipe.unlink(scratch)
-            pipe.execute()
+        for bucket, rows in buckets.items():
+            pipe.hset(records_key(SubscriptionId(partition, bucket * BUCKET)), mapping=rows)
+        at = first
+        for some in some_at_once(zip(index, tails, strict=True)):
+            keys, ends = zip(*some, strict=True)
+            self._index_all(keys=keys, args=[b"".join(ends), at], client=pipe)
+            at += len(some)
+        # A whole stretch of bits at once; bit by bit took Redis longer than all the rest.
+        scratch = f"{{{partition}}}:scratch:{uuid.uuid4().hex}"
+        for key, numbers in bits.items():
+            pipe.setrange(scratch, first // 8, _stretch(first, last, numbers))
+            pipe.bitop("OR", key, key, scratch)
+            pipe.unlink(scratch)
 
 
 def _stretch(first: int, last: int, numbers: Iterable[int]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from flask import Flask
@@ -39,7 +40,12 @@ def make_app(redis_url: str, **settings: str) -> Flask:
         "DAILY_LIMIT": "none",
         **settings,
     }
-    return create_app(Config.read(environment))
+    return create_app(_config(*environment.items()))
+
+
+@cache
+def _config(*environment: tuple[str, str]) -> Config:
+    return Config.read(dict(environment))
 
 
 def browser(number: int = 0, *, keys: int | None = None) -> dict[str, Any]:

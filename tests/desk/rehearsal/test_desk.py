@@ -263,14 +263,10 @@ def test_a_rehearsal_sends_only_to_its_own_push_service(
     keys = pretend_readers.keys(7)
     stray = Endpoint(f"{newsroom.installation.push.origin}/", "stray")
     partition = theirs.store.partitions.of(digest_of(stray.url))
-    theirs.store.seeds.store(
-        partition,
-        [
-            SubscriptionRequest(
-                stray, *keys, theirs.keys.current, frozenset(), "en-GB", "Europe/Riga"
-            )
-        ],
+    strays = SubscriptionRequest(
+        stray, *keys, theirs.keys.current, frozenset(), "en-GB", "Europe/Riga"
     )
+    theirs.store.seeds.store({partition: [strays]})
     id = theirs.publishing.publish(content(), EVERYONE, by=EMAIL).id
     wait_until(lambda: over(theirs, id))
     progress = theirs.publishing.progress(id)
