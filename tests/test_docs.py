@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import click
-import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -22,8 +21,6 @@ SETTINGS = {row.name.upper() for row in settings()}
 # Names in capitals that are no settings: of HTTP, Redis, Lua and this project's own scripts.
 OTHER_NAMES = {"CLAUDE_MD", "NAME", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE", "SENTRY_ENVIRONMENT"}
 
-each_page = pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
-
 
 @cache
 def tokens(page: Path) -> tuple[Token, ...]:
@@ -32,6 +29,7 @@ def tokens(page: Path) -> tuple[Token, ...]:
     return tuple(one for token in parsed for one in (token, *(token.children or ())))
 
 
+@cache
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     found = tokens(page)
@@ -49,23 +47,23 @@ def code(page: Path) -> Iterator[str]:
             yield from token.content.replace("\\\n", " ").splitlines()
 
 
-@each_page
-def test_every_link_leads_somewhere(page: Path) -> None:
-    targets = [str(one.attrs.get("href") or one.attrs.get("src") or "") for one in tokens(page)]
-    for target in filter(None, targets):
-        if re.match(r"https?:|mailto:", target):
-            continue
-        path, _, anchor = target.partition("#")
-        file = (page.parent / path).resolve() if path else page
-        assert file.exists(), target
-        assert not anchor or anchor in anchors(file), target
+def test_every_link_leads_somewhere() -> None:
+    for page in DOCS:
+        for one in tokens(page):
+            target = str(one.attrs.get("href") or one.attrs.get("src") or "")
+            if not target or re.match(r"https?:|mailto:", target):
+                continue
+            path, _, anchor = target.partition("#")
+            file = (page.parent / path).resolve() if path else page
+            assert file.exists(), (page, target)
+            assert not anchor or anchor in anchors(file), (page, target)
 
 
-@each_page
-def test_every_command_exists(page: Path) -> None:
-    for line in code(page):
-        for command in re.findall(r"(?:^|[\s(/])stoppress ([a-z][^|&;)]*)", line):
-            check_command(command)
+def test_every_command_exists() -> None:
+    for page in DOCS:
+        for line in code(page):
+            for command in re.findall(r"(?:^|[\s(/])stoppress ([a-z][^|&;)]*)", line):
+                check_command(command)
 
 
 def check_command(line: str) -> None:
@@ -82,26 +80,26 @@ def check_command(line: str) -> None:
             assert command is not main, f"stoppress {line}"
 
 
-@each_page
-def test_every_make_target_exists(page: Path) -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    for line in code(page):
-        for target in re.findall(r"^(?:\$ )?make ([a-z]+)", line):
-            assert re.search(rf"^{target}:", makefile, re.M), target
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    for page in DOCS:
+        for line in code(page):
+            named = set(re.findall(r"^(?:\$ )?make ([a-z]+)", line))
+            assert named <= targets, (page, line)
 
 
-@each_page
-def test_every_setting_exists(page: Path) -> None:
-    for piece in code(page):
-        if named := re.fullmatch(r"([A-Z]+(?:_[A-Z]+)+)(?:=\S*)?", piece):
-            assert named[1].removesuffix("_FILE") in SETTINGS | OTHER_NAMES, piece
+def test_every_setting_exists() -> None:
+    for page in DOCS:
+        for piece in code(page):
+            if named := re.fullmatch(r"([A-Z]+(?:_[A-Z]+)+)(?:=\S*)?", piece):
+                assert named[1].removesuffix("_FILE") in SETTINGS | OTHER_NAMES, (page, piece)
 
 
-@each_page
-def test_every_file_named_exists(page: Path) -> None:
-    for piece in code(page):
-        if re.fullmatch(r"(?:service|workers|web|tests|docs)/[\w./-]*", piece):
-            assert (ROOT / piece).exists(), piece
+def test_every_file_named_exists() -> None:
+    for page in DOCS:
+        for piece in code(page):
+            if re.fullmatch(r"(?:service|workers|web|tests|docs)/[\w./-]*", piece):
+                assert (ROOT / piece).exists(), (page, piece)
 
 
 def test_reliability_names_every_promise_and_no_test_that_is_gone() -> None:

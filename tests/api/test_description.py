@@ -73,28 +73,17 @@ def accepts(schema: dict[str, Any], body: Any) -> bool:
     return Validator(schema).is_valid(body)
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_the_description_accepts_what_the_code_accepts(
-    description: dict[str, Any], route: str
-) -> None:
-    Validator(schema(description, route)).validate(GOOD[route])
+def test_the_description_accepts_what_the_code_accepts(description: dict[str, Any]) -> None:
+    for route in ROUTES:
+        Validator(schema(description, route)).validate(GOOD[route])
 
 
-@pytest.mark.parametrize(
-    ("route", "field", "value"),
-    [
-        (route, field, value)
-        for route, field, value, _ in BAD
-        if (route, field) not in _KNOWN_HERE
-        and type(value) is not float  # to JSON Schema, 3600.0 is a whole number
-    ],
-    ids=lambda value: str(value)[:30].encode("ascii", "backslashreplace").decode(),
-)
-def test_the_description_is_as_strict_as_the_code(
-    description: dict[str, Any], route: str, field: str, value: Any
-) -> None:
-    body = with_field(route, field, value)
-    assert not accepts(schema(description, route), body)
+def test_the_description_is_as_strict_as_the_code(description: dict[str, Any]) -> None:
+    for route, field, value, _ in BAD:
+        # To JSON Schema, 3600.0 is a whole number.
+        if (route, field) not in _KNOWN_HERE and type(value) is not float:
+            body = with_field(route, field, value)
+            assert not accepts(schema(description, route), body), (route, field, value)
 
 
 @pytest.mark.parametrize(
