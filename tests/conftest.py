@@ -34,7 +34,9 @@ pytest_plugins = ["tests.support.browser.fixtures"]
 
 
 # No deadlines, because the machine may be busy and no test is about how long something takes.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "patient", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("soak", settings.get_profile("patient"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 

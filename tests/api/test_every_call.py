@@ -20,7 +20,7 @@ from tests.support.client import API, Client, Reader, open_client
 from tests.support.kept import KEPT, PUBLISH_HOOK, store_kept
 
 # Requests of each call that fit its description, and as many that do not: 1, in `make soak` 30.
-EXAMPLES = max(1, (settings().max_examples - 100) // 30)
+EXAMPLES = max(1, settings().max_examples // 33)
 
 
 class Caller:

@@ -248,7 +248,7 @@ STORY = st.frozensets(st.sampled_from(["quake", "storm"]))
 def test_audience_includes_a_reader_exactly_if_the_store_counts_them(redis_url: str) -> None:
     redis = connect(redis_url)
 
-    @settings(max_examples=60)
+    @settings(max_examples=settings().max_examples // 2)
     @given(
         readers=st.lists(st.tuples(SOME, st.sampled_from(TONGUES), STORY, STORY), max_size=6),
         everyone=st.booleans(),

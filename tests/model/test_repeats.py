@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.model import digests, occurrences, times
@@ -104,7 +104,6 @@ def test_at_each_readers_own_time_it_repeats_at_their_own_time() -> None:
 
 
 # Any zone, year and days, and any outage in between.
-@settings(max_examples=150, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     start=st.datetimes(datetime(2005, 1, 1), datetime(2037, 1, 1)),

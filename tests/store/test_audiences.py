@@ -169,7 +169,7 @@ def belongs(one: One, audience: Audience) -> bool:
 def test_each_count_and_each_frozen_audience_is_exactly_its_readers(redis_url: str) -> None:
     redis = connect(redis_url)
 
-    @settings(max_examples=50)
+    @settings(max_examples=settings().max_examples // 2)
     @given(st.lists(READER, max_size=7), st.lists(AUDIENCE, min_size=1, max_size=4), st.data())
     def compare(readers: list[One], audiences: list[Audience], data: st.DataObject) -> None:
         redis.flushdb()

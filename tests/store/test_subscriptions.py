@@ -388,7 +388,7 @@ def test_every_audience_is_exact_after_any_sequence_of_events(redis_server: Redi
     run_state_machine_as_test(
         Audiences,
         settings=settings(
-            max_examples=settings.default.max_examples // 8,
+            max_examples=max(10, settings.default.max_examples // 8),
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
