@@ -102,9 +102,10 @@ def test_a_double_click_corrects_once_and_a_new_text_needs_a_new_form(
     assert editor.post(page, data={**fields, "nonce": "x"}).status_code == 400
 
 
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
+def test_an_invalid_correction_is_explained_at_its_field_and_changes_nothing(
+    editor: FlaskClient, runtime: Runtime, half_sent: int
+) -> None:
+    for changes, complaint in (
         ({"title": "Ferry aground"}, "Nothing has changed yet: write a new title, text or link."),
         ({"title": "  "}, "Write a title."),
         ({"title": "x" * 201}, "at most 200 characters"),
@@ -114,14 +115,11 @@ def test_a_double_click_corrects_once_and_a_new_text_needs_a_new_form(
         ({"url": ""}, "Paste the link"),
         ({"url": "javascript:alert(1)"}, "https://"),
         ({"reached": "both"}, "leave"),
-    ],
-)
-def test_an_invalid_correction_is_explained_at_its_field_and_changes_nothing(
-    editor: FlaskClient, runtime: Runtime, half_sent: int, changes: dict[str, str], complaint: str
-) -> None:
-    answer = correct(editor, half_sent, **changes)
-    assert answer.status_code == 422
-    assert re.search(rf'class="error" id="\w+-error">[^<]*{re.escape(complaint)}', answer.text)
+    ):
+        answer = correct(editor, half_sent, **changes)
+        assert answer.status_code == 422, changes
+        said = rf'class="error" id="\w+-error">[^<]*{re.escape(complaint)}'
+        assert re.search(said, answer.text), changes
     assert runtime.publishing.get(half_sent).corrections == ()
 
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from service.desk.words import FILTERS
 from service.model.notifications import Content, Outcome, SendAt, State
@@ -143,51 +144,49 @@ def test_a_planned_alert_may_have_no_audience_yet(editor: FlaskClient, runtime: 
         assert "No browser would get it" in now.text
 
 
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"at": wall(-3600)}, "This time has passed."),
-        ({"at": wall(400 * 86_400)}, "This time is more than a year away."),
-        ({"at": "9999-12-31T23:59"}, "This time is more than a year away."),
-        ({"at": ""}, "Choose a day and a time."),
-        ({"at": "tomorrow"}, "Choose a day and a time."),
-        ({"at": "2026-02-30T10:00"}, "Choose a day and a time."),
-        ({"at": "0001-01-02T00:00"}, "This time has passed."),
-        ({"at": "2027-01-01T10:00[Europe/Riga]"}, "Choose a day and a time."),
-        ({"zone": "Mars/Olympus"}, "Your browser’s time zone is not known here"),
-        ({"zone": "x" * 9000}, "Your browser’s time zone is not known here"),
-        ({"zone": "\x00"}, "Your browser’s time zone is not known here"),
-    ],
-)
 def test_an_invalid_time_is_explained_at_its_field_and_plans_nothing(
-    editor: FlaskClient, runtime: Runtime, readers: int, changes: dict[str, str], complaint: str
+    editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     id = plan(runtime, 3600)
-    before = runtime.publishing.get(id)
-    for answer in (
-        review(editor, **{**later(), **changes}),
-        edit(editor, id, **{**later(), **changes}),
-        editor.post(f"/desk/alerts/{id}", data={**opened(editor, id), **later(), **changes}),
-    ):
-        assert answer.status_code == 422
+    before, form = runtime.publishing.get(id), opened(editor, id)
+
+    def is_refused(answer: TestResponse, complaint: str) -> None:
+        assert answer.status_code == 422, complaint
         assert f'id="send_at-error">{complaint}' in answer.text
         assert re.search(r'value="at" checked', answer.text)
         Page(answer.text)
+
+    passed, far = "This time has passed.", "This time is more than a year away."
+    for changes, complaint in (
+        ({"at": wall(-3600)}, passed),
+        ({"zone": "x" * 9000}, "Your browser’s time zone is not known here"),
+    ):
+        is_refused(edit(editor, id, **{**later(), **changes}), complaint)
+        sent = {**form, **later(), **changes}
+        is_refused(editor.post(f"/desk/alerts/{id}", data=sent), complaint)
+    cases = {wall(-3600): passed, wall(400 * 86_400): far, "9999-12-31T23:59": far}
+    cases |= {"0001-01-02T00:00": passed}
+    wrong = ("", "tomorrow", "2026-02-30T10:00", "2027-01-01T10:00[Europe/Riga]")
+    for at, complaint in (cases | dict.fromkeys(wrong, "Choose a day and a time.")).items():
+        is_refused(review(editor, **{**later(), "at": at}), complaint)
+    for zone in ("Mars/Olympus", "x" * 9000, "\x00"):
+        page = review(editor, **{**later(), "zone": zone})
+        is_refused(page, "Your browser’s time zone is not known here")
     assert runtime.publishing.latest(10) == [before]
 
 
-@pytest.mark.parametrize("when", ["", "never", "NOW", "\x00"])
 def test_an_alert_without_a_valid_choice_of_when_is_not_sent(
-    editor: FlaskClient, runtime: Runtime, readers: int, when: str
+    editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
-    assert review(editor, when=when).status_code == 422
-    fields = {**hidden_fields(review(editor).text), "when": when}
-    assert editor.post("/desk/alerts", data=fields).status_code == 422
-    assert runtime.publishing.latest(1) == []
-    id = plan(runtime)
-    answer = editor.post(f"/desk/alerts/{id}", data={**opened(editor, id), "when": when})
-    assert answer.status_code == 422
-    assert runtime.publishing.get(id).state is State.DRAFT
+    confirmation, id = hidden_fields(review(editor).text), plan(runtime)
+    draft = opened(editor, id)
+    for when in ("", "never", "NOW", "\x00"):
+        assert review(editor, when=when).status_code == 422
+        fields = {**confirmation, "when": when}
+        assert editor.post("/desk/alerts", data=fields).status_code == 422
+        answer = editor.post(f"/desk/alerts/{id}", data={**draft, "when": when})
+        assert answer.status_code == 422
+    assert [(one.id, one.state) for one in runtime.publishing.latest(9)] == [(id, State.DRAFT)]
 
 
 def test_back_keeps_the_time_that_was_chosen(editor: FlaskClient, readers: int) -> None:

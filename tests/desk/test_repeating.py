@@ -6,7 +6,6 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 
 from service.model.notifications import State
@@ -74,9 +73,10 @@ def test_the_form_keeps_what_was_chosen_when_it_is_opened_again(
     assert {name: again[name] for name in chosen} == chosen
 
 
-@pytest.mark.parametrize(
-    ("fields", "complaint"),
-    [
+def test_what_cannot_repeat_is_complained_of_beside_the_days(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"weekday": ["fri"]}, "choose “At”, or untick the days"),
         ({"weekday": ["fri"], "when": "draft"}, "choose “At”, or untick the days"),
         ({**AT, "digest": "yes"}, "Tick at least one day."),
@@ -85,16 +85,13 @@ def test_the_form_keeps_what_was_chosen_when_it_is_opened_again(
         ({**WEEKLY, "digest": "yes", "title_b": "Another"}, "Two texts cannot be tried"),
         ({**WEEKLY, "zone": "+05:30"}, "in which time zone it is"),
         ({**WEEKLY, "weekday": ["friday"]}, "Must be"),
-    ],
-)
-def test_what_cannot_repeat_is_complained_of_beside_the_days(
-    editor: FlaskClient, runtime: Runtime, readers: int, fields: dict[str, Any], complaint: str
-) -> None:
-    response = review(editor, **fields)
-    assert response.status_code == 422
-    Page(response.text)
-    assert 'id="repeat-error"' in response.text
-    assert complaint in words(response.text)
+    )
+    for fields, complaint in cases:
+        response = review(editor, **fields)
+        assert response.status_code == 422, fields
+        Page(response.text)
+        assert 'id="repeat-error"' in response.text, fields
+        assert complaint in words(response.text)
     assert runtime.publishing.latest(1) == []
 
 

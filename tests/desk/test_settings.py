@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -81,9 +82,10 @@ def test_an_edit_shows_and_changes_what_is_set(
     assert one.audience.exclude == ()
 
 
-@pytest.mark.parametrize(
-    ("changes", "field", "complaint"),
-    [
+def test_what_is_wrong_is_said_at_its_field_and_above_with_a_link(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    cases: tuple[tuple[dict[str, Any], str, str], ...] = (
         ({"image": "http://paper.example/a.jpg"}, "image", "https://"),
         ({"icon": "javascript:alert(1)"}, "icon", "https://"),
         ({"badge": "x"}, "badge", "https://"),
@@ -96,23 +98,15 @@ def test_an_edit_shows_and_changes_what_is_set(
         ({"lang": "english, please"}, "lang", ""),
         ({"locales": "$$"}, "locales", ""),
         ({"exclude": ["unknown"]}, "audience", ""),
-    ],
-)
-def test_what_is_wrong_is_said_at_its_field_and_above_with_a_link(
-    editor: FlaskClient,
-    runtime: Runtime,
-    readers: int,
-    changes: dict,
-    field: str,
-    complaint: str,
-) -> None:
-    page = review(editor, **changes)
-    assert page.status_code == 422
-    assert re.search(rf'id="{field}-error">[^<]*{re.escape(complaint)}', page.text)
-    assert f'<a href="#{field}">' in page.text
-    assert f'id="{field}"' in page.text, "the link leads somewhere"
-    folds = re.findall(r'<details class="fold"( open)?>.*?</details>', page.text, re.DOTALL)
-    assert folds.count(" open") == 1, "what is wrong is not folded away"
+    )
+    for changes, field, complaint in cases:
+        page = review(editor, **changes)
+        assert page.status_code == 422, changes
+        assert re.search(rf'id="{field}-error">[^<]*{re.escape(complaint)}', page.text), changes
+        assert f'<a href="#{field}">' in page.text, changes
+        assert f'id="{field}"' in page.text, "the link leads somewhere"
+        folds = re.findall(r'<details class="fold"( open)?>.*?</details>', page.text, re.DOTALL)
+        assert folds.count(" open") == 1, "what is wrong is not folded away"
     assert runtime.publishing.latest(1) == []
 
 

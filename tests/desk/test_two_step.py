@@ -137,12 +137,11 @@ def test_a_recovery_code_signs_in_once_and_the_others_still_do(
     assert enter(by_password(app), phone.code()).status_code == 303, "the app still works"
 
 
-@pytest.mark.parametrize(
-    "code", ["", "0", "12345", "1234567", "é", "١٢٣٤٥٦", "x" * 2000, "-", "null"]
-)
-def test_nonsense_is_no_code(app: Flask, editor: FlaskClient, phone: Phone, code: str) -> None:
+def test_nonsense_is_no_code(app: Flask, editor: FlaskClient, phone: Phone) -> None:
     switch_on(editor, phone)
-    assert enter(by_password(app), code).status_code == 422
+    client = by_password(app)
+    for code in ("", "0", "12345", "1234567", "é", "١٢٣٤٥٦", "x" * 2000, "-", "null"):
+        assert enter(client, code).status_code == 422, code
 
 
 def test_codes_cannot_be_guessed(app: Flask, editor: FlaskClient, phone: Phone) -> None:
