@@ -68,7 +68,8 @@ def test_each_call_of_the_description_is_answered_as_it_says(redis_url: str) -> 
     for operation in calls:
         headers, known = caller.prepared(operation)
         for mode in schemathesis.GenerationMode:
-            has_input = operation.body or [*operation.iter_parameters()]
+            # Of bodies that do not fit, test_refusals.py sends more than one of each call.
+            has_input = (operation.body and EXAMPLES > 1) or [*operation.iter_parameters()]
             if not has_input and mode is schemathesis.GenerationMode.NEGATIVE:
                 continue
 

@@ -54,15 +54,11 @@ def test_topics_and_stories_come_in_pages(client: Client, token: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["topics", "stories", "notifications"])
-@pytest.mark.parametrize(
-    "query", ["cursor=", "cursor=%00", "cursor=-1", "cursor=cooking", "limit=x"]
-)
-def test_a_cursor_that_leads_nowhere_is_refused(
-    client: Client, token: str, path: str, query: str
-) -> None:
-    refused = client.call("GET", f"{API}/{path}?{query}", token=token)
-    assert refused.status_code == 422
-    assert refused.json["errors"][0]["field"] == query.partition("=")[0]
+def test_a_cursor_that_leads_nowhere_is_refused(client: Client, token: str, path: str) -> None:
+    for query in ("cursor=", "cursor=%00", "cursor=-1", "cursor=cooking", "limit=x"):
+        refused = client.call("GET", f"{API}/{path}?{query}", token=token)
+        assert refused.status_code == 422, query
+        assert refused.json["errors"][0]["field"] == query.partition("=")[0]
 
 
 def test_names_of_topics_are_cleaned_and_the_answer_says_so(client: Client, token: str) -> None:

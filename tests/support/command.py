@@ -17,7 +17,8 @@ from tests.support.redis_users import as_users
 def stoppress(environment: Mapping[str, str], *command: str) -> Result:
     """Run a command with these settings alone."""
     settings = as_users(environment, "commands")
-    with patch.dict(os.environ, {"PATH": "/usr/bin:/bin", **settings}, clear=True):
+    usual = {"PATH": "/usr/bin:/bin", "SSL_CERT_FILE": os.devnull}
+    with patch.dict(os.environ, {**usual, **settings}, clear=True):
         return CliRunner().invoke(main, command)
 
 

@@ -35,7 +35,8 @@ def one(environment: dict[str, str], what: str) -> Finding:
 
 def doctor(environment: dict[str, str], *options: str) -> Result:
     """Run the command in this process with these environment variables alone."""
-    env = {**dict.fromkeys(os.environ), "PATH": "/usr/bin:/bin", "COLUMNS": "80", **environment}
+    usual = {"PATH": "/usr/bin:/bin", "COLUMNS": "80", "SSL_CERT_FILE": os.devnull}
+    env = {**dict.fromkeys(os.environ), **usual, **environment}
     done = CliRunner().invoke(main, ["doctor", *options], env=env)
     assert done.exception is None or isinstance(done.exception, SystemExit), "no traceback"
     return done

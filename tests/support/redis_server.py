@@ -353,22 +353,27 @@ def _pump(
             one.shutdown(socket.SHUT_RDWR)
 
 
+_from_url = redis.Redis.from_url.__func__  # type: ignore[attr-defined]
+_made: list[redis.Redis] = []  # by this process, in the order of time
+
+
+def _remembered(kind: type[redis.Redis], url: str, **options: Any) -> redis.Redis:
+    _made.append(_from_url(kind, url, **options))
+    return _made[-1]
+
+
+redis.Redis.from_url = classmethod(_remembered)  # type: ignore[assignment]
+
+
 @contextmanager
 def connections_closed() -> Iterator[None]:
     """At the end, close every connection to Redis that this process opened in the block."""
-    made: list[redis.Redis] = []
-    from_url = redis.Redis.from_url.__func__
-
-    def remembered(kind: type[redis.Redis], url: str, **options: Any) -> redis.Redis:
-        made.append(from_url(kind, url, **options))
-        return made[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redis.Redis, "from_url", classmethod(remembered))
-        yield
-    for client in made:
+    before = len(_made)
+    yield
+    for client in _made[before:]:
         client.close()
         client.connection_pool.disconnect()
+    del _made[before:]
 
 
 class _Recording(redis.Redis):
