@@ -203,17 +203,13 @@ def test_a_wrong_token_and_an_unknown_id_cannot_be_told_apart(client: Client, me
     assert stored(client) == before
 
 
-@pytest.mark.parametrize(
-    "authorization", [None, "", "Bearer", "Bearer ", "Basic eDp5", "Bearer a=b"]
-)
 @pytest.mark.parametrize("path", ["/subscriptions/0-0", "/notifications"])
-def test_a_call_without_a_token_is_401(
-    client: Client, path: str, authorization: str | None
-) -> None:
-    headers = {} if authorization is None else {"Authorization": authorization}
-    response = client.call("GET", API + path, headers=headers)
-    assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"] == "Bearer"
+def test_a_call_without_a_token_is_401(client: Client, path: str) -> None:
+    for authorization in (None, "", "Bearer", "Bearer ", "Basic eDp5", "Bearer a=b"):
+        headers = {} if authorization is None else {"Authorization": authorization}
+        response = client.call("GET", API + path, headers=headers)
+        assert response.status_code == 401, authorization
+        assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
 def test_a_receipt_counts_once_and_a_forged_one_never(client: Client, token: str) -> None:

@@ -79,9 +79,10 @@ def test_where_nobody_can_be_asked_yes_must_be_given(
     assert runtime.publishing.latest(1) == []
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
+def test_wrong_use_is_said_by_the_name_of_the_option(
+    environment: dict[str, str], runtime: Runtime
+) -> None:
+    for given, says in (
         (("send", "", "--url", URL, "--everyone"), "TITLE: "),
         (("send", "Ferry", "--url", "ferry", "--everyone"), "--url: "),
         (("send", "Ferry", "--url", URL), "--topic or --everyone: give one of them."),
@@ -94,15 +95,10 @@ def test_where_nobody_can_be_asked_yes_must_be_given(
         (("correct", "1"), "give the new --title, --body or --url"),
         (("correct", "1", "--url", "x"), "--url: "),
         (("status", "0"), "0 is not in the range"),
-    ],
-    ids=str,
-)
-def test_wrong_use_is_said_by_the_name_of_the_option(
-    environment: dict[str, str], runtime: Runtime, given: tuple[str, ...], says: str
-) -> None:
-    done = stoppress(environment, *given, *(("--yes",) if given[0] == "send" else ()))
-    assert done.exit_code == 2, done.output
-    assert says in done.output
+    ):
+        done = stoppress(environment, *given, *(("--yes",) if given[0] == "send" else ()))
+        assert done.exit_code == 2, done.output
+        assert says in done.output, given
     assert runtime.publishing.latest(1) == []
 
 

@@ -140,12 +140,12 @@ def test_without_a_fetch_process_it_is_said_and_not_waited_for(
     assert "no fetch process runs" in check(editor, "https://paper.example/ferry")
 
 
-@pytest.mark.parametrize("url", ["", "ferry", "javascript:alert(1)", "https://[::1", "x" * 3000])
-def test_what_is_no_link_is_said(editor: FlaskClient, url: str) -> None:
-    asked = ask(editor, url)
-    assert asked.status_code == 422
-    assert asked.json == {"problems": ["This is no link to a page."]}
-    assert editor.get("/desk/articles/check", query_string={"url": url}).status_code == 200
+def test_what_is_no_link_is_said(editor: FlaskClient) -> None:
+    for url in ("", "ferry", "javascript:alert(1)", "https://[::1", "x" * 3000):
+        asked = ask(editor, url)
+        assert asked.status_code == 422, url
+        assert asked.json == {"problems": ["This is no link to a page."]}
+        assert editor.get("/desk/articles/check", query_string={"url": url}).status_code == 200
 
 
 def test_only_editors_and_only_our_own_pages_may_ask(
@@ -165,9 +165,9 @@ def test_only_editors_and_only_our_own_pages_may_ask(
     assert stranger.post("/desk/articles", data=link).status_code in (302, 400)
 
 
-@pytest.mark.parametrize("id", ["a", "a" * 32, "..", "{g}:n", "\N{SNOWMAN}"])
-def test_an_unknown_result_is_not_there(editor: FlaskClient, id: str) -> None:
-    assert editor.get(f"/desk/articles/{id}").status_code == 404
+def test_an_unknown_result_is_not_there(editor: FlaskClient) -> None:
+    for id in ("a", "a" * 32, "..", "{g}:n", "\N{SNOWMAN}"):
+        assert editor.get(f"/desk/articles/{id}").status_code == 404, id
 
 
 def test_what_a_page_says_is_only_text_on_ours(editor: FlaskClient, runtime: Runtime) -> None:
