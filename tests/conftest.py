@@ -14,11 +14,13 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from service.domain import editors
 from service.model import clock
 from service.store import Store, connect
 from tests.support import compiled
 from tests.support.browser import programs
 from tests.support.client import Client, make_app, open_client
+from tests.support.desk_pages import FAST_HASHER
 from tests.support.installation import Installation
 from tests.support.newspaper import Newspaper
 from tests.support.push_service import PushService
@@ -48,6 +50,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # To read the system's 140 certificates takes 25 ms each time. No test calls a real host.
     os.environ["SSL_CERT_FILE"] = os.devnull
+    editors._hasher = FAST_HASHER
     compiled.share()
 
 

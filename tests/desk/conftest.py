@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 
 from service.app import create_app
-from service.config import Config
-from service.domain import editors
 from service.local import pretend_readers
-from service.model.keys import VapidKey
 from service.model.notifications import Audience, Outcome, Topic
 from service.runtime import Runtime
+from tests.support.client import VAPID, read_config
 from tests.support.desk_pages import EMAIL, publish, send_all, sign_in
-
-
-@pytest.fixture(autouse=True)
-def _fast_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hash passwords in a millisecond instead of a quarter of a second."""
-    fast = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
-    monkeypatch.setattr(editors, "_hasher", fast)
 
 
 @pytest.fixture
@@ -34,18 +25,15 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture
 def app(redis_url: str, settings: dict[str, str], tmp_path: Path) -> Flask:
-    return create_app(
-        Config.read(
-            {
-                "DATA_DIR": str(tmp_path),
-                "REDIS_URL": redis_url,
-                "SECRET_KEY": "a secret of at least 32 characters",
-                "VAPID_PRIVATE_KEY": VapidKey.generate().text,
-                "PUSH_SERVICES": "https://push.example",
-                **settings,
-            }
-        )
-    )
+    environment = {
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": "a secret of at least 32 characters",
+        "VAPID_PRIVATE_KEY": VAPID.text,
+        "PUSH_SERVICES": "https://push.example",
+        **settings,
+    }
+    config = read_config(*environment.items())
+    return create_app(replace(config, data_dir=tmp_path, given=config.given | {"data_dir"}))
 
 
 @pytest.fixture

@@ -40,11 +40,12 @@ def make_app(redis_url: str, **settings: str) -> Flask:
         "DAILY_LIMIT": "none",
         **settings,
     }
-    return create_app(_config(*environment.items()))
+    return create_app(read_config(*environment.items()))
 
 
 @cache
-def _config(*environment: tuple[str, str]) -> Config:
+def read_config(*environment: tuple[str, str]) -> Config:
+    """Read settings once for all tests that have the same."""
     return Config.read(dict(environment))
 
 
@@ -64,7 +65,7 @@ class Client:
     def __init__(self, app: Flask) -> None:
         self.app = app
         self.runtime: Runtime = app.extensions["stoppress"]
-        self._client = app.test_client()
+        self._client = app.test_client(use_cookies=False)
         self._addresses = itertools.count(1)
 
     def add_token(self, name: str = "a test", scopes: Sequence[str] = ()) -> str:
