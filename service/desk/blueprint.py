@@ -6,6 +6,7 @@ Each module of pages adds its routes to `bp`; `service/desk/__init__.py` names t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -37,7 +38,7 @@ from service.desk.session import (
     signed_in,
     signed_in_lately,
 )
-from service.desk.words import FIELDS, FILTERS, PREVIEWS, TITLE_SHOWN, either
+from service.desk.words import FIELDS, FILTERS, PREVIEWS, TITLE_SHOWN, TYPED, either
 from service.domain.editors import UnknownEditor
 from service.domain.feeds import UnknownFeed
 from service.domain.publish_hooks import UnknownHook
@@ -241,12 +242,27 @@ def redis_away(error: RedisError) -> ResponseReturnValue:
     """Say that nothing can be read or stored at the moment."""
     # Without its message, which may repeat what was to be stored.
     current_app.logger.error("%s: %s", request.endpoint, type(error).__name__)
+    sent = _sent_form()
+    then = "press “Try again” here" if sent else "reload this page"
     return notice(
         503,
         "Redis does not respond" if is_away(error) else "Redis cannot store anything",
-        "The desk needs Redis, its database. Ask your operator to look at it, then reload this"
-        " page. An alert that is being sent continues by itself.",
+        "The desk needs Redis, its database. Ask your operator to look at it, then"
+        f" {then}. An alert that is being sent continues by itself.",
+        sent,
     )
+
+
+def _sent_form() -> list[tuple[str, str]]:
+    """Return the fields of a form that an editor has sent, so that nothing typed is lost.
+
+    Not of one with a password, nor if a script has sent it, which keeps what was typed itself.
+    """
+    by_script = request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate"
+    fields = list(request.form.items(multi=True))
+    if by_script or "HX-Request" in request.headers or {"password", "code"} & {*request.form}:
+        return []
+    return fields if any(name in TYPED for name, _ in fields) else []
 
 
 def local(path: str) -> str:
@@ -256,8 +272,10 @@ def local(path: str) -> str:
     return path if safe else url_for("desk.alerts")
 
 
-def notice(status: int, heading: str, text: str) -> ResponseReturnValue:
-    """Answer with a page of one message."""
+def notice(
+    status: int, heading: str, text: str, sent: Sequence[tuple[str, str]] = ()
+) -> ResponseReturnValue:
+    """Answer with a page of one message; `sent` are the fields of a form to be sent again."""
     # Not by render_template, which asks the store who is signed in: Redis may be down.
     page = current_app.jinja_env.get_template("desk/notice.html")
-    return page.render(heading=heading, text=text), status
+    return page.render(heading=heading, text=text, sent=sent, typed=TYPED), status

@@ -6,15 +6,16 @@ page gives it in UTC, and `desk.js` rewrites it for the editor's own time zone.
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 
 from babel import Locale
 from babel.dates import format_datetime
+from flask import request
 from markupsafe import Markup
 
-from service.model import clock
-from service.model.clocks import zone_of
+from service.model import clock, times
+from service.model.clocks import moment, zone_of
 
 _ENGLISH = Locale("en")
 _REMEMBERED = 4096  # Babel takes some 17 µs for each, and the list shows 200, mostly the same
@@ -44,9 +45,10 @@ def _of_day(at: datetime, this_year: int) -> str:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def iso(seconds: float) -> str:
-    """Return a time as programs read it (ISO 8601)."""
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+def iso(seconds: float, zone: str = "UTC") -> str:
+    """Return a time as programs read it (ISO 8601), with the offset of its zone."""
+    at = datetime.fromtimestamp(int(seconds), zone_of(zone))
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}" if zone == "UTC" else at.isoformat()
 
 
 def time_element(seconds: float) -> Markup:
@@ -71,3 +73,26 @@ def seconds_of(text: str) -> float:
 def wall_time(wall: str) -> str:
     """Return a time without a zone (ISO 8601), which each reader's own clock shows."""
     return _of_day(datetime.fromisoformat(wall), date.fromtimestamp(clock.time()).year)
+
+
+def asked_zone() -> str:
+    """Return the time zone that the page's address names; UTC if none that is known here."""
+    return times.browser_zone(request.args.get("zone", "")[:100]) or "UTC"
+
+
+def asked_days(since: str, until: str) -> dict[str, float]:
+    """Return when the first of these days begins and the last one ends, in the zone asked for.
+
+    What names no day is left out.
+    """
+    limits = {"since": _midnight(since), "until": _midnight(until, 1)}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def _midnight(day: str, later: int = 0) -> float | None:
+    """Return when the day begins that is so many days later."""
+    try:
+        begins = datetime.strptime(day, "%Y-%m-%d") + timedelta(later)
+        return moment(asked_zone(), begins.isoformat())
+    except (ValueError, OverflowError):
+        return None

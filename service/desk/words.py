@@ -414,6 +414,18 @@ FIELDS = {
     "quiet_hours": "Quiet hours",
     "daily_limit": "Alerts a day at most",
 }
+# What is typed into forms, by the names of the fields.
+TYPED = {
+    **FIELDS,
+    "title": "Title",
+    "name": "Name",
+    "description": "Description",
+    "address": "Address",
+    "topics": "Topics",
+    "topic_by_category": "Topics by category",
+    "word": "Word to the author",
+    "email": "E-mail",
+}
 
 
 def _logged(entry: LogEntry) -> str:

@@ -25,6 +25,7 @@ _EVERY = 300.0  # seconds between two looks
 _PATIENCE = 0.25  # seconds of each second of the clock
 _LOOKS_BACK = 30  # days that are counted when a release with totals is started first
 _DAY = timedelta(days=1)
+_COUNTED_AFTER = 2 * _DAY  # from its beginning
 ENDED = ("left", "lost", "gone", "unproven", "retired")  # why subscriptions ended
 EVERYONE = ""  # stands for the topics of an alert to everyone
 
@@ -119,7 +120,7 @@ class DailyTotals:
         """
         counted = self._counted()
         following = today - _LOOKS_BACK * _DAY if counted is None else counted + _DAY
-        last = today - 2 * _DAY
+        last = today - _COUNTED_AFTER
         if following > last:
             return False
         alerts = self._begun(following, following)
@@ -170,6 +171,11 @@ class DailyTotals:
 def today() -> date:
     """Return the date, in UTC."""
     return _date(clock.time())
+
+
+def counted_on(day: date) -> date:
+    """Return the date on which a day is counted."""
+    return day + _COUNTED_AFTER
 
 
 def sum_of(days: Sequence[Day]) -> Day:

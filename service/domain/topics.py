@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Set
+from dataclasses import replace
 
 from redis import RedisError
 
-from service.model.notifications import Topic
+from service.model.notifications import State, Topic
 from service.store import Store
 from service.store.topics import MOST_TOPICS as MOST_TOPICS
 
@@ -42,6 +43,7 @@ class Topics:
     """The topics of one installation."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._topics = store.topics
         self._known: tuple[float, dict[str, Topic]] | None = None  # and when they were read
 
@@ -107,8 +109,9 @@ class Topics:
         """End a topic: its followers follow another one, and its slug leads there; `UnknownTopic`.
 
         An alert to the old slug reaches the followers of the other topic from now on. The clock
-        moves them; a second call does no harm.
+        moves them; a second call does no harm. One that is being sent by now keeps its readers.
         """
+        self._keep_readers({slug, into})
         if slug == into or not self._topics.merge(slug, into):
             raise UnknownTopic
 
@@ -151,7 +154,10 @@ class Topics:
         return self._topics.followers(list(self.all()))
 
     def remove(self, slug: str) -> None:
-        """Remove a topic and forget which readers followed it; `UnknownTopic`."""
+        """Remove a topic and forget which readers followed it; `UnknownTopic`.
+
+        An alert that is being sent keeps its readers, and leaves out those whom it was to leave out.
+        """
         merging, merged = self._topics.merging(), self._topics.merged()
         if slug in merged:
             raise UnknownTopic
@@ -159,7 +165,31 @@ class Topics:
             if merged.get(one) == slug:  # else nobody would drop its bitmap
                 self._move(one)
         known = self._topics.remove(slug)
+        # Before the followers are forgotten, and once no new alert can name the topic.
+        self._keep_readers({slug, *(old for old, new in merged.items() if new == slug)}, slug)
         # Forget the followers of an unknown topic too: an earlier call may have been cut off here.
         self._topics.forget_followers(slug)
         if not known:
             raise UnknownTopic
+
+    def _keep_readers(self, slugs: Set[str], followed: str = "") -> None:
+        """Choose the readers of each alert that names one of these topics and is being sent.
+
+        A worker would choose them later, when these topics have other followers or none. Their
+        followers are those of the topic `followed`, if that is given.
+        """
+        stored = self._store.notifications
+        for one in stored.all(stored.active()):
+            parts = ("topics", "all_topics", "exclude")
+            named = {part: getattr(one.audience, part) for part in parts}
+            is_sent = one.state in (State.SENDING, State.PAUSED) and one.corrects is None
+            if not is_sent or slugs.isdisjoint(sum(named.values(), ())):
+                continue
+            if followed:
+                for part, given in named.items():
+                    named[part] = tuple(followed if slug in slugs else slug for slug in given)
+            looks = self._store.batches.looks(one.id)
+            unplanned = [partition for partition, look in looks.items() if not look.planned]
+            began = one.started_at or one.created_at
+            audience = replace(one.audience, **named)
+            self._store.recipients.freeze(one.id, audience, unplanned, began)

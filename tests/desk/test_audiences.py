@@ -280,6 +280,8 @@ def test_an_audience_is_saved_and_used_in_another_form(
     runtime.topics.merge("sport", "world")
     for slug in ("world", "culture"):
         runtime.topics.remove(slug)
+    begun = FormFields(open_form(editor, f"/desk/new?audience={only(runtime)}")).fields
+    assert begun["exclude"] == ["culture"], "as long as its editor does not take it out"
     listed = words(editor.get("/desk/templates").text)
     assert "World or sport, only followers of sport, except followers of culture" in listed
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from service.desk import tables
+from service.desk.times import asked_days
 from service.model.alert_log import ToolName
 from service.model.notifications import Content
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, rows_of, words
+from tests.support.desk_pages import EMAIL, publish, rows_of, words
 from tests.support.planned import WORLD, confirmed, edit, later, plan
 
 
@@ -112,7 +117,36 @@ def test_only_editors_see_the_log(editor: FlaskClient) -> None:
         assert stranger.get(path).status_code == 302
 
 
+def test_days_are_those_of_the_editors_time_zone(editor: FlaskClient, runtime: Runtime) -> None:
+    id = publish(runtime, title="Kick-off")
+    at = runtime.alert_log.of(id)[0].at
+    east, west = "Pacific/Kiritimati", "Pacific/Niue"  # never the same date
+    for zone, other in ((east, west), (west, east)):
+        there, elsewhere = (
+            f"{datetime.fromtimestamp(at, ZoneInfo(name)):%Y-%m-%d}" for name in (zone, other)
+        )
+        for page in ("/desk/log", "/desk/log.csv", "/desk/search"):
+            for day, is_found in ((there, True), (elsewhere, False)):
+                query = {"since": day, "until": day, "zone": zone}
+                answer = editor.get(page, query_string=query)
+                assert ("Kick-off" in answer.text) is is_found, (page, zone, day)
+        assert f"Days are those of {zone}." in words(editor.get(f"/desk/log?zone={zone}").text)
+        (row,) = rows_of(editor.get(f"/desk/log.csv?zone={zone}"))
+        assert row["time"].startswith(there)
+        assert datetime.fromisoformat(row["time"]).timestamp() == int(at)
+    assert "Days are those of UTC." in words(editor.get("/desk/search?zone=Mars").text)
+
+
+def test_a_day_has_as_many_hours_as_its_clocks_show(app: Flask) -> None:
+    for day, hours in (("2026-03-29", 23), ("2026-10-25", 25), ("2026-11-30", 24)):
+        with app.test_request_context("/desk/log?zone=Europe/Riga"):
+            limits = asked_days(day, day)
+        assert limits["until"] - limits["since"] == hours * 3600, day
+
+
 def test_days_at_the_end_of_time_are_no_error(editor: FlaskClient) -> None:
     for page in ("/desk/log", "/desk/search", "/desk/log.csv"):
         for day in ("9999-12-31", "0001-01-01", "2026-02-30"):
-            assert editor.get(f"{page}?until={day}&since={day}").status_code == 200, (page, day)
+            for zone in ("UTC", "Asia/Tokyo", "Pacific/Niue"):
+                query = f"until={day}&since={day}&zone={zone}"
+                assert editor.get(f"{page}?{query}").status_code == 200, (page, query)

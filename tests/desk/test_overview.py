@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import date, timedelta
 
 import pytest
 from flask.testing import FlaskClient
 
+from service.desk.words import short_date
 from service.domain.daily_totals import today
 from service.runtime import Runtime
 from tests.support.desk_pages import NASTY, Page, rows_of, words
@@ -49,10 +51,25 @@ def test_a_new_installation_says_what_is_not_known_yet(
     Page(page)
     text = words(page)
     assert "0 browsers are subscribed now." in text
-    assert "The chart begins today, when Stop Press began to count readers each day." in text
-    assert "A day is counted one day after its end; none is yet." in text
-    assert "No browser has reported a click in 4 weeks." in text
+    assert "From tomorrow on a chart shows here how many readers there are" in text
+    assert "No alert reached a browser in 4 weeks. The next one is counted here" in text
+    assert f"after its end: today on {short_date(today() + timedelta(2))}." in text
+    assert "No browser has reported a click in 4 weeks. From the first one on" in text
     assert "<svg" not in page
+    runtime.daily_totals.keep(time.time())
+    assert words(editor.get("/desk/overview").text) == text, "the clock's first count"
+
+
+def test_days_without_an_alert_draw_no_chart_of_nothing(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    for ago in range(3):
+        given = {"readers": 10, "unconfirmed": 0, "ended": {}}
+        runtime.store.daily_totals.put_readers(number(today() - timedelta(ago)), given)
+        runtime.store.daily_totals.put_alerts(number(today() - timedelta(2)), None)
+    page = editor.get("/desk/overview").text
+    assert "How many alerts a reader gets in a day stands here once" in words(page)
+    assert page.count("<svg") == 1, "the readers"
 
 
 @pytest.mark.usefixtures("history")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 from dataclasses import replace
@@ -9,7 +10,7 @@ from dataclasses import replace
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from redis import RedisError
+from redis import ConnectionError, RedisError
 from werkzeug.test import TestResponse
 
 from service.config import Config, ConfigError
@@ -47,6 +48,35 @@ def another_process(runtime: Runtime) -> Runtime:
     """A process that has the same environment."""
     keys = tuple(runtime.keys.publics)
     return Runtime.open(replace(runtime.settings.environment, vapid_public_key=keys))
+
+
+def test_what_was_typed_is_kept_while_redis_does_not_respond(
+    editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_given: object) -> None:
+        raise ConnectionError("Error 111 connecting")
+
+    typed = {"site_name": NASTY, "ask_question": "News first?", "site_icon": ""}
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.settings, "change", away)
+        answer = save(editor, **typed)
+    assert answer.status_code == 503
+    Page(answer.text)
+    assert "Question News first?" in words(answer.text)
+    assert "<script>alert" not in answer.text
+    kept = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', answer.text))
+    fields = {name: html.unescape(text) for name, text in kept.items()}
+    assert fields.items() >= typed.items()
+    saved = editor.post("/desk/settings", data={**fields, "site_name": "The Ferry Post"})
+    assert saved.location == "/desk/settings?saved=yes"
+    assert runtime.settings.document().texts["ask_question"] == "News first?"
+    # Nothing is kept of a form with a password, nor where a script has sent it.
+    for headers, more in (({}, {"password": "x"}), ({"Sec-Fetch-Mode": "cors"}, {})):
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime.settings, "change", away)
+            form = {**fields, **more}
+            answer = editor.post("/desk/settings", data=form, headers=headers)
+        assert (answer.status_code, "Try again" in answer.text) == (503, False)
 
 
 # What is set at the desk --------------------------------------------------------------------------

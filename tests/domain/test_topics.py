@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from service.domain.topics import MergedTopic, Topics, UnknownTopic
@@ -68,6 +70,42 @@ def test_removing_again_forgets_followers_that_an_interrupted_call_left(
         topics.remove("world")
     topics.add(WORLD)
     assert store.audiences.count(Audience(topics=("world",))) == 0
+
+
+def test_an_alert_that_is_being_sent_keeps_its_readers_when_a_topic_ends(
+    client: Client,
+) -> None:
+    runtime = client.runtime
+    for n in range(30):  # ten follow each of the two, and ten both
+        followed = [["world"], ["sport"], ["world", "sport"]][n % 3]
+        runtime.store.subscriptions.subscribe(requested(f"r{n}", topics=frozenset(followed)))
+    runtime.topics.add(Topic("culture", "Culture"))
+    runtime.topics.merge("culture", "sport")
+
+    def send(**audience: Any) -> int:
+        content = Content("Ferry aground", "https://paper.example/ferry")
+        return runtime.publishing.publish(content, Audience(**audience), by="a test").id
+
+    def planned(id: int) -> int:
+        runtime.planning.plan(runtime.publishing.get(id))
+        return runtime.publishing.progress(id).recipients
+
+    # No worker has chosen their readers yet.
+    without = send(everyone=True, exclude=("sport",))
+    paused = send(everyone=True, exclude=("culture",))  # as sport was called before
+    runtime.publishing.pause(paused, by="a test")
+    only = send(topics=("world",), all_topics=("sport",))
+    over = send(everyone=True, exclude=("sport",))
+    runtime.publishing.cancel(over, by="a test")
+    runtime.topics.remove("sport")
+    assert [planned(id) for id in (without, paused, only)] == [10, 10, 10]
+    assert runtime.publishing.progress(over).recipients == 0
+    runtime.topics.add(SPORT)
+    assert runtime.publishing.reach(Audience(topics=("sport",))) == 0
+
+    merged = send(topics=("world",), exclude=("sport",))
+    runtime.topics.merge("sport", "world")
+    assert planned(merged) == 20
 
 
 # Order, hidden ------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from itertools import islice
 
 from flask import render_template, request
@@ -14,11 +13,10 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.tables import table
-from service.desk.times import iso
+from service.desk.times import asked_days, asked_zone, iso
 from service.desk.words import LOGGED, logged_changes
 from service.domain.alert_log import Search
 from service.model.alert_log import ENTRY_ID, LogEntry
-from service.model.retention import DAY
 
 _PAGE = 100  # entries
 _FIELDS = ("title", "by", "action", "since", "until")
@@ -50,12 +48,13 @@ def log() -> ResponseReturnValue:
 def export_log() -> ResponseReturnValue:
     """Give out the entries that are looked for as a table (RFC 4180)."""
     entries = runtime().alert_log.found(_search(_given()))
-    return table("alert-log", _COLUMNS, map(_row, entries))
+    zone = asked_zone()
+    return table("alert-log", _COLUMNS, (_row(one, zone) for one in entries))
 
 
-def _row(one: LogEntry) -> Sequence[object]:
+def _row(one: LogEntry, zone: str) -> Sequence[object]:
     tool = "yes" if one.tool else ""
-    begins = (iso(one.at), one.alert or "", one.title, one.action, one.by or "clock")
+    begins = (iso(one.at, zone), one.alert or "", one.title, one.action, one.by or "clock")
     return (*begins, tool, logged_changes(one))
 
 
@@ -66,26 +65,11 @@ def _before() -> str:
 
 
 def _given() -> dict[str, str]:
-    return {name: request.args.get(name, "").strip()[:200] for name in _FIELDS}
+    given = {name: request.args.get(name, "").strip()[:200] for name in _FIELDS}
+    return {**given, "zone": asked_zone()}
 
 
 def _search(given: dict[str, str]) -> Search:
     action = given["action"] if given["action"] in LOGGED else ""
-    return Search(given["title"], given["by"], action, **days(given))
+    return Search(given["title"], given["by"], action, **asked_days(given["since"], given["until"]))
 
-
-def days(given: dict[str, str]) -> dict[str, float]:
-    """Return the beginning of the day `since` and the end of the day `until`, in UTC.
-
-    A field that names no day is left out.
-    """
-    since, until = _day(given["since"]), _day(given["until"])
-    limits = {"since": since, "until": None if until is None else until + DAY}
-    return {name: limit for name, limit in limits.items() if limit is not None}
-
-
-def _day(text: str) -> float | None:
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return None

@@ -7,10 +7,10 @@ from flask.typing import ResponseReturnValue
 
 from service.current import runtime
 from service.desk.alerts.alert_list import PAGE, reports_of
-from service.desk.alerts.log import days
 from service.desk.alerts.report import STATES
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
+from service.desk.times import asked_days, asked_zone
 from service.domain.alert_search import Search
 from service.model.notifications import DEFAULT_TTL, State
 
@@ -28,7 +28,7 @@ def search() -> ResponseReturnValue:
     shown = runtime().publishing.all(found[first : first + PAGE])
     return render_template(
         "desk/search.html",
-        given=given,
+        given={**given, "zone": asked_zone()},
         found=len(found),
         first=first,
         reports=reports_of(shown),
@@ -48,5 +48,5 @@ def _search(given: dict[str, str]) -> Search:
         kind=given["kind"] if given["kind"] in DEFAULT_TTL else "",
         topic=given["topic"],
         by=given["by"],
-        **days(given),
+        **asked_days(given["since"], given["until"]),
     )

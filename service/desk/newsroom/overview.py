@@ -15,10 +15,19 @@ from service.desk.blueprint import bp
 from service.desk.charts import DAY, Chart, Column, Line, columns, lines
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.tables import table
+from service.desk.times import asked_zone
 from service.desk.words import number, percent, plural, short_date
-from service.domain.daily_totals import ENDED, EVERYONE, Clicks, Day, DayOfAlerts, sum_of, today
+from service.domain.daily_totals import (
+    ENDED,
+    EVERYONE,
+    Clicks,
+    Day,
+    DayOfAlerts,
+    counted_on,
+    sum_of,
+    today,
+)
 from service.domain.questions import STEPS
-from service.model import times
 from service.model.clocks import zone_of
 
 PERIODS = {28: "4 weeks", 91: "3 months", 364: "a year"}  # by days
@@ -37,7 +46,7 @@ class Part(NamedTuple):
 @allowed(ANY_EDITOR)
 def overview() -> ResponseReturnValue:
     """Show how readers and alerts have developed."""
-    period, zone = _period(), _zone()
+    period, zone = _period(), asked_zone()
     days = runtime().daily_totals.days(today(), period)
     shown = _grouped(days)
     alerts = sum_of(days).alerts
@@ -57,6 +66,7 @@ def overview() -> ResponseReturnValue:
         had_chart=_had_chart(alerts),
         had_words=_had_words(alerts),
         had_last=len(alerts.had) - 1,  # so many alerts, or more
+        counted_on=counted_on(today()),
         had_days=sum(1 for day in days if day.alerts.had),
         hours=_hours(alerts, zone, today()),
         minutes_past=_minutes_ahead(zone, today()) % 60,
@@ -99,7 +109,7 @@ def _day_part(days: Sequence[Day]) -> Part:
 
 
 def _hours_part(days: Sequence[Day]) -> Part:
-    hours = _hours(sum_of(days).alerts, _zone(), today())
+    hours = _hours(sum_of(days).alerts, asked_zone(), today())
     return Part(("hour", *_CLICKS), ((name, *clicks) for name, clicks in hours))
 
 
@@ -128,10 +138,6 @@ def _period() -> int:
     return next((days for days in PERIODS if str(days) == asked), next(iter(PERIODS)))
 
 
-def _zone() -> str:
-    return times.browser_zone(request.args.get("zone", "UTC")[:100]) or "UTC"
-
-
 def _grouped(days: Sequence[Day]) -> list[Day]:
     size = 7 if len(days) >= _WEEKS_FROM else 1
     return [sum_of(days[at : at + size]) for at in range(0, len(days), size)]
@@ -141,9 +147,9 @@ def _grouped(days: Sequence[Day]) -> list[Day]:
 
 
 def _readers_chart(days: Sequence[Day]) -> Chart | None:
-    if not any(day.readers is not None for day in days):
-        return None
     values = [day.readers for day in days]
+    if len(values) - values.count(None) < 2:  # one makes no line
+        return None
     return lines([short_date(day.date) for day in days], [Line(values)], from_zero=False)
 
 
@@ -192,7 +198,7 @@ def _names(alerts: DayOfAlerts) -> list[str]:
 def _had(alerts: DayOfAlerts) -> list[tuple[str, float]]:
     """Return which share of the days of all readers had so many alerts."""
     total = sum(alerts.had)
-    if not total:
+    if not sum(alerts.had[1:]):  # nobody got one
         return []
     last = max(_LEAST_HAD, *(n for n, count in enumerate(alerts.had) if count))
     return [(name, alerts.had[n] / total) for n, name in enumerate(_names(alerts)[: last + 1])]
@@ -207,7 +213,7 @@ def _had_chart(alerts: DayOfAlerts) -> Chart | None:
 def _had_words(alerts: DayOfAlerts) -> tuple[int, int] | None:
     """Return how many alerts a reader had on half of the days, and on nine of ten, at most."""
     total = sum(alerts.had)
-    if not total:
+    if not sum(alerts.had[1:]):
         return None
     sums = [*accumulate(alerts.had)]
     half, most = (

@@ -9,11 +9,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from service.domain.editors import Editor
+from service.model.publish_hooks import PublishHook
 from service.model.roles import Role
 from service.store.access import Person
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import EMAIL, tab_to
 from tests.support.desk_pages import PASSWORD
+from tests.support.failed_jobs import fail_a_job
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser
@@ -99,11 +101,23 @@ def test_the_pages_fit_every_screen_and_pass_axe(
     tom = Editor(TOM, "", Role.SENDS).id
     own = Editor(EMAIL, "", Role.SENDS).id
     pages = ("people", f"people/{tom}", f"people/{own}", "tokens", "account/two-step")
-    for path in (*pages, "topics", "settings"):
-        desk.goto(f"{installation.address}/desk/{path}")
-        if rtl:
-            desk.evaluate("document.documentElement.dir = 'rtl'")
-        for summary in desk.locator("summary").all():
-            summary.click()
-        assert desk.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-        assert faults(desk) == [], path
+
+    def walk(*paths: str) -> None:
+        for path in paths:
+            desk.goto(f"{installation.address}/desk/{path}")
+            if rtl:
+                desk.evaluate("document.documentElement.dir = 'rtl'")
+            for summary in desk.locator("summary:not(.menu > *)").all():
+                summary.click()
+            assert desk.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+            assert faults(desk) == [], path
+
+    runtime.webhooks.add("https://cms.paper.example/hook", ["alert.sent"], by=EMAIL)
+    paths = {"title": "post.title", "url": "post.url"}
+    hook = PublishHook("", "WordPress", "", paths=paths, topics={"politics": "world"})
+    runtime.publish_hooks.add(hook, "", by=EMAIL)
+    walk(*pages, "topics", "settings", "webhooks", "hooks", "operations")
+    fail_a_job(runtime)
+    walk("operations", "")  # where everything is stopped
+    runtime.stops.hold(by=EMAIL)
+    walk("")  # where it is released

@@ -58,7 +58,7 @@ def complaints_of(page: Page) -> list[str]:
 
 def tab_to(page: Page, selector: str, *, back: bool = False) -> None:
     """Press Tab until the element has the focus, and check that the focus is visible."""
-    page.locator(selector).first.wait_for()
+    page.locator(selector).locator("visible=true").first.wait_for()
     page.wait_for_load_state()  # scripts listen, and have moved the focus, by now
     for _ in range(40):
         if page.evaluate("s => document.activeElement.matches(s)", selector):

@@ -9,6 +9,7 @@ import argparse
 import time
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from math import comb
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,6 +33,8 @@ from service.model.retention import DAY
 from service.model.subscriptions import SubscriptionId
 from service.model.two_texts import SecondText, text_of
 from service.runtime import Runtime
+from service.store.batches import part_key
+from service.store.bitmaps import bitmap_key
 from service.store.notifications import STARTED, alert_key
 from service.store.outcomes import Result
 from service.store.receipt_counts import ReceiptRow, Tally
@@ -42,6 +45,7 @@ from tests.support.redis_server import RedisServer
 EMAIL, PASSWORD = "ada@paper.example", "three quiet words"
 READERS = 48_000
 TOPICS = ("World", "Sport", "Culture", "Science", "Breaking")
+LANGUAGES = {8: "de", 9: "pl"}  # of ten readers; the others read English
 SERVICES = ("google", "apple", "google", "mozilla", "google", "google", "apple")  # of 7 readers
 ORIGINS = {
     "google": "https://fcm.googleapis.com",
@@ -97,7 +101,23 @@ def make_app(redis_url: str) -> Flask:
     )
     list(seeding)
     runtime.store.installation.unmark_synthetic()  # the pictures show a newsroom's own desk
+    set_languages(runtime)
     return app
+
+
+def set_languages(runtime: Runtime) -> None:
+    """Let readers have the languages in which they report; all pretend readers have English."""
+    locales, redis = runtime.store.names.locales, runtime.store.redis
+    english = bitmap_key(0, "locale", locales.number("en-GB"))
+    for digit, language in LANGUAGES.items():
+        bits = bytearray(READERS // 8)
+        for number in range(digit, READERS, 10):
+            bits[number // 8] |= 0x80 >> number % 8
+        key = bitmap_key(0, "locale", locales.number(language))
+        redis.set(key, bytes(bits))
+        redis.bitop("AND", "scratch", english, key)
+        redis.bitop("XOR", english, english, "scratch")
+    redis.delete("scratch")
 
 
 def send(runtime: Runtime, id: int, share: float = 1.0) -> None:
@@ -275,21 +295,21 @@ def age(runtime: Runtime, id: int, ago: float) -> None:
 def report(runtime: Runtime, id: int, until: float, share: float) -> None:
     """Let browsers report an alert until it is so old, this share of them a click."""
     random, began = Random(id), runtime.publishing.get(id).started_at or 0.0
-    rows = []
-    for number in range(4_900):
-        # Apple's browsers report nothing.
-        services = [service for service in SERVICES if service != "apple"]
-        kinds = {
-            "service": services[number % len(services)],
-            "language": random.choice(["en"] * 8 + ["de", "pl"]),
-        }
+    rows, accepted = [], runtime.store.redis.get(part_key(0, id, "accepted:0"))
+    for number in range(8 * len(accepted)):
+        service = SERVICES[number % len(SERVICES)]
+        has_it = accepted[number // 8] & 0x80 >> number % 8
+        # Apple's browsers report nothing, and some others never show it.
+        if not has_it or service == "apple" or random.random() < 0.03:
+            continue
+        kinds = {"service": service, "language": LANGUAGES.get(number % 10, "en")}
         after = random.expovariate(1 / 4000)
         events = [("shown", kinds)]
         if random.random() < share and after < until:
             there = datetime.fromtimestamp(began + after, timezone.utc).hour
             events.append(("clicked", kinds | {"hour": str(there), "after": str(step(after))}))
         elif random.random() < 0.04:
-            events.append(("dismissed", {"service": kinds["service"]}))
+            events.append(("dismissed", {"service": service}))
         rows += [
             ReceiptRow(id, event, f"0-{number}", [Tally(event, *one) for one in given.items()])
             for event, given in events
@@ -303,21 +323,25 @@ def history(runtime: Runtime) -> None:
     for ago in range(56, -1, -1):
         day = int(f"{today() - timedelta(ago):%Y%m%d}")
         ended.update(left=random.randrange(40), lost=random.randrange(5), gone=random.randrange(60))
-        readers = READERS - 70 * ago + random.randrange(40)
+        readers = READERS - 70 * ago + (random.randrange(40) if ago else 0)
         given = {"readers": readers, "unconfirmed": 0, "ended": dict(ended)}
         store.daily_totals.put_readers(day, given)
         if ago < 2:
             continue
-        hours = {
-            str(hour): [1, 20_000, round(20_000 * random.uniform(0.02, 0.07))]
-            for hour in random.sample(range(5, 23), random.randrange(3, 9))
-        }
-        topics = {
-            name.lower(): [1, 20_000, round(20_000 * random.uniform(0.02, 0.07))] for name in TOPICS
-        }
-        total = [sum(column) for column in zip(*hours.values(), strict=True)]
-        got = [round(READERS * share) for share in (0.14, 0.2, 0.27, 0.2, 0.12, 0.05, 0.02)]
-        alerts = {"all": total, "handed_over": 27_000 * total[0], "hours": hours, "topics": topics}
+        # Each alert went to a topic, whose followers are a fourth of the readers.
+        chosen = random.sample(range(5, 23), random.randrange(3, 9))
+        sent = [[1, 9_000, round(9_000 * random.uniform(0.02, 0.07))] for _ in chosen]
+        hours = dict(zip(map(str, chosen), sent, strict=True))
+        topics: dict[str, list[int]] = {}
+        for clicks in sent:
+            before = topics.setdefault(random.choice(TOPICS).lower(), [0, 0, 0])
+            before[:] = [sum(both) for both in zip(before, clicks, strict=True)]
+        total = [sum(column) for column in zip(*sent, strict=True)]
+        # Of so many alerts, a reader got each with one chance in four.
+        got = [
+            round(READERS * comb(total[0], n) * 0.25**n * 0.75 ** (total[0] - n)) for n in range(7)
+        ]
+        alerts = {"all": total, "handed_over": 12_000 * total[0], "hours": hours, "topics": topics}
         store.daily_totals.put_alerts(day, {**alerts, "had": got + [0] * 9})
     steps = {"shown": 1, "yes": 8, "granted": 9, "subscribed": 10, "confirmed": 11}
     for path, times in (("/", 900), ("/world", 620), ("/sport", 410), ("/culture", 90)):

@@ -211,6 +211,14 @@ function wall(time) {
 
 if (at) readInOwnZone();
 
+// The days of a search are those of the editor's own time zone, as all times on the page are. Days that
+// are chosen stay in the zone in which they were.
+const sought = document.querySelector("form.search")?.elements;
+if (sought && !sought.since.value && !sought.until.value) {
+  const own = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (own) document.querySelector("[data-zone]").textContent = sought.zone.value = own;
+}
+
 // A page that counts by the hour is asked for in the editor's own time zone.
 for (const link of document.querySelectorAll("[data-own-zone]")) {
   const own = new Intl.DateTimeFormat().resolvedOptions().timeZone;
