@@ -156,7 +156,7 @@ class Topics:
     def remove(self, slug: str) -> None:
         """Remove a topic and forget which readers followed it; `UnknownTopic`.
 
-        An alert that is being sent keeps its readers, and leaves out those whom it was to leave out.
+        An alert that is being sent keeps its readers, and leaves out the same ones.
         """
         merging, merged = self._topics.merging(), self._topics.merged()
         if slug in merged:

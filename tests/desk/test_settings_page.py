@@ -53,7 +53,7 @@ def another_process(runtime: Runtime) -> Runtime:
 def test_what_was_typed_is_kept_while_redis_does_not_respond(
     editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_given: object) -> None:
+    def away(*_given: object, **_more: object) -> None:
         raise ConnectionError("Error 111 connecting")
 
     typed = {"site_name": NASTY, "ask_question": "News first?", "site_icon": ""}

@@ -72,4 +72,3 @@ def _given() -> dict[str, str]:
 def _search(given: dict[str, str]) -> Search:
     action = given["action"] if given["action"] in LOGGED else ""
     return Search(given["title"], given["by"], action, **asked_days(given["since"], given["until"]))
-
