@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from redis import RedisError
 
-from service.model.notifications import State, Topic
+from service.model.notifications import Topic
 from service.store import Store
 from service.store.topics import MOST_TOPICS as MOST_TOPICS
 
@@ -182,8 +182,7 @@ class Topics:
         for one in stored.all(stored.active()):
             parts = ("topics", "all_topics", "exclude")
             named = {part: getattr(one.audience, part) for part in parts}
-            is_sent = one.state in (State.SENDING, State.PAUSED) and one.corrects is None
-            if not is_sent or slugs.isdisjoint(sum(named.values(), ())):
+            if one.corrects is not None or slugs.isdisjoint(sum(named.values(), ())):
                 continue
             if followed:
                 for part, given in named.items():

@@ -44,9 +44,10 @@ OpenPage = Callable[..., Page]
 
 # Previews and fields of which the page does not show all.
 CUT = """[...document.querySelectorAll("main :is(.toast, input, textarea)")]
-  .filter((one) => one.checkVisibility() && (one.getBoundingClientRect().right > innerWidth
-    || one.scrollWidth > one.clientWidth && one.value))
-  .map((one) => one.className + one.id)"""
+  .map((one) => [one, one.getBoundingClientRect()])
+  .filter(([one, { left, right }]) => one.checkVisibility()
+    && (left < innerWidth && right > innerWidth || one.value && one.scrollWidth > one.clientWidth))
+  .map(([one]) => one.className + one.id)"""
 
 
 def test_an_alert_is_written_sent_and_watched_by_keyboard_alone(
