@@ -211,11 +211,12 @@ def take(runtime: Runtime, page: Page, address: str, folder: Path) -> None:
     page.go_back()
     page.get_by_role("button", name="Go on").click()
     page.locator(".state").wait_for()
+    page.goto("about:blank")  # else the page loads itself again
     send(runtime, ferry.id)
     report(runtime, ferry.id, 5000, 0.12)
     now = clock.time
     clock.time = lambda: now() + 5000
-    page.reload()
+    page.goto(f"{address}/desk/alerts/{ferry.id}")
     picture("sent-1280", full=True)
     picture("sent-390", width=390, full=True)
     clock.time = now
