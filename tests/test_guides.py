@@ -18,6 +18,7 @@ import pytest
 from service.local.redis_server import answers, find_servers
 from service.model.keys import from_b64url
 from tests.support import ROOT
+from tests.support.guides import commands, section
 from tests.support.installation import wait_until
 from tests.support.own_root import PATH, OwnRoot
 from tests.support.push_service import PushService
@@ -27,7 +28,6 @@ from workers.trials.processes import free_port, running, wait_for
 
 pytestmark = pytest.mark.processes
 
-GUIDES = (ROOT / "docs" / "ops" / "deploying.md").read_text()
 PROGRAM = "/opt/stop-press/.venv/bin/stoppress"
 GUIDES_REDIS = "redis://127.0.0.1:6379"
 SETTINGS = "/etc/stop-press/settings.env"
@@ -37,18 +37,6 @@ EVERYONE = {
     "url": "https://paper.example/story",
     "audience": {"everyone": True},
 }
-
-
-def section(title: str) -> str:
-    """A guide."""
-    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", GUIDES, flags=re.M | re.S)
-    assert found, title
-    return found[1]
-
-
-def commands(title: str) -> list[str]:
-    """The blocks of commands of a guide."""
-    return re.findall(r"^```sh\n(.*?)^```", section(title), flags=re.M | re.S)
 
 
 @pytest.fixture

@@ -6,6 +6,10 @@ connection of this process that was made before it: the next ones look for the a
 Sentinel names the master (sentinel.py), so does its naming another. In a cluster (cluster.py) a
 node says which other one to ask.
 
+**When its host, or ours, is cut off.** Nothing says so: no answer comes, and what we wrote is sent
+again and again. So the kernel gives up when we do (sockets.py), and a command whose caller was told
+that it failed is not done minutes later. An idle connection is asked after 30 seconds (redis-py).
+
 **When it is silent.** Pages must not wait for a Redis that is frozen, and must leave web threads to
 pages that need no Redis. A `Guard` has calls fail at once while an earlier one got no response.
 """
@@ -51,7 +55,7 @@ from service.model.redis_urls import (
 from service.store.cluster import ONCE, Cluster
 from service.store.cluster_nodes import ANSWER, Address, Nodes
 from service.store.sentinel import Master, look_for_master
-from service.store.sockets import KernelTimeouts
+from service.store.sockets import KernelTimeouts, give_up_with_us
 
 T = TypeVar("T")
 
@@ -270,7 +274,9 @@ class _Tcp(_Ours, Connection):
     def _connect(self) -> Any:
         if self._line.master is not None:
             self.host, self.port, _ = self._line.master.address()
-        return self._opened(super()._connect())  # type: ignore[no-untyped-call]
+        sock = super()._connect()  # type: ignore[no-untyped-call]
+        give_up_with_us(sock, self.socket_timeout)
+        return self._opened(sock)
 
 
 class _Tls(_Tcp, SSLConnection):

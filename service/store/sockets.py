@@ -1,4 +1,4 @@
-"""Sockets on which a thread waits without asking the kernel first whether it has to wait."""
+"""Sockets to Redis: how threads wait on them, and how long the kernel tries to send."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from typing import Any
 _send = ctypes.PyDLL(None).send
 _send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
 _send.restype = ctypes.c_ssize_t
+
+
+def give_up_with_us(sock: socket.socket, seconds: float | None) -> None:
+    """Have the kernel drop what the other host has not received within `seconds`.
+
+    By default it tries for a quarter of an hour, and for minutes after we have closed the socket. A
+    host that was cut off would then do late what its callers were told has failed.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # on Linux alone
+    if option is not None and seconds:
+        sock.setsockopt(socket.IPPROTO_TCP, option, round(seconds * 1000))
 
 
 class KernelTimeouts(socket.socket):

@@ -3,7 +3,9 @@
 It shows this machine's files, keeps what is written in memory, and is gone with its `with` block.
 What would need a network or a running systemd is replaced by a command of the same name: `git`
 copies the code of this folder, `make` makes an environment with the libraries of this one,
-`systemctl` only notes what is to be started, and `sudo` is there even if this machine has none.
+`systemctl` only notes what is to be started, `scp` what is to be copied where, and `sudo` is there
+even if this machine has none. A root may be that of a host with a name and a network of its own
+(tests/support/hosts.py).
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ _VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 _NEEDED = ("unshare", "nsenter", "setpriv", "useradd", "systemd-analyze", "curl", "openssl")
 # It ends when the test closes its input, and then nothing is left of the root.
 _MAKE = """
+[ -z "$1" ] || echo "$1" > /proc/sys/kernel/hostname
+shift
 root=$1/root
 mount -t tmpfs -o mode=0755 tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$root"
@@ -67,9 +71,13 @@ main()" > .venv/bin/stoppress
 chmod 0755 .venv/bin/stoppress
 """,
     "systemctl": """
-[ "$1 $2" = "enable --now" ] || exit 1
-shift 2
+[ "$1" = restart ] || { [ "$1 $2" = "enable --now" ] && shift; }
+shift
 printf '%s\\n' "$@" >> /enabled
+""",
+    "scp": """
+[ "$1" = -r ] || exit 1
+echo "$PWD/$2 ${3#root@}" >> /copied
 """,
     "sudo": """
 user=${1#--user=}; shift
@@ -81,17 +89,18 @@ exec setpriv --reuid="$user" --regid="$user" --init-groups env -i PATH="$PATH" "
 class OwnRoot:
     """The root, and what is done in it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make it in this folder, or skip the test."""
+    def __init__(self, folder: Path, host_name: str = "") -> None:
+        """Make it in this folder, with a network if it is that of a host; or skip the test."""
         if missing := [one for one in _NEEDED if shutil.which(one) is None]:
             pytest.skip(f"needs {', '.join(missing)}")
         if os.geteuid() != 0:
             pytest.skip("needs root, to make a root of its own for the commands of a guide")
         folder.mkdir()
         self._root = folder / "root"
-        make = [_MAKE, "sh", str(folder), _LIBRARIES, _LIBRARIES_THERE, str(ROOT), sys.base_prefix]
+        self._spaces = ["--mount", *(["--net", "--uts"] if host_name else [])]
+        make = [_MAKE, "sh", host_name, str(folder), _LIBRARIES, _LIBRARIES_THERE, str(ROOT), sys.base_prefix]
         self._holder = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-ec", *make],
+            ["unshare", *self._spaces, "sh", "-ec", *make],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -110,13 +119,18 @@ class OwnRoot:
     def __exit__(self, *_: object) -> None:
         self._holder.communicate()
 
+    @property
+    def pid(self) -> int:
+        """The process whose namespaces it is in."""
+        return self._holder.pid
+
     def path(self, path: str) -> Path:
         """Where this process finds a file of the root."""
-        return Path(f"/proc/{self._holder.pid}/root{self._root}{path}")
+        return Path(f"/proc/{self.pid}/root{self._root}{path}")
 
     def argv(self, *command: str, before: str = ":") -> list[str]:
         """The command that runs another in this root, after `before` has changed its mounts."""
-        enter = ["nsenter", f"--target={self._holder.pid}", "--mount", "unshare", "--mount"]
+        enter = ["nsenter", f"--target={self.pid}", *self._spaces, "unshare", "--mount"]
         change = f'cd {self._root}; {before}; exec chroot . "$@"'
         return [*enter, "sh", "-ec", change, "sh", *command]
 

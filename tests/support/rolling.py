@@ -38,15 +38,18 @@ EVERYONE = {
 }
 
 
-def start_nginx(folder: Path, port: int, webs: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Run nginx with the configuration that docs/ops has, on this port."""
+def nginx_argv(folder: Path, port: int, webs: Sequence[str]) -> list[str]:
+    """The command that runs nginx with the configuration of docs/ops, before these web processes.
+
+    It finds its certificate in `folder`.
+    """
     found = find_nginx()
     binary = NGINX if NGINX.exists() else found and found.binary
     if not binary:
         pytest.skip("needs nginx: make .venv/nginx unpacks it on Debian")
     text = CONF.read_text()
     servers = re.findall(r"  server 127\.0\.0\.1:\d+.*;\n", text)
-    ours = [re.sub(r":\d+", f":{web}", servers[0]) for web in webs]
+    ours = [re.sub(r"127.0.0.1:\d+", web, servers[0]) for web in webs]
     text = text.replace("".join(servers), "".join(ours))
     text = re.sub(r"server \{\n  listen 80;.*?\n\}\n", "", text, flags=re.S)
     text = text.replace("listen [::]:443 ssl http2;", "").replace("listen 443", f"listen {port}")
@@ -58,8 +61,8 @@ def start_nginx(folder: Path, port: int, webs: Sequence[int]) -> subprocess.Pope
         f"daemon off; master_process off; pid {folder}/pid; events {{}}"
         f" http {{ {folders}include {folder}/site.conf; }}"
     )
-    options = ["-p", folder, "-e", folder / "errors", "-c", folder / "nginx.conf"]
-    return subprocess.Popen([binary, *options])
+    options = {"-p": folder, "-e": folder / "errors", "-c": folder / "nginx.conf"}
+    return [str(binary), *(str(word) for option in options.items() for word in option)]
 
 
 class Reply(NamedTuple):
@@ -82,7 +85,8 @@ class Newspaper:
         (folder / "certificate.pem").write_bytes(authority.issue(OURS))
         self.tls = ssl.create_default_context()
         self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
-        self.nginx = start_nginx(folder, self.port, ports)
+        webs = [f"127.0.0.1:{port}" for port in ports]
+        self.nginx = subprocess.Popen(nginx_argv(folder, self.port, webs))
         self.token = ""
         self.faults: list[str] = []
         self.calls = Counter[str]()

@@ -37,7 +37,9 @@ class RunningUnit:
         """Prepare its folder and its credentials."""
         self.root, self.name, self._log = root, name, log
         kind, at, self.instance = name.partition("@")
-        self._file = root.path(f"/etc/systemd/system/{kind}{at}.service")
+        units = root.path("/etc/systemd/system")
+        # What is in the second folder holds for all of our units of which we have one a type.
+        self._files = [units / f"{kind}{at}.service", *units.glob("stoppress-.service.d/*.conf")]
         self.user = self._find_user()
         self.state = f"/var/lib/{self._one('StateDirectory')}"
         credentials = f"/run/credentials/{name}.service"
@@ -47,15 +49,18 @@ class RunningUnit:
             f"install -d -m {mode} -o {user} -g {group} {self.state}",
             f"install -d -m 0500 -o {user} -g {group} {credentials}",
         ]
-        for given in values(self._file, "LoadCredential"):
+        for given in self._values("LoadCredential"):
             credential, _, source = given.partition(":")
             owner = f"-m 0400 -o {user} -g {group}"
             prepare.append(f"install {owner} {source} {credentials}/{credential}")
         root.run("\n".join(prepare))
         self.process: subprocess.Popen[bytes] | None = None
 
+    def _values(self, name: str) -> list[str]:
+        return [value for file in self._files for value in values(file, name)]
+
     def _one(self, name: str) -> str:
-        (found,) = values(self._file, name)
+        (found,) = self._values(name)
         return self._filled(found)
 
     def _filled(self, text: str) -> str:
@@ -65,7 +70,7 @@ class RunningUnit:
         return re.sub("%.", lambda found: meant[found[0]], text)
 
     def _find_user(self) -> tuple[int, int]:
-        if values(self._file, "DynamicUser") == ["yes"]:
+        if self._values("DynamicUser") == ["yes"]:
             return (_DYNAMIC[crc32(self._one("User").encode()) % len(_DYNAMIC)],) * 2
         users = self.root.path("/etc/passwd").read_text()
         found = re.search(rf"^{self._one('User')}:[^:]*:(\d+):(\d+):", users, flags=re.M)
@@ -76,8 +81,8 @@ class RunningUnit:
     def environment(self) -> dict[str, str]:
         """The environment that systemd gives its process."""
         rights = {"PATH": PATH, "LANG": "C.UTF-8", "USER": self._one("User")}
-        given = [self._filled(one) for one in values(self._file, "Environment")]
-        for file in values(self._file, "EnvironmentFile"):  # which counts more
+        given = [self._filled(one) for one in self._values("Environment")]
+        for file in self._values("EnvironmentFile"):  # which counts more
             given += self.root.path(file).read_text().split("\n")
         pairs = [one.partition("=") for one in given if "=" in one and not one.startswith("#")]
         return {**rights, **{name: value for name, _, value in pairs}}
@@ -100,7 +105,7 @@ class RunningUnit:
         user, group = self.user
         rights = [
             *("setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"),
-            *("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"),
+            *("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--pdeathsig=TERM"),
         ]
         command = shlex.split(self._one("ExecStart"))
         with self._log.open("ab") as log:

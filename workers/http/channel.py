@@ -168,6 +168,9 @@ def connect(
     channel = Channel(sock)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Else the kernel of a host that was cut off would deliver late what we have given up.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout * 1000))
         if proxy is not None:
             ask_proxy(sock, proxy.connect_request(host, port), deadline)
         if tls is not None:

@@ -15,10 +15,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "127.0.0.1"
 Certificate = Literal["good", "wrong name", "not trusted"]
-OURS: list[x509.GeneralName] = [
-    x509.DNSName("localhost"),
-    x509.IPAddress(ipaddress.ip_address(HOST)),
-]
+
+
+def names_of(address: str) -> list[x509.GeneralName]:
+    """Return the names of a server at an IP address, and of this machine."""
+    return [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
+
+
+OURS = names_of(HOST)
 # Nodes of a cluster are clients of each other.
 _USES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 ELSEWHERE: list[x509.GeneralName] = [x509.DNSName("push.elsewhere.example")]
@@ -79,15 +83,15 @@ class Authority:
         )
 
 
-def make_certificates(folder: Path) -> tuple[Path, dict[Certificate, Path]]:
+def make_certificates(folder: Path, address: str = HOST) -> tuple[Path, dict[Certificate, Path]]:
     """Return the file of the CA to trust, and those of the certificates with their keys."""
     trusted, stranger = Authority("Stop Press test CA"), Authority("A stranger's CA")
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(trusted.certificate.public_bytes(Encoding.PEM))
     pems: dict[Certificate, bytes] = {
-        "good": trusted.issue(OURS),
+        "good": trusted.issue(names_of(address)),
         "wrong name": trusted.issue(ELSEWHERE),
-        "not trusted": stranger.issue(OURS),
+        "not trusted": stranger.issue(names_of(address)),
     }
     files: dict[Certificate, Path] = {}
     for certificate, pem in pems.items():

@@ -10,6 +10,7 @@ import ssl
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -52,8 +53,13 @@ class PushService:
         strict_subject: bool = False,
         http2: bool = True,
         certificate: Certificate = "good",
+        host: str = HOST,
     ) -> None:
-        """With `strict_subject`, `sub` may not name localhost, .local or .invalid, as at Apple."""
+        """With `strict_subject`, `sub` may not name localhost, .local or .invalid, as at Apple.
+
+        `host` is the address at which it listens.
+        """
+        self._host = host
         self.received: list[Message] = []  # in the order of the responses
         self.disowned: list[Message] = []  # reported as not taken by HTTP/2; never in `received`
         self.refusals: list[Refusal] = []  # without 410, which is not the sender's fault
@@ -68,7 +74,7 @@ class PushService:
         self._autopush = Autopush(self)
         self._rule: Rule = lambda message: None
         self._let_through: int | None = None  # messages that are still answered; None: all
-        self._held: list[Callable[[], None]] = []
+        self._held: list[partial[None]] = []
         self._name = secrets.token_urlsafe(8)  # a Firefox profile must not see a version twice
         self._numbers = itertools.count(1)
         self._waiting: list[tuple[Callable[[], bool], threading.Event]] = []
@@ -77,7 +83,7 @@ class PushService:
 
     def __enter__(self) -> PushService:
         self._folder = tempfile.TemporaryDirectory(prefix="push-service-")
-        self.ca_file, self._certificates = make_certificates(Path(self._folder.name))
+        self.ca_file, self._certificates = make_certificates(Path(self._folder.name), self._host)
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(started,), name="push-service")
         self._thread.start()
@@ -123,6 +129,11 @@ class PushService:
         A sender gives a message up after 15 seconds.
         """
         self._let_through = n
+
+    def held_from(self) -> Counter[str]:
+        """Count the messages of which the answer is held, by the address that they came from."""
+        senders = [one.args[0].transport for one in list(self._held)]
+        return Counter(sender.get_extra_info("peername")[0] for sender in senders)
 
     def go_on(self, *, until_held: bool = False) -> None:
         """Answer what is held, and all that comes; or hold again what comes."""
@@ -272,11 +283,11 @@ class PushService:
         self._loop.set_exception_handler(self._note_fault)
         self._stop = asyncio.Event()
         self._https = await self._listen(port=0)
-        plain = await self._loop.create_server(lambda: Http1(self), HOST, 0)
+        plain = await self._loop.create_server(lambda: Http1(self), self._host, 0)
         protocol = Subprotocol("push-notification")
         # No pings, because they would use `random` within a hypothesis test, which forbids that.
         browsers = await serve(
-            self._autopush.serve, HOST, 0, subprotocols=[protocol], ping_interval=None
+            self._autopush.serve, self._host, 0, subprotocols=[protocol], ping_interval=None
         )
         self.origin = f"https://{_address(self._https.sockets[0])}"
         self.plain_origin = f"http://{_address(plain.sockets[0])}"
@@ -296,7 +307,7 @@ class PushService:
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
         tls.load_cert_chain(self._certificates[self._certificate])
         tls.set_alpn_protocols(self._protocols)
-        return await self._loop.create_server(lambda: ByAlpn(self), HOST, port, ssl=tls)
+        return await self._loop.create_server(lambda: ByAlpn(self), self._host, port, ssl=tls)
 
     async def _listen_anew(self) -> None:
         port = self._https.sockets[0].getsockname()[1]
