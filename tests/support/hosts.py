@@ -46,9 +46,9 @@ class Host:
         enter = ["nsenter", f"--target={self.pid}", *_SPACES]
         return [*enter, "setpriv", "--pdeathsig=TERM", *command]
 
-    def run(self, script: str) -> None:
-        """Run commands on it as root."""
-        _run(self.pid, script)
+    def run(self, script: str) -> str:
+        """Run commands on it as root, and return what they print."""
+        return _run(self.pid, script)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -71,10 +71,15 @@ class Host:
         """Put its cable in again."""
         _run(self._switch, f"ip link set {self.name} up")
 
-    def sockets(self) -> list[str]:
-        """The TCP sockets of which its kernel has something to do, closed ones included."""
+    def tries_to_send(self) -> bool:
+        """Whether its kernel has something that it would send if it could.
+
+        That is in sockets, also in those that were closed, or waits for the other's MAC address.
+        """
         rows = Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]
-        return [row for row in rows if row.split()[3] not in (_LISTENS, _HAS_ENDED)]
+        if any(row.split()[3] not in (_LISTENS, _HAS_ENDED) for row in rows):
+            return True
+        return bool(self.run("ip neigh show nud incomplete"))
 
 
 class Network:
@@ -116,11 +121,12 @@ class Network:
         return holder.pid
 
 
-def _run(pid: int, script: str) -> None:
-    """Run commands in the namespaces of a process."""
+def _run(pid: int, script: str) -> str:
+    """Run commands in the namespaces of a process, and return what they print."""
     argv = ["nsenter", f"--target={pid}", *_SPACES, "sh", "-euc", script]
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 0, f"{script}\n{done.stderr}"
+    return done.stdout
 
 
 def _enter(namespace: IO[str]) -> None:
@@ -133,4 +139,4 @@ def wait_until_given_up(host: Host) -> None:
 
     By default it does so for minutes.
     """
-    wait_until(lambda: not host.sockets(), 30, every=0.2)
+    wait_until(lambda: not host.tries_to_send(), 30, every=0.2)
