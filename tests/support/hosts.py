@@ -25,7 +25,9 @@ from tests.support.installation import wait_until
 _NEEDED = ("ip", "unshare", "nsenter", "setpriv")
 _SPACES = ("--net", "--uts")
 _HOLD = 'echo "$1" > /proc/sys/kernel/hostname; ip link set lo up; echo ready; exec cat'
-_PUT_IN = "ip link add {name} type veth peer name eth0 netns {pid}; ip link set {name} master switch up"
+_PUT_IN = (
+    "ip link add {name} type veth peer name eth0 netns {pid}; ip link set {name} master switch up"
+)
 _CLONE_NEWNET = 0x40000000  # sched.h
 _LISTENS, _HAS_ENDED = "0A", "06"  # states of TCP in /proc/net/tcp
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,7 +54,7 @@ class Host:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Meanwhile sockets that this thread opens, and threads that it starts, are on this host."""
+        """Meanwhile sockets that this thread opens, and threads that it starts, are on it."""
         with (
             Path("/proc/thread-self/ns/net").open() as before,
             Path(f"/proc/{self.pid}/ns/net").open() as there,

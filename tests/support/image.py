@@ -64,7 +64,9 @@ class Image:
         locks = [ROOT / f"requirements{kind}.lock" for kind in ("", "-build")]
         files = [word for lock in locks for word in ("-r", lock)]
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download"]
-        subprocess.run([*pip, "--no-build-isolation", *given, *files], check=True)
+        argv = [*pip, "--no-build-isolation", *given, *files]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-5000:]
 
     def _do(self, word: str, rest: str) -> None:
         if word == "FROM":

@@ -98,7 +98,16 @@ class OwnRoot:
         folder.mkdir()
         self._root = folder / "root"
         self._spaces = ["--mount", *(["--net", "--uts"] if host_name else [])]
-        make = [_MAKE, "sh", host_name, str(folder), _LIBRARIES, _LIBRARIES_THERE, str(ROOT), sys.base_prefix]
+        make = [
+            _MAKE,
+            "sh",
+            host_name,
+            str(folder),
+            _LIBRARIES,
+            _LIBRARIES_THERE,
+            str(ROOT),
+            sys.base_prefix,
+        ]
         self._holder = subprocess.Popen(
             ["unshare", *self._spaces, "sh", "-ec", *make],
             stdin=subprocess.PIPE,
