@@ -69,7 +69,7 @@ test: debian-packages check .venv/wordpress .venv/promtool .venv/nginx
 	$(BIN)/python -m tests.support.redis_server --all-scripts \
 		$(BIN)/pytest $(AT_ONCE) $(call FILES_WITH,redis) -m "redis and not (long or soak)"
 
-soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool .venv/nginx
+soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool .venv/nginx .venv/debian.tar
 	$(BIN)/pytest -m "alone and soak"
 	$(BIN)/pytest $(AT_ONCE) -m "soak and not alone"
 	for seed in 1 2 3 4 5; do \
@@ -146,6 +146,14 @@ APT_DOWNLOAD := apt-get download -q -o APT::Sandbox::User=root
 	  folder=$$(mktemp -d) && cd $$folder && \
 	  { $(APT_DOWNLOAD) nginx || { apt-get update -q && $(APT_DOWNLOAD) nginx; }; } && \
 	  dpkg-deb -x nginx_*.deb $(CURDIR)/$@ && rm -r $$folder; \
+	fi
+
+# A minimal Debian, in which the tests build the container's image: they reach no registry of images.
+.venv/debian.tar: | .venv/for-test
+	@if $(MAY_INSTALL); then \
+	  { command -v mmdebstrap >/dev/null || { $(APT_INSTALL) mmdebstrap; }; } && \
+	  mmdebstrap --quiet --variant=minbase --include=python3-venv,ca-certificates \
+	    "$$(. /etc/os-release && echo $$VERSION_CODENAME)" $@; \
 	fi
 
 $(BIN)/python:
