@@ -23,7 +23,7 @@ main.add_section(
         "token": "access:token",
         "webhooks": "webhooks:webhooks",
         "import": "moving:import_readers",
-        "export": "moving:export_readers",
+        "export": "exporting:export_readers",
     },
 )
 main.add_section(

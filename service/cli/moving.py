@@ -1,14 +1,13 @@
-"""`stoppress import` and `export`: readers move in from another service, or out."""
+"""`stoppress import`: readers move in from another service, or from another installation."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,8 +19,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from service.api.fields import Invalid, read_fields
 from service.api.reader_requests import NewSubscription, OutsideFlask
 from service.cli import reader_rows
+from service.cli.import_file import Survey, TopicNames, column_of, renamed_topics
 from service.cli.main import open_runtime
-from service.cli.terminal import examples, json_option, printable
+from service.cli.terminal import command_line, examples, json_option, printable
 from service.domain.moving import EXPORT, CannotMove, Moving
 from service.local.reader_files import NotReaders, Row, open_rows
 from service.model.keys import b64url
@@ -34,12 +34,15 @@ _AT_ONCE = 2048  # readers that are stored in one round trip
 _SHOWN = 256  # rows between two looks at the bar
 NEW, KNOWN, LEFT = (one.value for one in Added)
 UNSUBSCRIBED, APP, REFUSED = "unsubscribed", "no_browser", "refused"
+DUPLICATE = "duplicate"
+_SHOWN_NAMES = 20  # of topics that are none of ours
 _WORDS = {
     NEW: "imported",
     KNOWN: "here already, and left as they are",
     LEFT: "left since, and stay away",
     UNSUBSCRIBED: "had unsubscribed there, or were gone",
     APP: "are no web browsers (device_type)",
+    DUPLICATE: "have a newer row in the file, which counts",
     REFUSED: "refused",
 }
 
@@ -53,6 +56,8 @@ class _Import:
     topics: frozenset[str]  # of who names none
     known_topics: Set[str]
     dry_run: bool
+    names: TopicNames | None = None  # None: an export of ours, which has our own slugs
+    survey: Survey | None = None
     keeps_ids: bool = False
     moving: Moving | None = None  # what is beside the readers is taken in; None: it is left out
     is_own: bool = False  # an export of ours, whose readers are no more gone than others
@@ -71,6 +76,8 @@ class _Import:
         try:
             if not why and self.is_own and "kind" in row.whole:
                 self._take_line(row.whole)
+            elif not why and self.survey is not None and self.survey.is_older(row):
+                self.counts[DUPLICATE] += 1
             elif not why and reader_rows.is_app(row.fields):
                 self.counts[APP] += 1
             elif not why and reader_rows.is_unsubscribed(row.fields):
@@ -102,7 +109,15 @@ class _Import:
         else:
             taken = self.runtime.subscriptions.take_over(self._waiting, untried=not self.is_own)
             self.counts.update(one.value for one in taken)
+            if not self.keeps_ids:  # else they are in the totals that come along
+                self.runtime.daily_totals.add_imported(taken.count(Added.NEW))
         self._waiting.clear()
+
+    def note(self) -> None:
+        """Note in the log of the newsroom what came of it."""
+        if self.counts[NEW] and not self.dry_run:
+            log = self.runtime.alert_log
+            log.note_import(self.counts[NEW], self.counts[KNOWN], command_line())
 
     def _take_line(self, line: Mapping[str, Any]) -> None:
         if self.moving is not None and line["kind"] != EXPORT:
@@ -115,7 +130,8 @@ class _Import:
         document = reader_rows.document_of(fields)
         if empty := reader_rows.empty_fields(fields, document):
             raise CannotMove(f"{' and '.join(empty)}: missing")
-        topics = sorted(self.known_topics & {*document["topics"]})
+        names = document["topics"] if self.names is None else self.names.of(fields)
+        topics = sorted(self.known_topics & {*names})
         document["topics"] = topics if topics or self.is_own else sorted(self.topics)
         for name in ("muted_stories", "followed_stories"):
             if name in document:
@@ -148,6 +164,7 @@ class _Import:
     "import",
     epilog=examples(
         "import players.csv.gz --topic world --vapid-key old-key.pem --dry-run",
+        "import players.csv.gz --topics-from tags --map cricket=sport --vapid-key old-key.pem",
         "import all.jsonl",
     ),
 )
@@ -159,6 +176,22 @@ class _Import:
     metavar="SLUG",
     help="What the readers follow from now on; may be repeated. Without it: all topics that are"
     " ticked beforehand.",
+)
+@click.option(
+    "--topics-from",
+    "column",
+    default="",
+    metavar="COLUMN",
+    help="Where the file names what each reader follows, such as tags, or tags.section for the"
+    " values of one tag; without it the column topics. A name counts for the topic of ours with"
+    " that name or slug. Readers without one follow what --topic says.",
+)
+@click.option(
+    "--map",
+    "mapped",
+    multiple=True,
+    metavar="THEIRS=SLUG",
+    help="What the file calls a topic of ours that has another name here; may be repeated.",
 )
 @click.option(
     "--vapid-key",
@@ -178,6 +211,8 @@ class _Import:
 def import_readers(
     file: Path,
     topics: tuple[str, ...],
+    column: str,
+    mapped: tuple[str, ...],
     named: str | None,
     refused: Path | None,
     dry_run: bool,
@@ -187,7 +222,8 @@ def import_readers(
 
     FILE is CSV with a header, JSON lines or a JSON array, also compressed by gzip, as OneSignal,
     Pushpad, WonderPush, Perfecty and the web-push libraries write it; or an export of ours, which
-    an installation without readers takes in whole. To repeat an import, or to go on with one that
+    an installation without readers takes in whole. Topics that only the file knows are listed at
+    the end, and not made. Of several rows with one endpoint the newest counts. To repeat an import, or to go on with one that
     was stopped, is safe: readers who are here already stay as they are, and readers who have left
     stay away. Exit codes: 0, readers were taken over or known; 1, rows were refused, and nobody of
     the rest was; 130, stopped.
@@ -196,10 +232,12 @@ def import_readers(
     if refused.exists() and refused.samefile(file):
         raise click.UsageError("--refused: this is the file with the readers")
     try:
-        with open_rows(file) as (rows, source), _written(refused) as written:
+        with open_rows(file) as (rows, source), written_file(refused) as written:
             first = next(rows, None)
-            under_way = _begun(first, topics, named, dry_run=dry_run)
+            under_way = _begun(first, topics, column, mapped, named, dry_run=dry_run)
             try:
+                if not under_way.is_own:
+                    under_way.survey = _surveyed(file, column_of(column))
                 for row in _shown(_all(first, rows), source, file.stat().st_size):
                     if why := under_way.take(row):
                         line = {"row": row.number, "why": why, "given": dict(row.fields)}
@@ -208,6 +246,8 @@ def import_readers(
             except KeyboardInterrupt:
                 click.echo("Stopped. The same command goes on where it was.", err=True)
                 under_way.stopped = True
+            finally:
+                under_way.note()
     except NotReaders as error:
         raise click.ClickException(str(error)) from None
     finally:
@@ -227,12 +267,20 @@ def _all(first: Row | None, rest: Iterator[Row]) -> Iterator[Row]:
 
 
 def _begun(
-    first: Row | None, topics: Iterable[str], named: str | None, *, dry_run: bool
+    first: Row | None,
+    topics: Iterable[str],
+    column: str,
+    mapped: tuple[str, ...],
+    named: str | None,
+    *,
+    dry_run: bool,
 ) -> _Import:
     """Return an import of a file that begins with this row."""
     runtime = open_runtime()
     header = first.whole if first is not None and first.whole.get("kind") == EXPORT else None
     if header is not None:
+        if column or mapped:
+            raise click.UsageError("an export of ours has topics of its own: leave --map away")
         return _begun_of_ours(runtime, header, topics, named, dry_run=dry_run)
     if missing := _missing_columns(first):
         raise click.ClickException(
@@ -240,8 +288,25 @@ def _begun(
             " nobody can write to them (ask OneSignal for extra_fields web_auth and web_p256)"
         )
     chosen = _topics(runtime, topics)
-    known = runtime.topics.named().keys()
-    return _Import(runtime, _vapid_key(runtime, named), chosen, known, dry_run)
+    known = runtime.topics.named()
+    try:
+        names = TopicNames(column_of(column), renamed_topics(mapped, known), known)
+    except ValueError as error:
+        raise click.UsageError(f"--map: {error}") from None
+    key = _vapid_key(runtime, named)
+    return _Import(runtime, key, chosen, known.keys(), dry_run, names)
+
+
+def _surveyed(file: Path, column: str) -> Survey:
+    """Read a file for the first time."""
+    size = file.stat().st_size
+    survey = Survey(size, column)
+    with suppress(NotReaders), open_rows(file) as (rows, source):  # the second reading says why
+        for row in _shown(rows, source, size, "Checking"):
+            survey.look(row)
+    if not survey.has_column:
+        raise click.ClickException(f"no row of the file has the column {column} (--topics-from)")
+    return survey
 
 
 def _missing_columns(first: Row | None) -> list[str]:
@@ -259,7 +324,7 @@ def _begun_of_ours(
     *,
     dry_run: bool,
 ) -> _Import:
-    moving = _moving(runtime)
+    moving = moving_of(runtime)
     try:
         keeps_ids, is_new_layout = moving.keeps_ids(header), moving.is_new_layout(header)
         if missing := moving.missing_keys(header):
@@ -293,12 +358,12 @@ def _begun_of_ours(
         runtime.topics.named().keys(),
         dry_run,
         keeps_ids=keeps_ids,
-        moving=_moving(runtime) if keeps_ids and not dry_run else None,
+        moving=moving_of(runtime) if keeps_ids and not dry_run else None,
         is_own=True,
     )
 
 
-def _moving(runtime: Runtime) -> Moving:
+def moving_of(runtime: Runtime) -> Moving:
     return Moving(runtime.store, runtime.topics, runtime.keys, runtime.tokens)
 
 
@@ -350,14 +415,14 @@ def _public_half(path: Path) -> str:
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[IO[str]]:
+def written_file(path: Path) -> Iterator[IO[str]]:
     """Open a file that only its owner may read."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         os.fchmod(file.fileno(), 0o600)  # it may have been there
         yield file
 
 
-def _bar(console: Console) -> Progress:
+def bar(console: Console) -> Progress:
     """Return a bar that also shows how many a second, and for how long."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"))
     shown = console.is_terminal
@@ -366,10 +431,12 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _shown(rows: Iterator[Row], source: IO[bytes], size: int) -> Iterator[Row]:
+def _shown(
+    rows: Iterator[Row], source: IO[bytes], size: int, words: str = "Importing"
+) -> Iterator[Row]:
     """Show a bar while rows are read, if stderr is a terminal."""
-    with _bar(Console(stderr=True)) as progress:
-        task = progress.add_task("Importing", total=size, rows="")
+    with bar(Console(stderr=True)) as progress:
+        task = progress.add_task(words, total=size, rows="")
         for row in rows:
             if row.number % _SHOWN == 0:
                 rate = row.number / (progress.tasks[task].elapsed or 1)
@@ -380,8 +447,10 @@ def _shown(rows: Iterator[Row], source: IO[bytes], size: int) -> Iterator[Row]:
 
 def _report(done: _Import, refused: Path, as_json: bool) -> None:
     counts = {kind: done.counts[kind] for kind in _WORDS}
+    unknown = done.names.unknown.most_common() if done.names is not None else []
     if as_json:
-        click.echo(json.dumps(counts, indent=2))
+        found = {**counts, "unknown_topics": dict(unknown)}
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         for kind, count in counts.items():
             words = "would be imported" if done.dry_run and kind == NEW else _WORDS[kind]
@@ -390,6 +459,7 @@ def _report(done: _Import, refused: Path, as_json: bool) -> None:
                 click.echo(f"{count:>9,} {words}")
         for why, count in done.reasons.most_common(5):
             click.echo(f"{count:>13,} {printable(why)}")
+        _report_unknown(unknown)
         if done.without_zone:
             click.echo(
                 f"{done.without_zone:,} have no time zone: their quiet hours go by UTC, until a"
@@ -399,66 +469,16 @@ def _report(done: _Import, refused: Path, as_json: bool) -> None:
             click.echo(f"All that was refused: {refused}")
 
 
-@click.command(
-    "export",
-    epilog=examples(
-        "export all.jsonl",
-        "export - | gzip > all.jsonl.gz",
-        "export readers.csv --as onesignal",
-    ),
-)
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-@click.option(
-    "--as",
-    "form",
-    type=click.Choice(["stoppress", "onesignal"]),
-    default="stoppress",
-    help="onesignal: the readers alone, as the CSV that OneSignal exports and others import.",
-)
-def export_readers(file: Path, form: str) -> None:
-    """Write everything to FILE, which only its owner may read; - is standard output.
-
-    Each line is a JSON object: first what the installation is, then topics, totals and alerts with
-    their figures, then each reader with the subscription as browsers and web-push libraries have
-    it, and the preferences as the API takes them. `stoppress import` reads it again. Private keys
-    are not in it (`stoppress keys backup`), nor editors, templates and alerts not sent yet.
-    """
-    runtime = open_runtime()
-    target: AbstractContextManager[IO[str]] = nullcontext(sys.stdout)
-    if str(file) != "-":
-        target = _written(file)
-    with target as written, _bar(Console(stderr=True)) as progress:
-        write = _onesignal(written) if form == "onesignal" else _lines(written)
-        if form == "stoppress":
-            for line in _moving(runtime).lines():
-                _write(written, line)
-        total = runtime.subscriptions.count()
-        task = progress.add_task("Exporting", total=total, rows="")
-        for number, one in enumerate(runtime.subscriptions.all(), 1):
-            write(one.subscription, one.gone)
-            if number % _SHOWN == 0:
-                progress.update(task, completed=number, rows=f"{number:,} readers")
-
-
-def _lines(written: IO[str]) -> Callable[[Any, bool], None]:
-    def write(one: Any, gone: bool) -> None:
-        _write(written, reader_rows.exported(one, gone=gone))
-
-    return write
-
-
-def _onesignal(written: IO[str]) -> Callable[[Any, bool], None]:
-    rows = csv.writer(written)
-    rows.writerow(reader_rows.ONESIGNAL)
-
-    def write(one: Any, gone: bool) -> None:
-        rows.writerow(reader_rows.as_onesignal(one, gone=gone))
-
-    return write
-
-
-def _write(written: IO[str], line: Mapping[str, Any]) -> None:
-    written.write(json.dumps(line, ensure_ascii=False) + "\n")
+def _report_unknown(names: Sequence[tuple[str, int]]) -> None:
+    if not names:
+        return
+    click.echo("Topics of the file that are none of ours (--map THEIRS=SLUG), with their readers:")
+    for name, count in names[:_SHOWN_NAMES]:
+        click.echo(f"{count:>13,} {printable(name)}")
+    if more := len(names[_SHOWN_NAMES:]):
+        click.echo(f"              and {more:,} more, which --json lists")
+    if tag := next((name for name, _ in names if name.endswith("=…")), ""):
+        click.echo(f"Tags with values of their own: --topics-from with {tag[:-2]}, as in tags.section")
 
 
 def _last(name: str) -> str:

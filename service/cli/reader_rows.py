@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from contextlib import suppress
+from datetime import date, datetime, timezone
 from functools import lru_cache
 from typing import Any
 
 from service.cli.terminal import date_of
+from service.local.reader_files import column_name
 from service.model import clock
 from service.model.keys import b64url
 from service.model.languages import browser_language
+from service.model.retention import DAY
 from service.model.subscriptions import Subscription, SubscriptionId
 from service.model.times import browser_zone, iso
 
@@ -21,9 +24,15 @@ _NAMES = {
     "endpoint": ("endpoint", "identifier", "push_endpoint", "subscription_endpoint", "url"),
     "p256dh": ("p256dh", "web_p256", "key_p256dh", "p256dh_key", "public_key", "publickey"),
     "auth": ("auth", "web_auth", "key_auth", "auth_key", "auth_token", "authtoken", "auth_secret"),
-    "locale": ("locale", "language", "lang"),
+    "locale": ("locale", "language", "lang", "languages", "browser_language"),
     "timezone": ("timezone_id", "timezone", "time_zone", "tz"),
     "topics": ("topics",),
+    "created": (
+        *("created_at", "created", "createdat", "creation_date", "creationdate", "creation_time"),
+        *("first_session", "first_session_at", "subscribed_at", "subscription_date"),
+        *("registered_at", "date_created", "opted_in_at"),
+    ),
+    "active": ("last_active", "last_session", "last_seen", "updated_at", "updatedat", "updatedate"),
 }
 # Where they are. WonderPush has the endpoint in `pushToken`, the keys beside or within it, and the
 # rest in `device`.
@@ -45,8 +54,12 @@ _SAYS_WHEN = ("unsubscribed_at", "deleted_at", "opted_out_at")
 # Texts: WonderPush has preferences.subscriptionStatus, optIn or optOut.
 _SAYS_STATUS = ("preferences.subscriptionstatus", "subscription_status", "status")
 _NOT_ANY_MORE = ("optout", "opt_out", "unsubscribed", "softoptout", "inactive", "expired")
+_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?", re.ASCII)
 # OneSignal's device types: apps of all kinds, e-mail (11) and SMS (14).
 _APPS = ("0", "1", "2", "3", "4", "6", "9", "10", "11", "13", "14")
+# The oldest day on which somebody may have subscribed: the first of 2015, when browsers learned it.
+_FIRST_DAY = 16_436
+_MILLISECONDS_FROM = 1e11  # as seconds it would be the year 5138
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 
@@ -61,7 +74,7 @@ def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
             "keys": {name: given[name] for name in ("p256dh", "auth")},
         },
         "topics": _slugs(given["topics"]),
-        "locale": _language(str(given["locale"] or "")),
+        "locale": _language(_one_of(given["locale"])),
         "timezone": _zone(str(given["timezone"] or "")),
     }
     return document | _as_exported(fields)
@@ -92,12 +105,55 @@ def is_app(fields: Mapping[str, Any]) -> bool:
 
 
 def days_of(fields: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the days of a reader of our own export: subscribed, came last; 0: not known."""
+    """Return the days on which a reader subscribed and came last; 0: not known.
+
+    Other services than ours know the first one only: their visits are none to us.
+    """
     try:
         created, seen = (_day(str(fields[name])) for name in ("subscribed_on", "seen_on"))
     except (KeyError, ValueError):
-        return 0, 0
+        names = _places(tuple(fields))["created"]
+        day = int(_seconds(str(_first(fields, names) or "")) // DAY)
+        return (day if _FIRST_DAY <= day <= int(clock.time() // DAY) else 0), 0
     return created, seen
+
+
+def endpoint_in(fields: Mapping[str, Any]) -> str:
+    """Return the endpoint of a row as it stands there."""
+    opened = _opened(fields)
+    found = _first(opened, _places(tuple(opened))["endpoint"])
+    return found.strip() if isinstance(found, str) else ""
+
+
+def latest_time(fields: Mapping[str, Any]) -> float:
+    """Return the latest time that a row tells of its reader, in seconds since 1970; 0: none."""
+    at = _places(tuple(fields))
+    return max(_seconds(str(_first(fields, at[kind]) or "")) for kind in ("active", "created"))
+
+
+def has_column(fields: Mapping[str, Any], column: str) -> bool:
+    """Whether a row has this column, or field within one, even if it is empty there."""
+    return column in fields or _within(fields, column) is not None
+
+
+def topic_names(fields: Mapping[str, Any], column: str) -> list[str]:
+    """Return the names of topics in a column: as a text, a list, or tags with yes or no.
+
+    A tag with a value of its own is `name=…`.
+    """
+    if not column:
+        value = _first(fields, _places(tuple(fields))["topics"])
+    else:
+        value = fields[column] if column in fields else _within(fields, column)
+    value = _loaded(value)
+    if isinstance(value, dict):
+        said = {str(name): str(kept).strip().lower() for name, kept in value.items()}
+        no = ("", "none", "null", *_FALSE)
+        return [n if kept in _TRUE else f"{n}=…" for n, kept in said.items() if kept not in no]
+    if isinstance(value, list):
+        return [str(one).strip() for one in value if isinstance(one, (str, int))]
+    names = re.split(r"[,;|\n]+", str(value)) if value else []
+    return [name for one in names if (name := one.strip())]
 
 
 def id_of(fields: Mapping[str, Any]) -> SubscriptionId | None:
@@ -195,6 +251,8 @@ def _places(columns: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
         for field, names in _NAMES.items()
     }
     found["endpoint"] = [*found["endpoint"], "pushtoken.data"]
+    for own in ("created", "active"):  # `created` within another object is that object's
+        found[own] = _NAMES[own]
     found |= {"no": _SAYS_NO, "yes": _SAYS_YES, "when": _SAYS_WHEN, "status": _SAYS_STATUS}
     return {field: [name for name in names if name in known] for field, names in found.items()}
 
@@ -212,6 +270,45 @@ def _opened(fields: Mapping[str, Any]) -> Mapping[str, Any]:
             rest = {kept: fields[kept] for kept in fields if kept != name}
             return rest | given | (keys if isinstance(keys, dict) else {})
     return fields
+
+
+def _within(fields: Mapping[str, Any], column: str) -> Any:
+    """Return what a row has in `tags.section`, or in all columns `tags.…`; None if nothing."""
+    inner = {name[len(column) + 1 :]: fields[name] for name in fields if name.startswith(f"{column}.")}
+    outer, _, name = column.rpartition(".")
+    if inner or not outer:
+        return inner or None
+    whole = _loaded(fields.get(outer))
+    named = {column_name(one): whole[one] for one in whole} if isinstance(whole, dict) else {}
+    return named.get(name)
+
+
+def _loaded(value: Any) -> Any:
+    """Return a list or an object that stands in a column as a text of JSON."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
+
+
+def _one_of(value: Any) -> str:
+    """Return a text, or the first of a list, which may be a text of JSON."""
+    value = _loaded(value)
+    return str((value[0] if value else "") if isinstance(value, list) else value or "")
+
+
+def _seconds(text: str) -> float:
+    """Read a time, as a date in whatever zone or as a number since 1970; 0 for anything else."""
+    if found := _DATE.match(text):
+        year, *rest = (int(part or 0) for part in found.groups())
+        with suppress(ValueError):
+            return datetime(year, *rest, tzinfo=timezone.utc).timestamp()
+        return 0.0
+    with suppress(ValueError):
+        number = float(text)
+        if 0 < number < _MILLISECONDS_FROM * 1000:
+            return number / 1000 if number >= _MILLISECONDS_FROM else number
+    return 0.0
 
 
 def _first(fields: Mapping[str, Any], names: Iterable[str]) -> Any:

@@ -83,6 +83,7 @@ LOGGED = {
     "skipped": "skipped it, since nothing was new",
     "overtaken": "made a draft of it, because the alert was corrected meanwhile",
     "handed in": "handed it in",
+    "imported": "imported them",
 }
 # What follows the word of a role, and of a scope of an API token.
 _ROLES = {

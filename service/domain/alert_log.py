@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from service.model import alert_log
 from service.model.alert_log import LogEntry
 from service.store import Store
 
@@ -49,6 +50,10 @@ class AlertLog:
                 return
             if search.fits(entry):
                 yield entry
+
+    def note_import(self, readers: int, known: int, by: str) -> None:
+        """Note that somebody imported readers, of whom others of the file were `known`."""
+        self._log.note(alert_log.imported(readers, known, by))
 
     def forget_old(self, now: float) -> None:
         """Drop what is older than it is kept: what the clock does."""

@@ -81,6 +81,7 @@ class Day:
     joined: int | None = None  # None: it is not known how many there were before
     ended: dict[str, int] = field(default_factory=dict)  # by why; empty where `joined` is None
     unconfirmed: int | None = None
+    imported: int = 0  # of those who joined
     alerts: DayOfAlerts = field(default_factory=DayOfAlerts)
 
 
@@ -129,6 +130,10 @@ class DailyTotals:
             found.had = self._store.recipients.had(alerts)
         self._store.daily_totals.put_alerts(_number(following), asdict(found) if alerts else None)
         return following < last
+
+    def add_imported(self, readers: int) -> None:
+        """Count readers whom an import has brought just now."""
+        self._store.daily_totals.add_imported(_number(today()), readers)
 
     # -- what the pages show -----------------------------------------------------------------------
 
@@ -188,6 +193,7 @@ def sum_of(days: Sequence[Day]) -> Day:
             total.joined = (total.joined or 0) + day.joined
         for why, n in day.ended.items():
             total.ended[why] = total.ended.get(why, 0) + n
+        total.imported += day.imported
         total.alerts.add(day.alerts)
     return total
 
@@ -216,7 +222,7 @@ def _days(dates: Sequence[date], rows: Sequence[DayRow]) -> Iterator[Day]:
     before: dict[str, int] | None = None
     ended_before: dict[str, int] = {}
     for one, row in zip(dates, rows, strict=True):
-        day = Day(one)
+        day = Day(one, imported=row.imported)
         if row.readers is not None:
             readers, ended = row.readers["readers"], row.readers["ended"]
             day.readers, day.unconfirmed = readers, row.readers["unconfirmed"]

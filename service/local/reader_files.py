@@ -114,7 +114,7 @@ def _row(number: int, row: object) -> Row:
 def _flat(row: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the fields of an object, those of objects within it as `outer.inner`."""
     for name, value in row.items():
-        full = f"{within}{_name(name)}"
+        full = f"{within}{column_name(name)}"
         if isinstance(value, dict) and within.count(".") < 3:
             yield from _flat(value, f"{full}.")
         else:
@@ -127,7 +127,7 @@ def _table(text: IO[str], sample: str) -> Iterator[Row]:
     lines = (line.replace("\0", "") for line in _lines(text))
     # None of them has a character where a file is the beginning of a byte-order mark and no more.
     first = next((line for line in lines if line.strip()), "")
-    names = [_name(name) for name in _cells(first, delimiter)]
+    names = [column_name(name) for name in _cells(first, delimiter)]
     if len(names) < 2:
         raise NotReaders("the first line is no header: it must name the columns")
     return _of_table(lines, names, delimiter)
@@ -181,6 +181,6 @@ def _cells(record: str, delimiter: str) -> list[str]:
         return [record]
 
 
-def _name(text: str) -> str:
+def column_name(text: str) -> str:
     """Return a column's name in one spelling: `Push Endpoint` is `push_endpoint`."""
     return text.strip().strip("\ufeff").lower().replace(" ", "_").replace("-", "_")

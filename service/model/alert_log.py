@@ -19,7 +19,7 @@ ACTIONS = (
     *("written", "scheduled", "sent", "taken back", "changed", "deleted"),
     *("started", "missed", "outdated", "paused", "resumed", "corrected", "cancelled"),
     *("stopped", "released", "asked", "approved", "sent back", "chosen", "skipped"),
-    *("overtaken", "handed in"),
+    *("overtaken", "handed in", "imported"),
 )
 
 
@@ -80,6 +80,13 @@ def sent_back(one: Notification, word: str, by: str) -> LogEntry:
 def about_all(action: str, by: str) -> LogEntry:
     """Return an entry for what is done with all alerts at once."""
     return LogEntry(ALL, "All alerts", action, by, isinstance(by, ToolName))
+
+
+def imported(readers: int, known: int, by: str) -> LogEntry:
+    """Return the entry for an import; `known` readers of the file were here already."""
+    title = "1 reader" if readers == 1 else f"{readers:,} readers"
+    others = (f"{known:,} were here already",) if known else ()
+    return LogEntry(ALL, title, "imported", by, isinstance(by, ToolName), others=others)
 
 
 def begun(one: Notification, by: str) -> LogEntry:

@@ -175,7 +175,8 @@ LINK_KEPT = DAY
 
 # -- about no person: numbers of readers ----------------------------------------------------------
 
-# The last number that a subscription got before each day, in each partition. It is in days.
+# The last number that a subscription got before each day, in each partition, and which numbers an
+# import gave to readers who are not new. It is in days.
 # Why: "subscribed in the last N days", 366 at most.
 JOINED_KEPT_DAYS = 400
 

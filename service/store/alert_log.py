@@ -4,7 +4,7 @@ log      stream: the entries of all alerts, each as JSON
 n:<id>   its field `log`: the stream's ids of the entries of this alert (notifications.py)
 
 The scripts that do something with an alert add its entry (`NOTE`): there is one for all that was
-done, and none for what was not.
+done, and none for what was not. An import of readers adds its own.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ class AlertLog:
         """Return up to `most` entries from the one after `id` on, the oldest first."""
         rows = cast(list[Any], self._redis.xrange(LOG, f"({id}", "+", count=most))
         return [_entry(*row) for row in rows]
+
+    def note(self, entry: LogEntry) -> None:
+        """Add an entry that is about no alert."""
+        self._redis.xadd(LOG, {"entry": packed(entry)})
 
     def forget(self, before: float) -> None:
         """Drop the entries from before a time, in seconds since 1970."""

@@ -18,7 +18,7 @@ from service.model.retention import UNTRIED_KEPT
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.bitmaps import bitmap_key, bitmaps_chosen, bitmaps_of, pack_numbers
 from service.store.departures import left_key
-from service.store.joined import MARK_DAY, days_key
+from service.store.joined import MARK_DAY, MARK_MOVED, days_key, moved_key, today
 from service.store.names import Names
 from service.store.partitions import Partitions
 from service.store.records import BUCKET, Records, digest_of, endpoint_of, record_of, records_key
@@ -38,7 +38,7 @@ class Arrival(NamedTuple):
     requested: SubscriptionRequest
     id: SubscriptionId | None = None  # that of the installation from which they come
     created: int = 0  # day since 1970-01-01 UTC; 0: today
-    seen: int = 0
+    seen: int = 0  # 0: today
 
 
 @dataclass
@@ -51,6 +51,11 @@ class _Row:
     packed: bytes
     bitmaps: Sequence[str]
     number: int | None  # that they bring
+
+    @property
+    def kind(self) -> tuple[bool, bool]:
+        """Whether they bring a number, and whether they subscribed elsewhere before today."""
+        return self.number is not None, 0 < self.arrival.created < today()
 
 
 @dataclass
@@ -84,7 +89,7 @@ class Arrivals:
         self._subscriptions = subscriptions
         self._replicas = replicas
         self._made = dict.fromkeys(partitions, 0)  # numbers given out, as last seen
-        self._script = redis.register_script(NOW + MARK_DAY + lua("take_over"))
+        self._script = redis.register_script(NOW + MARK_DAY + MARK_MOVED + lua("take_over"))
 
     def take(self, arrivals: Sequence[Arrival], *, untried: bool) -> list[Added]:
         """Store those of these readers whom nobody knows; return what became of each.
@@ -96,6 +101,8 @@ class Arrivals:
         for at, arrival in enumerate(arrivals):
             row = self._row(at, arrival)
             batch.waiting[self._partitions.of(row.digest)].append(row)
+        for rows in batch.waiting.values():
+            rows.sort(key=lambda row: row.kind)
         while batch.waiting:
             self._one_round(batch)
         self._look_at_indexed(batch)
@@ -109,7 +116,7 @@ class Arrivals:
         requested = arrival.requested
         record = record_of(self._names, requested)
         if arrival.created:
-            record = record._replace(created=arrival.created, seen=arrival.seen)
+            record = record._replace(created=arrival.created, seen=arrival.seen or record.seen)
         digest = digest_of(requested.endpoint.url)
         partition = self._partitions.of(digest)
         topics = self._topics.current(requested.topics or ())
@@ -168,11 +175,12 @@ class Arrivals:
             for key in row.bitmaps:
                 bits[key] += place.to_bytes(2, "big")
         kinds = [bitmap_key(partition, kind) for kind in ("gone", "untried")]
-        keys = [made_key(partition), left_key(partition), days_key(partition), *kinds]
+        keys = [made_key(partition), left_key(partition), days_key(partition)]
+        keys += [moved_key(partition), *kinds]
         keys += [records_key(SubscriptionId(partition, bucket * BUCKET)) for bucket in buckets]
         keys += [self._partitions.index_key(partition, row.digest) for row in rows]
         args: list[Any] = ["" if brought else made, int(clock.time())]
-        args += [UNTRIED_KEPT if untried else 0, pack_numbers(buckets)]
+        args += [UNTRIED_KEPT if untried else 0, int(rows[0].kind[1]), pack_numbers(buckets)]
         args += [b"".join(row.digest for row in rows), pack_numbers(brought)]
         args += [row.packed for row in rows]
         return [*keys, *bits], [*args, *map(bytes, bits.values())]
@@ -189,11 +197,11 @@ class Arrivals:
 
 
 def _alike(rows: Sequence[_Row]) -> list[_Row]:
-    """Return the first of these readers, all of whom bring a number, or none."""
-    brings = rows[0].number is not None
+    """Return the first of these readers, all of one kind."""
+    kind = rows[0].kind
     found: list[_Row] = []
     for row in rows[:_AT_ONCE]:
-        if (row.number is not None) != brings:
+        if row.kind != kind:
             break
         found.append(row)
     return found

@@ -65,6 +65,8 @@ class Past:
 
     known: bool = True  # else the audience selects nobody, because it could select too many
     first: dict[int, int] | None = None  # number of the first new reader by partition; None: any
+    # With `first`, by partition: spans of numbers of readers who moved in, and are not new.
+    moved: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     got: list[tuple[int, str]] = field(default_factory=list)  # bitmaps: notification and kind
     # By notification that is held, the quarter hours until which readers may wait for it.
     held: dict[int, list[int]] = field(default_factory=dict)
@@ -169,6 +171,9 @@ class Audiences:
             readers &= ~(held & any_of(count))
         since = given.get("since", 0)
         readers &= (1 << max(0, 8 * size - since)) - 1 if since >= 0 else 0
+        for first, last in given.get("moved", ()):
+            upto = max(0, 8 * size - 1 - last)
+            readers &= ~((1 << max(0, 8 * size - first)) - (1 << upto))
         return readers.to_bytes(size, "big")
 
     def _scratch_selections(self, audience: Audience) -> list[tuple[list[str], list[str]]]:
@@ -189,14 +194,15 @@ class Audiences:
             for one in self._notifications.all({*audience.not_reached_by, *audience.clicked})
             if is_remembered(one, max(at, clock.time()))
         }
-        first, known = None, alerts.keys() >= {*audience.not_reached_by, *audience.clicked}
+        first, moved = None, dict[int, list[tuple[int, int]]]()
+        known = alerts.keys() >= {*audience.not_reached_by, *audience.clicked}
         if audience.clicked and known:
             since = self._clicks.known_since()
             known = all((alerts[id].started_at or 0.0) >= since for id in audience.clicked)
         if audience.new_within_days:
             day = int(at // DAY) - audience.new_within_days
             known = known and day >= self._joined.known_since()
-            first = self._joined.first_since(day)
+            first, moved = self._joined.first_since(day), self._joined.moved()
         if not known:
             return Past(known=False)
         got = [part for id in audience.not_reached_by for part in _got(alerts[id])]
@@ -206,7 +212,7 @@ class Audiences:
             for one in audience.clicked
             for id in (one, *alerts[one].corrections)  # a correction has clicks of its own
         ]
-        return Past(first=first, got=got, held=held, clicked=clicked)
+        return Past(first=first, moved=moved, got=got, held=held, clicked=clicked)
 
     def _held(self, alerts: Sequence[Notification]) -> dict[int, list[int]]:
         """Return until which quarter hours readers may wait for each of these alerts.
@@ -279,7 +285,9 @@ class Audiences:
             if past.held:
                 args["held"] = [len(quarters) for quarters in past.held.values()]
             if past.first is not None:
-                args["since"] = past.first.get(partition, -1)
+                since = args["since"] = past.first.get(partition, -1)
+                spans = past.moved.get(partition, ())
+                args["moved"] = [(max(a, since), b) for a, b in spans if b >= since]
         return [*keys, *topics, *locales, *exclude, *story, *more], [json.dumps(args)]
 
     def _followers(self, partition: int, slugs: Sequence[str]) -> list[str]:

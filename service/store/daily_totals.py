@@ -2,7 +2,8 @@
 
 {g}:totals:<date>  hash, a date being a number such as 20260329. `readers`: how many there were when
                    the day was last looked at, and how many subscriptions had ended until then;
-                   `alerts`: what became of the alerts that began on that day. Both are JSON
+                   `alerts`: what became of the alerts that began on that day, both as JSON;
+                   `imported`: how many readers an import brought
 {g}:totals         the last date whose alerts are counted
 """
 
@@ -22,6 +23,7 @@ class DayRow(NamedTuple):
 
     readers: dict[str, Any] | None
     alerts: dict[str, Any] | None
+    imported: int
 
 
 class DailyTotals:
@@ -42,6 +44,10 @@ class DailyTotals:
             pipe.set(_COUNTED, date)
             pipe.execute()
 
+    def add_imported(self, date: int, readers: int) -> None:
+        """Count readers whom an import has brought on a day."""
+        self._redis.hincrby(_key(date), "imported", readers)
+
     def counted(self) -> int | None:
         """Return the last date whose alerts are counted."""
         date = cast("bytes | None", self._redis.get(_COUNTED))
@@ -51,9 +57,12 @@ class DailyTotals:
         """Return what is stored of each of these dates."""
         with self._redis.pipeline(transaction=False) as pipe:
             for date in dates:
-                pipe.hmget(_key(date), "readers", "alerts")
+                pipe.hmget(_key(date), "readers", "alerts", "imported")
             rows = cast("list[list[bytes | None]]", pipe.execute())
-        return [DayRow(*(json.loads(text) if text else None for text in row)) for row in rows]
+        return [
+            DayRow(*(json.loads(text) if text else None for text in documents), int(imported or 0))
+            for *documents, imported in rows
+        ]
 
 
 def _key(date: int) -> str:

@@ -1,10 +1,13 @@
 """When readers subscribed: the last number that was given out before each day, in each partition.
 
   days         sorted set: these numbers (-1: none), scored with the day, counted from 1970 in UTC
+  moved        sorted set: spans of numbers, `first-last`, scored with the last, of readers who were
+               imported, and of whom it is known that they subscribed elsewhere on an earlier day
   {g}:days     the first day from whose beginning on this is known
 
-Numbers grow, so that readers since a day are those with larger numbers. A day without an entry had
-no new reader. A store that an earlier release filled begins with the day after the first start.
+Numbers grow, so that readers since a day are those with larger numbers, without those who moved. A
+day without an entry had no new reader. A store that an earlier release filled begins with the day
+after the first start.
 """
 
 from __future__ import annotations
@@ -36,9 +39,30 @@ end
 """
 
 
+# Defines mark_moved(moved, first, last), for an import that gives out these numbers one after the
+# other. A span that goes on from the latest one becomes one with it.
+MARK_MOVED = f"""
+local function mark_moved(moved, first, last)
+  local latest = redis.call('ZREVRANGE', moved, 0, 0)[1] or ''
+  local from, to = string.match(latest, '^(%d+)-(%d+)$')
+  if to and tonumber(to) == first - 1 then
+    redis.call('ZREM', moved, latest)
+    first = tonumber(from)
+  end
+  redis.call('ZADD', moved, last, first .. '-' .. last)
+  redis.call('EXPIRE', moved, {JOINED_KEPT_DAYS * DAY})
+end
+"""
+
+
 def days_key(partition: int) -> str:
     """Return the key of these numbers of a partition."""
     return f"{{{partition}}}:days"
+
+
+def moved_key(partition: int) -> str:
+    """Return the key of the spans of a partition."""
+    return f"{{{partition}}}:moved"
 
 
 def today() -> int:
@@ -78,3 +102,20 @@ class Joined:
                 self._partitions, pipe.execute(), strict=True
             )
             return {partition: int(row[0]) + 1 for partition, row in rows if row}
+
+    def moved(self) -> dict[int, list[tuple[int, int]]]:
+        """Return by partition the spans of readers who moved, in their order."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.zrange(moved_key(partition), 0, -1)
+            rows: list[list[bytes]] = pipe.execute()
+        return {
+            partition: [span_of(one) for one in row]
+            for partition, row in zip(self._partitions, rows, strict=True)
+        }
+
+
+def span_of(stored: bytes) -> tuple[int, int]:
+    """Return the first and the last number of a span."""
+    first, _, last = stored.partition(b"-")
+    return int(first), int(last)

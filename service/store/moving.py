@@ -14,8 +14,9 @@ from typing import Any, cast
 
 from redis import Redis
 
+from service.model.retention import DAY, JOINED_KEPT_DAYS
 from service.store.departures import ENDED
-from service.store.joined import DAYS_KNOWN, days_key
+from service.store.joined import DAYS_KNOWN, days_key, moved_key, span_of
 from service.store.notifications import STARTED, alert_key
 from service.store.partitions import Partitions
 from service.store.stories import STORIES
@@ -84,7 +85,9 @@ class MovingRows:
                 [int(day), int(number)] for number, day in cast("list[tuple[bytes, float]]", rows)
             ]
             made = cast("bytes | None", self._redis.get(made_key(partition)))
-            yield {"partition": partition, "made": int(made or 0), "days": days}
+            spans = cast("list[bytes]", self._redis.zrange(moved_key(partition), 0, -1))
+            moved = [span_of(one) for one in spans]
+            yield {"partition": partition, "made": int(made or 0), "days": days, "moved": moved}
 
     def tables(self) -> Iterator[Line]:
         """Yield how readers ended, the running stories, and the topics that lead to others."""
@@ -150,6 +153,9 @@ class MovingRows:
             pipe.set(made_key(partition), made)
             for day, number in line["days"]:
                 pipe.zadd(days_key(partition), {str(int(number)): int(day)})
+            for first, last in line.get("moved", ()):  # an earlier release does not write them
+                pipe.zadd(moved_key(partition), {f"{int(first)}-{int(last)}": int(last)})
+            pipe.expire(moved_key(partition), JOINED_KEPT_DAYS * DAY)
             pipe.execute()
 
     def put_table(self, line: Line) -> None:

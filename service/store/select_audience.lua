@@ -23,6 +23,7 @@
 --   followers, clicked, none: how many bitmaps of each there are; missing if it does not matter
 --   held: for each of these alerts, how many quarter hours there are; may be missing
 --   since: a number; -1 for no reader at all; may be missing
+--   moved: with `since`, later spans of numbers that are left out, {first, last} each, in order
 --
 -- AND NOT is done as XOR, because BITOP NOT reaches only as far as its operand. BITOP is ten times
 -- as slow beyond the shortest of its operands, and with more than sixteen of them. So bitmaps that
@@ -90,13 +91,30 @@ local function select_audience(first, audience)
     end
   end
 
-  local function keep_since(number)
-    if number < 0 then return keep_any_of({}) end
+  local function remove_spans(spans)
     change('AND', readers, live)
-    local first = math.floor(number / 8)
-    local rest = redis.call('GETRANGE', destination, first, -1)
-    redis.call('SET', destination, string.rep('\0', first) .. rest)
-    for earlier = first * 8, number - 1 do redis.call('SETBIT', destination, earlier, 0) end
+    local bits, parts, at = redis.call('GETRANGE', destination, 0, -1), {}, 0
+    local edges = {}
+    for _, span in ipairs(spans) do
+      local from, to = math.ceil(span[1] / 8), math.floor((span[2] + 1) / 8)  -- whole bytes
+      if from < to then
+        parts[#parts + 1] = string.sub(bits, at + 1, from) .. string.rep('\0', to - from)
+        at = to
+        edges[#edges + 1] = {span[1], from * 8 - 1}
+        edges[#edges + 1] = {to * 8, span[2]}
+      else
+        edges[#edges + 1] = span
+      end
+    end
+    redis.call('SET', destination, table.concat(parts) .. string.sub(bits, at + 1))
+    for _, edge in ipairs(edges) do
+      for number = edge[1], edge[2] do redis.call('SETBIT', destination, number, 0) end
+    end
+  end
+
+  local function keep_since(number, moved)
+    if number < 0 then return keep_any_of({}) end
+    remove_spans({{0, number - 1}, unpack(moved)})
   end
 
   if audience.only then
@@ -120,7 +138,7 @@ local function select_audience(first, audience)
     if audience.clicked then keep_any_of(clicked) end
     remove(none)
     for i, quarters in pairs(wakes) do remove_waiting(held[i], quarters) end
-    if audience.since then keep_since(audience.since) end
+    if audience.since then keep_since(audience.since, audience.moved) end
   end
   remove(never)
   if readers == live then change('AND', live, live) end

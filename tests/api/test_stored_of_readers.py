@@ -53,7 +53,7 @@ KEPT = {
 }
 # Keys that say nothing about a reader, which the test checks.
 OF_NOBODY = (
-    r"\{0\}:(made|days|clicked|k|wakes|answers:\d+)|\{0\}:n:\d+(:batches|:leases)?",
+    r"\{0\}:(made|days|moved|clicked|k|wakes|answers:\d+)|\{0\}:n:\d+(:batches|:leases)?",
     r"\{g\}:(n|n:history|n:\d+|log|active|started|scheduled|waves|ended|web|processes)",
     r"\{g\}:(names|hosts|topics|stories|story|days|clicks|layout|keys|clock|counted|readers_alerts)\b(?!.*:callers).*",
     r"\{g\}:paired:sent:\w+",

@@ -32,6 +32,7 @@ from service.model.clocks import zone_of
 
 PERIODS = {28: "4 weeks", 91: "3 months", 364: "a year"}  # by days
 _LEAST_HAD = 7  # alerts in a day, up to which a row is shown
+_MOST_IMPORTS = 5  # days with imports that are named
 _WEEKS_FROM = 364  # days; shown by the week, so that a chart has room for them
 
 
@@ -59,6 +60,7 @@ def overview() -> ResponseReturnValue:
         by_week=period >= _WEEKS_FROM,
         whole=sum_of(days),
         readers=runtime().subscriptions.count(),
+        imports=[day for day in days if day.imported][-_MOST_IMPORTS:],
         readers_chart=_readers_chart(shown),
         changes_chart=_changes_chart(shown),
         alerts_chart=_alerts_chart(shown),
@@ -89,7 +91,7 @@ def export_overview(part: str) -> ResponseReturnValue:
 
 
 def _readers_part(days: Sequence[Day]) -> Part:
-    names = ("date", "readers", "joined", *ENDED, "unconfirmed")
+    names = ("date", "readers", "joined", *ENDED, "unconfirmed", "imported")
     return Part(names, map(_readers_row, days))
 
 
@@ -162,13 +164,15 @@ def _changes_chart(days: Sequence[Day]) -> Chart | None:
 def _change(day: Day) -> Column:
     ended, joined = sum(day.ended.values()), day.joined or 0
     label = short_date(day.date)
-    return Column(label, joined, ended, f"{label}: {number(joined)} joined, {number(ended)} ended")
+    came = f" ({number(day.imported)} by an import)" if day.imported else ""
+    words = f"{label}: {number(joined)} joined{came}, {number(ended)} ended"
+    return Column(label, joined, ended, words)
 
 
 def _readers_row(day: Day) -> tuple[object, ...]:
     ended = [day.ended.get(why, "") for why in ENDED]
     known = ("" if n is None else n for n in (day.readers, day.joined))
-    return (day.date.isoformat(), *known, *ended, _or_empty(day.unconfirmed))
+    return (day.date.isoformat(), *known, *ended, _or_empty(day.unconfirmed), day.imported)
 
 
 def _or_empty(n: int | None) -> object:
