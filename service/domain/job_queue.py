@@ -250,12 +250,16 @@ class FetchQueue(_Queue):
         super().__init__(redis, FETCH_QUEUE)
 
     def ask(self, job: str, id: str) -> None:
-        """Have one of `FETCH_JOBS` done; what it needs, such as an address, is in the store."""
+        """Have one of `FETCH_JOBS` done; what it needs, such as an address, is in the store.
+
+        An editor waits for an article, so it goes before feeds and webhooks.
+        """
         self._queue.enqueue(
             job,
             id,
             # Fetch processes see only jobs of such names (service/local/redis_users.py).
             job_id=f"fetch-{uuid4().hex}",
+            at_front=job == READ_ARTICLE,
             job_timeout=_FETCH_TIMEOUT,
             ttl=ARTICLE_NEW,
             result_ttl=0,

@@ -85,7 +85,7 @@ def about_all(action: str, by: str) -> LogEntry:
 def imported(readers: int, known: int, by: str) -> LogEntry:
     """Return the entry for an import; `known` readers of the file were here already."""
     title = "1 reader" if readers == 1 else f"{readers:,} readers"
-    others = (f"{known:,} were here already",) if known else ()
+    others = (f"{known:,} {'was' if known == 1 else 'were'} here already",) if known else ()
     return LogEntry(ALL, title, "imported", by, isinstance(by, ToolName), others=others)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import socket
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,16 +18,21 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.cli import moving
+from service.cli import import_file, moving
+from service.cli.terminal import date_of
+from service.domain.alert_log import Search
+from service.domain.daily_totals import today
 from service.domain.subscriptions import Subscriptions
 from service.local import pretend_readers
 from service.local.reader_files import NotReaders, Row, open_rows
+from service.model import clock
 from service.model.keys import VapidKey, b64url
-from service.model.notifications import Topic
+from service.model.notifications import Audience, Topic
+from service.model.retention import DAY
 from service.runtime import Runtime
 from service.store import all_readers
 from service.store.arrivals import Arrival
-from service.store.subscriptions import Added
+from service.store.subscriptions import Added, NotSubscribed
 from tests.support.client import Client, browser, make_app
 from tests.support.command import stoppress
 from tests.support.installation import Installation
@@ -242,7 +248,7 @@ def test_broken_rows_are_refused_each_with_the_reason_and_the_rest_moves_in(
         reader(0),
         (endpoint, p256dh),
         (endpoint, p256dh, "c2hvcnQ"),
-        (endpoint, "BAAA", auth),
+        (reader(3)[0], "BAAA", auth),
         ("https://evil.example/x", p256dh, auth),
         ("", p256dh, auth),
         (endpoint, p256dh, auth, "more"),
@@ -260,6 +266,154 @@ def test_broken_rows_are_refused_each_with_the_reason_and_the_rest_moves_in(
     assert list(found) == [2, 3, 4, 5, 6, 7, 8]
     again = refused.read_text().replace("c2hvcnQ", auth)
     assert take(again) == {"new": 1, "known": 1, "refused": 5}, "the repaired row"
+
+
+TAGS = [
+    '{""sport"": ""1"", ""World"": ""0"", ""age"": ""30""}',
+    '[""Late Night"", ""sport""]',
+    "World; cricket",
+    "sport world",
+    '{""section"": ""Sport,World""}',
+    "",
+]
+
+
+@pytest.mark.parametrize(
+    ("column", "followed", "unknown"),
+    [
+        (
+            "Tags",
+            ["sport", "late+sport", "world+sport", "sport+world", "", ""],
+            {"age=…": 1, "section=…": 1},
+        ),
+        ("tags.section", ["", "", "", "", "sport+world", ""], {}),
+    ],
+)
+def test_tags_become_the_topics_of_that_name_and_no_others_are_made(
+    take: Import, runtime: Runtime, column: str, followed: list[str], unknown: dict[str, int]
+) -> None:
+    runtime.topics.add(Topic("late", "Late night"))
+    runtime.topics.add(Topic("news", "News"))
+    rows = [["Endpoint", "p256dh", "auth", "TAGS"]]
+    content = table(rows + [[*reader(number), tags] for number, tags in enumerate(TAGS)])
+    options = ("--topics-from", column, "--map", "Cricket=sport", "--topic", "news")
+    assert take(content, "--dry-run", *options).get("unknown_topics", {}) == unknown
+    found = take(content, *options)
+    assert found.pop("unknown_topics", {}) == unknown
+    assert found == {"new": 6}
+    for number, topics in enumerate(followed):
+        one = runtime.subscriptions.at(runtime.endpoints.parse(reader(number)[0]))
+        assert one.topics == ({*topics.split("+")} if topics else {"world", "news"}), number
+    assert set(runtime.topics.all()) == {"world", "sport", "late", "news"}
+
+
+def test_tags_of_json_lines_are_found_as_well(take: Import, runtime: Runtime) -> None:
+    rows = [{**browser(0), "tags": {"Sport": True, "x": "y"}}, {**browser(1), "tags": ["sport"]}]
+    options = ("--topics-from", "tags")
+    assert take("\n".join(map(json.dumps, rows)), *options)["unknown_topics"] == {"x=…": 1}
+    assert runtime.topics.followers()["sport"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--topics-from", "segments"), "no row of the file has the column segments"),
+        (("--map", "cricket"), "write THEIRS=SLUG"),
+        (("--map", "cricket=cricket"), "cricket is no topic (world, sport)"),
+    ],
+)
+def test_topics_that_cannot_be_found_stop_an_import_before_it_begins(
+    environment: dict[str, str],
+    runtime: Runtime,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    says: str,
+) -> None:
+    path = tmp_path / "readers"
+    path.write_text(json.dumps(browser(0)))
+    named = ("--topic", "world", "--vapid-key", runtime.keys.current)
+    done = stoppress(environment, "import", str(path), *named, *options)
+    assert done.exit_code in (1, 2) and says in done.stderr
+    assert runtime.subscriptions.count() == 0
+
+
+def test_readers_keep_the_day_on_which_they_subscribed_and_are_not_new(
+    take: Import, runtime: Runtime
+) -> None:
+    now = int(clock.time())
+    day = now // DAY
+    given = {
+        f"{date_of(day - 9)} 23:59:59.123": 9,
+        f"{date_of(day - 400)}T10:00:00Z": 400,
+        str(now - 2 * DAY): 2,
+        f"{(now - 3 * DAY) * 1000:.6e}": 3,  # milliseconds, as a spreadsheet writes them
+        date_of(day + 30): 0,
+        "1970-01-01 00:00:00": 0,
+        "yesterday": 0,
+        "9999-99-99": 0,
+        "nan": 0,
+        "": 0,
+    }
+    rows = [["endpoint", "p256dh", "auth", "created_at"]]
+    rows += [[*reader(number), text] for number, text in enumerate(given)]
+    assert take(table(rows)) == {"new": len(given)}
+    for number, ago in enumerate(given.values()):
+        one = runtime.subscriptions.at(runtime.endpoints.parse(reader(number)[0]))
+        assert day - ago - 1 <= one.created <= day - ago + 1, number
+        assert one.seen >= day
+    new = Audience(everyone=True, new_within_days=366)
+    assert runtime.store.audiences.count(new) == 6, "of whom no earlier day is known"
+
+
+def test_of_several_rows_with_one_endpoint_the_newest_counts(
+    take: Import, runtime: Runtime
+) -> None:
+    def row(number: int, language: str, active: str, gone: str = "f") -> list[str]:
+        return [*reader(number), language, active, gone]
+
+    old, new = "2024-05-01 10:00:00", "2024-05-01 10:00:01"
+    rows = [
+        ["endpoint", "p256dh", "auth", "language", "last_active", "invalid_identifier"],
+        row(0, "lv", old),
+        row(0, "de", new),
+        row(0, "fr", old),
+        row(1, "lv", ""),
+        row(1, "de", ""),
+        row(2, "lv", old),
+        row(2, "de", new, gone="t"),
+        row(3, "lv", new),
+        row(3, "de", old, gone="t"),
+    ]
+    expected = {"new": 3, "duplicate": 5, "unsubscribed": 1}
+    assert take(table(rows), "--dry-run") == expected
+    assert take(table(rows)) == expected
+    for number, language in ((0, "de"), (1, "de"), (3, "lv")):
+        one = runtime.subscriptions.at(runtime.endpoints.parse(reader(number)[0]))
+        assert one.locale == language
+    with pytest.raises(NotSubscribed):
+        runtime.subscriptions.at(runtime.endpoints.parse(reader(2)[0]))
+
+
+def test_endpoints_that_only_seem_to_be_there_twice_are_all_taken(
+    take: Import, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_file, "_LEAST", 8)  # bytes, for sixty endpoints
+    assert take("\n".join(json.dumps(browser(number)) for number in range(60))) == {"new": 60}
+    assert runtime.subscriptions.count() == 60
+
+
+def test_desk_says_who_imported_readers_and_how_many_came(take: Import, runtime: Runtime) -> None:
+    content = "\n".join(json.dumps(browser(number)) for number in range(3))
+    take(content, "--dry-run")
+    assert not list(runtime.alert_log.found(Search()))
+    take(content)
+    take(content)  # brings nobody
+    take("\n".join(json.dumps(browser(number)) for number in range(2, 4)))
+    entries = list(runtime.alert_log.found(Search(action="imported")))
+    said = [(one.title, one.others, one.by) for one in entries]
+    host = f"the command line of {socket.gethostname()}"
+    assert said == [("1 reader", ("1 was here already",), host), ("3 readers", (), host)]
+    assert runtime.daily_totals.days(today(), 1)[0].imported == 4
 
 
 def test_import_of_which_all_is_refused_ends_with_1(take: Import) -> None:

@@ -72,6 +72,19 @@ def test_days_without_an_alert_draw_no_chart_of_nothing(
     assert page.count("<svg") == 1, "the readers"
 
 
+def test_readers_who_came_by_an_import_are_told_apart_from_others(
+    editor: FlaskClient, runtime: Runtime, history: date
+) -> None:
+    assert "import" not in words(editor.get("/desk/overview").text)
+    runtime.store.daily_totals.add_imported(number(history - timedelta(3)), 1200)
+    runtime.store.daily_totals.add_imported(number(history - timedelta(3)), 4)
+    page = editor.get("/desk/overview").text
+    day = f"{history - timedelta(3):%-d %b}"
+    assert f"another reason. 1,204 browsers came by an import on {day}." in words(page)
+    assert f"{day}: 10 joined (1,204 by an import), 3 ended" in page
+    assert [row["imported"] for row in table(editor, "readers")][-5:] == ["0", "1204", *"000"]
+
+
 @pytest.mark.usefixtures("history")
 def test_readers_alerts_and_clicks_are_drawn_and_stand_in_tables(
     editor: FlaskClient, runtime: Runtime

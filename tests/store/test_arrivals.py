@@ -10,11 +10,12 @@ import pytest
 
 from service.model import clock
 from service.model.notifications import Topic
-from service.model.retention import LEFT_KEPT
+from service.model.retention import DAY, LEFT_KEPT
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.arrivals import Arrival
 from service.store.bitmaps import bitmap_key
+from service.store.joined import moved_key
 from service.store.records import digest_of
 from service.store.subscriptions import NotSubscribed
 from tests.store.test_subscriptions import requested
@@ -127,6 +128,30 @@ def test_readers_keep_the_ids_that_they_bring_if_these_are_free(store: Store) ->
     assert store.subscriptions.count() == 41
     with pytest.raises(NotSubscribed):
         store.subscriptions.get(SubscriptionId(parts[0], 8_999))
+
+
+def test_readers_who_subscribed_elsewhere_earlier_are_spans_of_numbers(store: Store) -> None:
+    day = int(clock.time() // DAY)
+    known = [arrival(name)._replace(created=day - 1 - name % 9) for name in range(0, 400, 2)]
+    unknown = [arrival(name)._replace(created=day * (name % 4 == 1)) for name in range(1, 400, 2)]
+    mixed = [one for pair in zip(known, unknown, strict=True) for one in pair]
+    store.arrivals.take(mixed[:200], untried=True)
+    store.arrivals.take(mixed[200:], untried=True)
+    spans = store.joined.moved()
+    for one in known + unknown:
+        id = store.subscriptions.find(one.requested.endpoint)
+        assert id is not None
+        moved = any(first <= id.number <= last for first, last in spans[id.partition])
+        assert moved == (one in known)
+    assert sum(map(len, spans.values())) <= 2 * len(spans), "one span for each time"
+    more = [arrival(name)._replace(created=day - 1) for name in range(1000, 1300)]
+    store.arrivals.take(more[:100], untried=True)
+    before = store.joined.moved()
+    store.arrivals.take(more[100:], untried=True)
+    assert {one: len(some) for one, some in store.joined.moved().items()} == {
+        one: len(some) for one, some in before.items()
+    }, "an import that goes on makes its spans longer"
+    assert all(store.redis.ttl(moved_key(one)) > 0 for one in store.partitions)
 
 
 def test_index_entry_of_another_endpoint_keeps_nobody_out(store: Store) -> None:

@@ -20,7 +20,7 @@ from service.store import Store, connect
 from service.store.batches import part_key
 from service.store.bitmaps import bitmap_key
 from service.store.held_alerts import wakes_key
-from service.store.joined import days_key, today
+from service.store.joined import days_key, moved_key, today
 from tests.store.test_subscriptions import requested
 from tests.support.redis_users import as_users
 
@@ -228,6 +228,24 @@ def test_new_readers_among_many_are_exact_at_each_number(store: Store) -> None:
             found = frozen(store, Audience(everyone=True, new_within_days=3))
             expected = {id for id in here if id.number >= first.number}
             assert {id for id in found if id.partition == partition} == expected
+
+
+def test_readers_who_moved_in_are_left_out_of_new_readers_at_each_number(store: Store) -> None:
+    """A span may begin and end at any bit of a byte, and before the day."""
+    key = next(iter(store.partitions))
+    ids = [subscribed(store, number) for number in range(100)]
+    here = sorted(id.number for id in ids if id.partition == key)
+    new = Audience(everyone=True, new_within_days=3)
+    for size in range(1, 20):
+        store.redis.delete(days_key(key), moved_key(key))
+        since, first, later = here[size % 3], here[size // 4], here[22]
+        store.redis.zadd(days_key(key), {str(since - 1): today() - 2})
+        spans = [(first, first + size), (later, later + size % 11)]
+        store.redis.zadd(moved_key(key), {f"{a}-{b}": b for a, b in spans})
+        expected = {n for n in here if n >= since and not any(a <= n <= b for a, b in spans)}
+        found = frozen(store, new)
+        assert {id.number for id in found if id.partition == key} == expected
+        assert counted_while_full(store, new) == store.audiences.count(new) == len(found)
 
 
 # When readers subscribed --------------------------------------------------------------------------

@@ -1,9 +1,15 @@
-"""The jobs that RQ calls in a fetch process, each for what is stored under an id."""
+"""The jobs that RQ calls in a fetch process, each for what is stored under an id.
+
+Each is done in a thread, some at once: most of their time is spent waiting for servers of others,
+and one that hangs for ten seconds would delay all feeds behind it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
 
 from redis import RedisError
 
@@ -20,9 +26,15 @@ from workers.fetching.article import read_article
 from workers.fetching.feed_jobs import FeedReader
 from workers.fetching.fetch import Asking, CannotFetch, Fetcher, Limits
 
+_log = logging.getLogger(__name__)
+
 _LIMITS = Limits()
 _OF_CALLS = Limits(seconds=CALL_SECONDS, size=1 << 12)  # nobody reads what a webhook answers
 _HTML = ("text/html", "application/xhtml+xml", "")
+
+_AT_ONCE = 8
+_threads = ThreadPoolExecutor(_AT_ONCE, "fetch")
+_free = BoundedSemaphore(_AT_ONCE)  # so that what cannot begin waits in the queue
 
 _reader: ArticleReader | None = None
 _feeds: FeedReader | None = None
@@ -88,28 +100,34 @@ def prepare(config: Config) -> None:
 def read(id: str) -> None:
     """Read the article that is stored under an id; a second time, or too late, it does nothing."""
     assert _reader is not None  # noqa: S101 - `prepare` was called
-    with _patience():
-        _reader.read(id)
+    _in_a_thread(_reader.read, id)
 
 
 def read_feed(id: str) -> None:
     """Read the feed that is stored under an id, or ask its hub; a second time it does nothing."""
     assert _feeds is not None  # noqa: S101
-    with _patience():
-        _feeds.do(id)
+    _in_a_thread(_feeds.do, id)
 
 
 def call(id: str) -> None:
     """Make the call that is stored under an id; a second time, or too late, it does nothing."""
     assert _caller is not None  # noqa: S101 - `prepare` was called
-    with _patience():
-        _caller.call(id)
+    _in_a_thread(_caller.call, id)
 
 
-@contextmanager
-def _patience() -> Iterator[None]:
-    """Report an error of Redis; whoever waits for the result asks again."""
+def _in_a_thread(work: Callable[[str], None], id: str) -> None:
+    """Begin a job, and wait as long as no thread is free."""
+    _free.acquire()
+    _threads.submit(_do, work, id)
+
+
+def _do(work: Callable[[str], None], id: str) -> None:
+    """Do a job, and report what ended it; whoever waits for the result asks again."""
     try:
-        yield
+        work(id)
     except RedisError as error:
         say("fetch", in_one_line(error))
+    except Exception:
+        _log.exception("a job was ended by an error")
+    finally:
+        _free.release()
