@@ -67,9 +67,7 @@ def _order(row: Row) -> tuple[float, int]:
 class TopicNames:
     """Finds our topics by what rows of another service call them."""
 
-    def __init__(
-        self, column: str, renamed: Mapping[str, str], named: Mapping[str, Topic]
-    ) -> None:
+    def __init__(self, column: str, renamed: Mapping[str, str], named: Mapping[str, Topic]) -> None:
         """Take the column with the names, and our slugs by names that are not like ours."""
         self._column = column
         self._slugs = {_alike(one.name): one.slug for one in named.values()}

@@ -223,10 +223,10 @@ def import_readers(
     FILE is CSV with a header, JSON lines or a JSON array, also compressed by gzip, as OneSignal,
     Pushpad, WonderPush, Perfecty and the web-push libraries write it; or an export of ours, which
     an installation without readers takes in whole. Topics that only the file knows are listed at
-    the end, and not made. Of several rows with one endpoint the newest counts. To repeat an import, or to go on with one that
-    was stopped, is safe: readers who are here already stay as they are, and readers who have left
-    stay away. Exit codes: 0, readers were taken over or known; 1, rows were refused, and nobody of
-    the rest was; 130, stopped.
+    the end, and not made. Of several rows with one endpoint the newest counts. To repeat an
+    import, or to go on with one that was stopped, is safe: readers who are here already stay as
+    they are, and readers who have left stay away. Exit codes: 0, readers were taken over or known;
+    1, rows were refused, and nobody of the rest was; 130, stopped.
     """
     refused = refused or file.with_name(f"{file.name}.refused.jsonl")
     if refused.exists() and refused.samefile(file):
@@ -364,6 +364,7 @@ def _begun_of_ours(
 
 
 def moving_of(runtime: Runtime) -> Moving:
+    """Return what writes all but the readers, and takes it in."""
     return Moving(runtime.store, runtime.topics, runtime.keys, runtime.tokens)
 
 
@@ -478,7 +479,9 @@ def _report_unknown(names: Sequence[tuple[str, int]]) -> None:
     if more := len(names[_SHOWN_NAMES:]):
         click.echo(f"              and {more:,} more, which --json lists")
     if tag := next((name for name, _ in names if name.endswith("=…")), ""):
-        click.echo(f"Tags with values of their own: --topics-from with {tag[:-2]}, as in tags.section")
+        click.echo(
+            f"Tags with values of their own: --topics-from with {tag[:-2]}, as in tags.section"
+        )
 
 
 def _last(name: str) -> str:

@@ -54,12 +54,16 @@ _SAYS_WHEN = ("unsubscribed_at", "deleted_at", "opted_out_at")
 # Texts: WonderPush has preferences.subscriptionStatus, optIn or optOut.
 _SAYS_STATUS = ("preferences.subscriptionstatus", "subscription_status", "status")
 _NOT_ANY_MORE = ("optout", "opt_out", "unsubscribed", "softoptout", "inactive", "expired")
+_URL = re.compile(r"https://([^/?#@]{1,255})(/.*)", re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{0,15})?(?:e\+?\d{1,2})?", re.ASCII)
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?", re.ASCII)
 # OneSignal's device types: apps of all kinds, e-mail (11) and SMS (14).
 _APPS = ("0", "1", "2", "3", "4", "6", "9", "10", "11", "13", "14")
 # The oldest day on which somebody may have subscribed: the first of 2015, when browsers learned it.
 _FIRST_DAY = 16_436
 _MILLISECONDS_FROM = 1e11  # as seconds it would be the year 5138
+# What programs write for nothing: pandas, MySQL, JavaScript.
+_NOTHING = ("", "null", "none", "nan", "nat", "n/a", "undefined", r"\n")
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 
@@ -70,7 +74,7 @@ def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: _first(fields, at[name]) for name in _NAMES}
     document: dict[str, Any] = {
         "subscription": {
-            "endpoint": given["endpoint"] or "",
+            "endpoint": _endpoint(given["endpoint"]),
             "keys": {name: given[name] for name in ("p256dh", "auth")},
         },
         "topics": _slugs(given["topics"]),
@@ -101,7 +105,7 @@ def is_app(fields: Mapping[str, Any]) -> bool:
     """Whether OneSignal says that a row is an app, an address or a number, and no browser."""
     at = _places(tuple(fields))["endpoint"]
     is_web = str(_first(fields, at) or "").startswith("https://")
-    return bool(at) and not is_web and str(fields.get("device_type", "")).strip() in _APPS
+    return bool(at) and not is_web and _word(fields.get("device_type")) in _APPS
 
 
 def days_of(fields: Mapping[str, Any]) -> tuple[int, int]:
@@ -119,10 +123,14 @@ def days_of(fields: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def endpoint_in(fields: Mapping[str, Any]) -> str:
-    """Return the endpoint of a row as it stands there."""
+    """Return the endpoint of a row that says something of a reader: the keys, or that they left."""
     opened = _opened(fields)
-    found = _first(opened, _places(tuple(opened))["endpoint"])
-    return found.strip() if isinstance(found, str) else ""
+    at = _places(tuple(opened))
+    found = _first(opened, at["endpoint"])
+    if not isinstance(found, str):
+        return ""
+    has_keys = _first(opened, at["p256dh"]) and _first(opened, at["auth"])
+    return str(_endpoint(found)) if has_keys or is_unsubscribed(fields) else ""
 
 
 def latest_time(fields: Mapping[str, Any]) -> float:
@@ -170,13 +178,13 @@ def is_unsubscribed(fields: Mapping[str, Any]) -> bool:
 
     def said(kind: str, words: Sequence[str]) -> bool:
         names = at[kind]
-        return bool(names) and any(str(fields[name]).lower() in words for name in names)
+        return bool(names) and any(_word(fields[name]) in words for name in names)
 
     # OneSignal: less than 0, or the 31st bit, means that the reader has unsubscribed; 0, that the
     # browser was never allowed to show anything.
-    types = str(fields.get("notification_types", "")).strip()
+    types = _word(fields.get("notification_types"))
     gone = re.fullmatch("-?[0-9]{1,12}", types) and (int(types) <= 0 or int(types) & 1 << 31)
-    when = _first(fields, at["when"]) not in (None, "0")
+    when = _word(_first(fields, at["when"])) not in ("none", "0")
     no = said("no", _TRUE) or said("yes", _FALSE) or said("status", _NOT_ANY_MORE)
     return bool(gone) or when or no
 
@@ -272,9 +280,18 @@ def _opened(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return fields
 
 
+def _endpoint(value: Any) -> Any:
+    """Return an endpoint as browsers spell it: a spreadsheet or a library may have changed it."""
+    if isinstance(value, str) and (found := _URL.fullmatch(value)):
+        return f"https://{found[1].lower().removesuffix(':443')}{found[2]}"
+    return value or ""
+
+
 def _within(fields: Mapping[str, Any], column: str) -> Any:
     """Return what a row has in `tags.section`, or in all columns `tags.…`; None if nothing."""
-    inner = {name[len(column) + 1 :]: fields[name] for name in fields if name.startswith(f"{column}.")}
+    inner = {
+        name[len(column) + 1 :]: fields[name] for name in fields if name.startswith(f"{column}.")
+    }
     outer, _, name = column.rpartition(".")
     if inner or not outer:
         return inner or None
@@ -300,9 +317,10 @@ def _one_of(value: Any) -> str:
 def _seconds(text: str) -> float:
     """Read a time, as a date in whatever zone or as a number since 1970; 0 for anything else."""
     if found := _DATE.match(text):
-        year, *rest = (int(part or 0) for part in found.groups())
+        year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
         with suppress(ValueError):
-            return datetime(year, *rest, tzinfo=timezone.utc).timestamp()
+            at = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+            return at.timestamp()
         return 0.0
     with suppress(ValueError):
         number = float(text)
@@ -315,9 +333,23 @@ def _first(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
     """Return the first of these fields that says something."""
     for name in names:
         value = fields[name]
-        if value and value != "null" and value != "NULL":
+        if isinstance(value, str):
+            value = value.strip()
+            if value.lower() in _NOTHING:
+                continue
+        if value:
             return value
     return None
+
+
+def _word(value: object) -> str:
+    """Return a word in lower case, or a whole number as its digits, also of `-2.0` or `1e1`."""
+    text = str(value).strip().lower()
+    if _NUMBER.fullmatch(text):
+        with suppress(ValueError, OverflowError):
+            number = float(text)
+            return str(int(number)) if number == int(number) else text
+    return text
 
 
 def _as_exported(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,6 +383,7 @@ def _zone(text: str) -> str | None:
 
 def _zone_of_seconds(text: str) -> str:
     """Return the zone that is so many seconds ahead of UTC, as OneSignal says it; else empty."""
+    text = _word(text)
     if not re.fullmatch("-?[0-9]{1,5}", text) or int(text) % 900:
         return ""
     minutes = abs(int(text)) // 60

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 _GZIP = b"\x1f\x8b"
+_ZIP = b"PK\x03\x04"
 _SAMPLE = 4096  # bytes from which the kind of a file is seen
 _MOST_LINES = 20  # of one row, in quotes
 _LONGEST_ROW = 1 << 20  # characters; more is no row, but a file of another kind
@@ -47,6 +48,10 @@ def open_rows(path: Path) -> Iterator[tuple[Iterator[Row], IO[bytes]]]:
         file.seek(0)
         data = cast("IO[bytes]", gzip.GzipFile(fileobj=file) if packed else file)
         begins = _beginning(data)
+        if begins.startswith(_ZIP):
+            raise NotReaders(
+                "the file is a ZIP archive or a spreadsheet: unpack it, or save it as CSV"
+            )
         encoding = _ENCODINGS.get(begins[:2], "utf-8-sig")
         text = io.TextIOWrapper(data, encoding, errors="replace", newline="")
         try:
@@ -128,6 +133,8 @@ def _table(text: IO[str], sample: str) -> Iterator[Row]:
     # None of them has a character where a file is the beginning of a byte-order mark and no more.
     first = next((line for line in lines if line.strip()), "")
     names = [column_name(name) for name in _cells(first, delimiter)]
+    while names and not names[-1]:  # spreadsheets end lines with commas
+        names.pop()
     if len(names) < 2:
         raise NotReaders("the first line is no header: it must name the columns")
     return _of_table(lines, names, delimiter)
@@ -140,6 +147,8 @@ def _of_table(lines: Iterator[str], names: list[str], delimiter: str) -> Iterato
             continue
         number += 1
         cells = _cells(record, delimiter)
+        while len(cells) > len(names) and not cells[-1].strip():
+            cells.pop()
         fields = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
         right = len(cells) == len(names)
         yield Row(number, fields, "" if right else _other_columns(len(cells), len(names)))

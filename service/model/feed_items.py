@@ -58,7 +58,7 @@ _IN_WORDS = {
     LeftOut.NO_TITLE: "It has neither a title nor a text.",
     LeftOut.NO_LINK: "It has no link to a web page.",
     LeftOut.NO_DATE: "It has no date, so nobody knows when it would have been sent.",
-    LeftOut.SAME_LINK: "An alert with the same link was sent already.",
+    LeftOut.SAME_LINK: "An alert with the same link was sent within a day, or is planned.",
     LeftOut.STOPPED: "Sending was stopped.",
 }
 

@@ -60,9 +60,13 @@ class DailyTotals:
                 pipe.hmget(_key(date), "readers", "alerts", "imported")
             rows = cast("list[list[bytes | None]]", pipe.execute())
         return [
-            DayRow(*(json.loads(text) if text else None for text in documents), int(imported or 0))
-            for *documents, imported in rows
+            DayRow(_document(readers), _document(alerts), int(imported or 0))
+            for readers, alerts, imported in rows
         ]
+
+
+def _document(text: bytes | None) -> dict[str, Any] | None:
+    return json.loads(text) if text else None
 
 
 def _key(date: int) -> str:

@@ -9,6 +9,7 @@ import socket
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -160,10 +161,11 @@ def test_wonderpush_installations_move_in(take: Import, runtime: Runtime) -> Non
         {"data": endpoint, "meta": keys},
         {"data": json.dumps({**browser(1), "expirationTime": None})},
         {"data": {**browser(2)}},
+        {"data": {**browser(3)}},
     )
-    rows: list[dict[str, Any]] = [{"device": device, "pushToken": token} for token in tokens]
+    rows: list[dict[str, Any]] = [{"device": device, "pushToken": token} for token in tokens[:3]]
     no = {"subscriptionStatus": "optOut"}
-    rows.append({"device": device, "pushToken": tokens[0], "preferences": no})
+    rows.append({"device": device, "pushToken": tokens[3], "preferences": no})
     rows.append({"device": {"platform": "iOS"}, "pushToken": {"data": "a1b2c3"}})
     content = "\n".join(json.dumps(one) for one in rows)
     assert take(content) == {"new": 3, "unsubscribed": 1, "refused": 1}
@@ -265,7 +267,7 @@ def test_broken_rows_are_refused_each_with_the_reason_and_the_rest_moves_in(
     assert found[6] == "endpoint: missing"
     assert list(found) == [2, 3, 4, 5, 6, 7, 8]
     again = refused.read_text().replace("c2hvcnQ", auth)
-    assert take(again) == {"new": 1, "known": 1, "refused": 5}, "the repaired row"
+    assert take(again) == {"new": 1, "duplicate": 1, "refused": 5}, "the repaired row"
 
 
 TAGS = [
@@ -308,7 +310,7 @@ def test_tags_become_the_topics_of_that_name_and_no_others_are_made(
 
 
 def test_tags_of_json_lines_are_found_as_well(take: Import, runtime: Runtime) -> None:
-    rows = [{**browser(0), "tags": {"Sport": True, "x": "y"}}, {**browser(1), "tags": ["sport"]}]
+    rows = [{**browser(0), "tags": {"Sport": True, "x": "z"}}, {**browser(1), "tags": ["sport"]}]
     options = ("--topics-from", "tags")
     assert take("\n".join(map(json.dumps, rows)), *options)["unknown_topics"] == {"x=…": 1}
     assert runtime.topics.followers()["sport"] == 2
@@ -427,7 +429,7 @@ def test_import_of_which_all_is_refused_ends_with_1(take: Import) -> None:
 
 def test_a_choice_that_a_reader_has_made_here_stays(take: Import, runtime: Runtime) -> None:
     row = {**browser(0), "topics": ["sport", "cats"], "timezone": "Europe/Riga"}
-    assert take(json.dumps(row)) == {"new": 1}
+    assert take(json.dumps(row)) == {"new": 1, "unknown_topics": {"cats": 1}}
     one = runtime.subscriptions.at(runtime.endpoints.parse(row["endpoint"]))
     assert (one.topics, one.zone) == ({"sport"}, "Europe/Riga")
     assert take(json.dumps(browser(0))) == {"known": 1}
@@ -460,7 +462,7 @@ def test_an_import_that_was_stopped_goes_on_and_stores_nobody_twice(
     assert " 40 imported, at least" in done.stdout
     assert "The same command goes on where it was" in done.stderr
     assert runtime.subscriptions.count() == 70
-    assert take(content) == {"new": 20, "known": 80}
+    assert take(content) == {"new": 20, "known": 70, "duplicate": 10}
     assert runtime.subscriptions.count() == 90
 
 
@@ -520,6 +522,80 @@ def test_no_file_ends_the_reading_but_by_a_word(
             assert all(isinstance(row, Row) for row in rows)
     except NotReaders:
         pass
+
+
+def test_values_as_programs_spell_them_mean_what_they_say(take: Import, runtime: Runtime) -> None:
+    """Such as pandas, which makes `-2` of a column with gaps `-2.0`."""
+    names = ["Identifier", "web_p256", "web_auth", "notification_types", "device_type", "timezone"]
+    names += ["invalid_identifier", "unsubscribed_at", "is_active"]
+
+    def row(number: int, *cells: str) -> list[str]:
+        return [*reader(number), *cells]
+
+    rows = [
+        [*names, "", ""],
+        row(0, "1.0", "5.0", "7200.0", "False", "NaN", "1.0"),
+        row(1, "1e0", "5", "7.2e3", "f", "None", "TRUE", ""),
+        row(2, "-2.0", "5.0", "7200.0", "False", "nan", "1.0"),
+        row(3, "1.0", "5.0", "7200.0", "False", r"\N", "0.0"),
+        row(4, "1.0", "5.0", "7200.0", "1.0", "NaT", "yes"),
+        row(5, "1.0", "5.0", "7200.0", "0.0", "2024-01-01", "yes"),
+        ["a1b2", "", "", "", "11.0", "", "", "", ""],
+    ]
+    assert take(table(rows)) == {"new": 2, "unsubscribed": 4, "no_browser": 1}
+    for number in (0, 1):
+        assert runtime.subscriptions.at(runtime.endpoints.parse(reader(number)[0])).zone == "+02:00"
+
+
+def test_endpoints_that_a_program_has_spelt_otherwise_are_found(
+    take: Import, runtime: Runtime
+) -> None:
+    host = urlsplit(reader(0)[0]).netloc
+    spelt = [
+        f"HTTPS://{host.upper()}",
+        f"https://{host}:443",
+        f" https://{host}",
+        f"https://{host}",
+    ]
+    rows = [
+        {**browser(n), "endpoint": reader(n)[0].replace(f"https://{host}", one) + " "}
+        for n, one in enumerate(spelt)
+    ]
+    rows.append({**browser(0), "endpoint": reader(0)[0]})
+    rows.append({**browser(5), "endpoint": reader(5)[0].replace(host, "fcm.göögle.example")})
+    content = "\n".join(map(json.dumps, rows))
+    assert take(content) == {"new": 4, "duplicate": 1, "refused": 1}
+    assert runtime.subscriptions.at(runtime.endpoints.parse(reader(0)[0]))
+
+
+def test_a_spreadsheet_or_an_archive_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "readers.xlsx"
+    path.write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(NotReaders, match="ZIP archive or a spreadsheet"), open_rows(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a," * (1 << 20) + b"z\n1,2\n",
+        b"a,b\n" + b"x" * (3 << 20) + b"\n1,2\n",
+        b'{"a": "' + b"x" * (3 << 20) + b'"}\n{"a": 1}\n',
+        b"\xff\xfe" + "a,b\n1,2\n".encode("utf-16-le")[:-1],
+        b'a,b\r\n"1\r\n\r\n",2\r\n',
+        b"a,b\r1,2\r",
+    ],
+    ids=["columns", "line", "JSON line", "half", "CRLF", "CR"],
+)
+def test_a_file_of_an_odd_form_ends_no_more_than_its_own_rows(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "readers"
+    path.write_bytes(content)
+    found = []
+    with suppress(NotReaders), open_rows(path) as (rows, _):
+        found.extend(rows)
+    assert found and (len(found) > 1 or not found[0].why)
 
 
 def test_blank_lines_may_stand_before_a_header(tmp_path: Path) -> None:

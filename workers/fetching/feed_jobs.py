@@ -57,7 +57,8 @@ class FeedReader:
         except CannotFetch as error:
             return FeedAnswer(FeedReading(error.address, fault=FeedFault(error.fault.value)))
         wait, digest = _wait(found.headers), sha256(found.body).hexdigest()
-        if found.status == 304 or (found.status < 400 and digest == asked.digest):
+        is_asked = "if-none-match" in headers or "if-modified-since" in headers
+        if (found.status == 304 and is_asked) or (found.status < 400 and digest == asked.digest):
             reading = FeedReading(found.address, found.status, unchanged=True)
             return FeedAnswer(reading, asked.digest, wait)
         return FeedAnswer(_reading(found), digest, wait)
@@ -91,7 +92,7 @@ def _origin(address: str) -> str:
 
 
 def _reading(found: Fetched) -> FeedReading:
-    if found.status >= 400:
+    if found.status >= 400 or found.status == 304:  # to a request without a condition
         return FeedReading(found.address, found.status, FeedFault.STATUS)
     kind = found.headers.get("content-type", "")
     reading = read_feed(found.body, found.address, kind, found.headers)
