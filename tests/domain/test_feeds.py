@@ -250,6 +250,16 @@ def test_a_feed_that_did_not_change_costs_nothing(watched: Watched, paper: Newsp
     assert watched.titles() == ["The ferry"]
 
 
+def test_a_server_that_calls_everything_unchanged_is_named(
+    watched: Watched, paper: Newspaper
+) -> None:
+    """We have asked for the feed without a condition, so that we would never see an item."""
+    paper.pages["/feed"] = response(status=304)
+    assert watched.state(watched.add()).problem == (
+        "127.0.0.1 does not give the feed (it answers 304)."
+    )
+
+
 def test_a_feed_that_fails_is_read_less_often_and_the_others_go_on(
     watched: Watched, paper: Newspaper
 ) -> None:

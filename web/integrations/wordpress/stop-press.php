@@ -44,7 +44,7 @@ register_deactivation_hook( __FILE__, __NAMESPACE__ . '\deactivate' );
 
 /** Keep the token out of the options that every request loads. */
 function activate() {
-	add_option( 'stop_press_token', '', '', 'no' );
+	add_option( 'stop_press_token', '', '', false );
 }
 
 /** What is planned stays planned at Stop Press. */
