@@ -415,7 +415,7 @@ def test_the_first_click_on_an_alert_while_its_reader_leaves_is_cleared_too(
 ) -> None:
     store, reader, one = clicked
     late = alert(store)
-    slugs = store.subscriptions._slugs
+    slugs = store.stories.slugs
     calls: list[int] = []
 
     def meanwhile() -> Any:
@@ -424,7 +424,7 @@ def test_the_first_click_on_an_alert_while_its_reader_leaves_is_cleared_too(
         calls.append(1)
         return slugs()
 
-    monkeypatch.setattr(store.subscriptions, "_slugs", meanwhile)
+    monkeypatch.setattr(store.stories, "slugs", meanwhile)
     store.subscriptions.remove(reader)
     assert len(calls) == 2, "it looked again"
     assert bits(store, reader, one) == bits(store, reader, late) == 0
