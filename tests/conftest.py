@@ -24,12 +24,14 @@ from tests.support.desk_pages import FAST_HASHER
 from tests.support.installation import Installation
 from tests.support.newspaper import Newspaper
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer, connections_closed
+from tests.support.redis_server import SECOND_REDIS, RedisServer, connections_closed
 from tests.support.redis_users import create_users, refused
 from tests.support.seeded import READERS
 
 # Fixtures that start processes of an installation, or with which a test starts them.
 _STARTING = {"installation", "reading", "spawn", "stoppress", "wordpress"}
+
+Database = tuple[str, redis.Redis]
 
 # For tests in browsers, which are in several folders.
 pytest_plugins = ["tests.support.browser.fixtures"]
@@ -123,29 +125,41 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def redis_database(request: pytest.FixtureRequest) -> str:
-    """The database of the tests: an empty one of `REDIS_URL`, or that of `redis_server`."""
-    if named := os.environ.get("REDIS_URL"):
-        return empty_database(named)
-    return request.getfixturevalue("redis_server").url
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests marked `redis` on the second Redis too, where a run has one."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    asks = "redis" in marks and "long" not in marks and "redis_url" in metafunc.fixturenames
+    if asks and SECOND_REDIS in os.environ:
+        on = [pytest.param(f"{which}_database", id=f"{which} Redis") for which in ("own", "second")]
+        metafunc.parametrize("redis_url", on, indirect=True)
 
 
 @pytest.fixture(scope="session")
-def redis_client(redis_database: str) -> Iterator[redis.Redis]:
-    """A client that empties that database."""
-    with redis.Redis.from_url(redis_database) as client:
-        yield client
+def own_database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty database of `REDIS_URL`, or that of `redis_server`; its client empties it."""
+    named = os.environ.get("REDIS_URL")
+    url = empty_database(named) if named else request.getfixturevalue("redis_server").url
+    with redis.Redis.from_url(url) as client:
+        yield url, client
+
+
+@pytest.fixture(scope="session")
+def second_database() -> Iterator[Database]:
+    """An empty database of the second Redis."""
+    url = empty_database(os.environ[SECOND_REDIS])
+    with redis.Redis.from_url(url) as client:
+        yield url, client
 
 
 @pytest.fixture
-def redis_url(redis_database: str, redis_client: redis.Redis) -> Iterator[str]:
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """An empty Redis database."""
-    redis_client.flushdb()
-    redis_client.acl_log_reset()
-    yield redis_database
-    redis_client.flushdb()
-    assert refused(redis_client) == [], "a process may not do what it did"
+    url, client = request.getfixturevalue(getattr(request, "param", "own_database"))
+    client.flushdb()
+    client.acl_log_reset()
+    yield url
+    client.flushdb()
+    assert refused(client) == [], "a process may not do what it did"
 
 
 @pytest.fixture

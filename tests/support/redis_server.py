@@ -1,7 +1,8 @@
 """A real Redis with an append-only file, for tests that stop, kill or starve it.
 
 `python -m tests.support.redis_server COMMAND…` runs a command, such as the tests, with `REDIS_URL`
-naming a throwaway server that listens on TCP and has Redis' own default configuration.
+naming a throwaway server that listens on TCP and has Redis' own default configuration. With
+`--second` before the command, tests marked `redis` run on that server and on the tests' own.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from tests.support.installation import wait_until
 from tests.support.redis_users import USERS
 from workers.trials.processes import free_port, wait_for
 
+# The setting that names the server on which tests marked `redis` run too.
+SECOND_REDIS = "SECOND_REDIS_URL"
 # Writing beyond the size limit of files must fail as on a full disk. By default it is a signal that
 # ends the process.
 IGNORING_SIGXFSZ = ("sh", "-c", 'trap "" XFSZ; exec "$@"', "redis")
@@ -400,9 +403,9 @@ def _never_run(url: str) -> list[str]:
 def main(command: list[str]) -> int:
     """Run a command with a Redis over TCP, the least preferred one that is installed.
 
-    With `--all-scripts` before the command, fail if that Redis has not run each of our scripts.
+    With `--second` it is a second Redis: fail if the tests have not run each of our scripts on it.
     """
-    all_scripts = command[0] == "--all-scripts"
+    second = command[0] == "--second"
     port = str(free_port())
     url = f"redis://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="stoppress-test-") as folder:
@@ -411,10 +414,10 @@ def main(command: list[str]) -> int:
         server = spawn([find_servers()[-1].binary, *options, *quiet])
         try:
             wait_for(lambda: answers(url), server)
-            code = subprocess.run(
-                command[all_scripts:], env={**os.environ, "REDIS_URL": url}, check=False
-            ).returncode
-            if all_scripts and not code and (missing := _never_run(url)):
+            named = {SECOND_REDIS if second else "REDIS_URL": url}
+            run = subprocess.run(command[second:], env={**os.environ, **named}, check=False)
+            code = run.returncode
+            if second and not code and (missing := _never_run(url)):
                 print("Mark tests that run these scripts as `redis`:", *missing, sep="\n")
                 return 1
             return code
