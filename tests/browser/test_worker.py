@@ -23,14 +23,32 @@ FRAME = """(src) => new Promise((resolve) => {
 })"""
 
 
+@pytest.fixture(scope="module")
+def site_and_page(chromium: Browser) -> Iterator[tuple[Site, Page]]:
+    """One site and one page for all tests here, because a new reader costs as much as a test."""
+    with Site() as site:
+        context = chromium.new_context()
+        context.grant_permissions(["notifications"], origin=site.origin)
+        yield site, context.new_page()
+        context.close()
+
+
 @pytest.fixture
-def page(chromium: Browser, site: Site) -> Iterator[Page]:
-    context = chromium.new_context()
-    context.grant_permissions(["notifications"], origin=site.origin)
-    page = context.new_page()
+def site(site_and_page: tuple[Site, Page]) -> Site:
+    site, _ = site_and_page
+    site.begin_anew()
+    return site
+
+
+@pytest.fixture
+def page(site: Site, site_and_page: tuple[Site, Page]) -> Iterator[Page]:
+    """The page; afterwards the browser forgets the worker, what it keeps and what it shows."""
+    _, page = site_and_page
     page.goto(site.origin)
     yield page
-    context.close()
+    page.goto("about:blank")
+    everything = {"origin": site.origin, "storageTypes": "all"}
+    page.context.new_cdp_session(page).send("Storage.clearDataForOrigin", everything)
 
 
 @pytest.fixture

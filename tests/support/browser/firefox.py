@@ -40,6 +40,11 @@ _PREFS: dict[str, bool | int | str] = {
     "dom.push.retryBaseInterval": 200,
     # While an element slides in, a test would aim at the wrong place.
     "ui.prefersReducedMotion": 1,
+    # Each site that a test visits has the process that the one before left, not a new one, and none
+    # is started in advance: that would be a quarter of what a test costs here.
+    "dom.ipc.processPrelaunch.enabled": False,
+    "dom.ipc.processCount.webIsolated": 1,
+    "dom.ipc.processReuse.unusedGraceMs": 600_000,
     # The rest keeps Firefox off the network. Loopback addresses bypass the proxy; with all of
     # these a recording proxy saw no attempt to leave in 20 s, without the last three it saw 3.
     "network.proxy.type": 1,

@@ -205,10 +205,7 @@ class Site(Served):
     """A newspaper's site whose worker is the harness; receipts get `statuses`, then 204."""
 
     def __init__(self) -> None:
-        self.receipts: list[list[dict[str, str]]] = []  # without how long ago that was
-        self.ago: dict[tuple[str, str], float | None] = {}  # in seconds, by receipt and event
-        self.statuses: list[int] = []
-        self.piece = 'importScripts("/sw.js");'  # by which the worker has ours
+        self.begin_anew()
         app = Flask(__name__, static_folder=None)
         app.config["STOPPRESS"] = Config.read({"LINK_PARAMETERS": "from=alert-{id}"})
         for part in (scripts, privacy, demo):
@@ -223,6 +220,13 @@ class Site(Served):
         app.add_url_rule("/api/v1/receipts", view_func=self._take, methods=["POST"])
         super().__init__(app)
         self.origin = f"http://localhost:{self.port}"
+
+    def begin_anew(self) -> None:
+        """Forget all receipts and settings."""
+        self.receipts: list[list[dict[str, str]]] = []  # without how long ago that was
+        self.ago: dict[tuple[str, str], float | None] = {}  # in seconds, by receipt and event
+        self.statuses: list[int] = []
+        self.piece = 'importScripts("/sw.js");'  # by which the worker has ours
 
     def _take(self) -> tuple[str, int]:
         rows = request.get_json()["receipts"]
