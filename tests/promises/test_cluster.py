@@ -22,7 +22,7 @@ SOAK = pytest.mark.soak
 
 @contextmanager
 def sending(
-    cluster: ClusterServers, queue: str, push: PushService, folder: Path, readers: int = 1500
+    cluster: ClusterServers, queue: str, push: PushService, folder: Path, readers: int = 1000
 ) -> Iterator[UnderWay]:
     """An alert in mid-send whose store is the cluster."""
     with under_way(cluster.url, queue, push, folder, readers=readers, workers=2) as running:

@@ -64,7 +64,7 @@ class Mixed:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("recipients", "kills"), [(4000, 2), pytest.param(50_000, 10, marks=pytest.mark.soak)]
+    ("recipients", "kills"), [(2000, 2), pytest.param(50_000, 10, marks=pytest.mark.soak)]
 )
 def test_every_recipient_has_one_outcome_though_workers_are_killed(
     installation: Installation, push: PushService, recipients: int, kills: int

@@ -68,15 +68,15 @@ def times_received(push: PushService) -> set[int]:
 def test_nothing_more_arrives_within_a_second_and_a_release_sends_the_rest_once(
     installation: Installation, push: PushService
 ) -> None:
-    id = under_way(installation, push, 3000, 400)
+    id = under_way(installation, push, 1500, 400)
     stop(installation)
     assert after_a_second(push) <= 400 + 2 * WINDOW
     assert installation.runtime.publishing.get(id).state is State.SENDING
     wait_until(lambda: installation.outcomes(id) == {"accepted": len(push.received)})
     release(installation)
     assert installation.over(id).state is State.SENT
-    assert installation.outcomes(id) == {"accepted": 3000}
-    assert len(push.received) == 3000
+    assert installation.outcomes(id) == {"accepted": 1500}
+    assert len(push.received) == 1500
     assert times_received(push) == {1}
 
 

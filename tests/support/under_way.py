@@ -17,7 +17,7 @@ from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.seeded import assert_adds_up
 
-WINDOW = 256
+WINDOW = 128
 AGAIN = 60.0  # seconds within which publishing works again
 
 
@@ -104,7 +104,7 @@ def under_way(
     push: PushService,
     folder: Path,
     *,
-    readers: int = 1500,
+    readers: int = 1000,
     workers: int = 1,
 ) -> Iterator[UnderWay]:
     """An installation at these Redises, whose alert has reached a third of its readers."""

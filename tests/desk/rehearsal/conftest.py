@@ -77,7 +77,7 @@ def newsroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsroom]:
     with (
         RedisServer() as redis,
         PushService() as push,
-        Installation(redis.url, push, folder, WORKER_CONCURRENCY="2") as installation,
+        Installation(redis.url, push, folder, WORKER_CONCURRENCY="1") as installation,
     ):
         made = Newsroom(installation)
         yield made
