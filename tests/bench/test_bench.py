@@ -240,6 +240,7 @@ def test_breaking_alerts_are_measured_during_an_ordinary_one(forked: None) -> No
     assert worst["most"] == 1000
 
 
+@pytest.mark.soak
 def test_publishing_is_measured_through_the_api_with_ids_without_records(forked: None) -> None:
     found = measured("publish")
     assert found["publishing, response, median of 9"] > 0
@@ -441,13 +442,16 @@ def children(pid: int) -> set[int]:
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-@pytest.mark.parametrize("arguments", [["fanout", "--workers", "x"], ["nothing"]])
+@pytest.mark.parametrize(
+    "arguments", [["fanout", "--workers", "x"], ["fanout", "--recipients", "0"], ["nothing"]]
+)
 def test_a_wrong_argument_is_refused(arguments: list[str]) -> None:
     done = CliRunner().invoke(command(SECTIONS, PEERS), arguments)
     assert done.exit_code == 2
     assert "Error: " in done.stderr
 
 
+@pytest.mark.soak
 def test_a_wrong_argument_is_refused_without_a_traceback() -> None:
     done = bench("fanout", "--recipients", "0")
     assert done.returncode == 2

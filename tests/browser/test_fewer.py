@@ -73,6 +73,7 @@ def test_quiet_tonight_takes_one_click_and_so_does_undo(paper: Installation, rea
     expect(box.get_by_role("button", name="Quiet tonight", exact=True)).to_be_visible()
 
 
+@pytest.mark.soak
 def test_quiet_tonight_ends_with_quiet_hours_and_keeps_a_longer_pause(
     paper: Installation, reader: Any
 ) -> None:
@@ -95,7 +96,8 @@ def test_quiet_tonight_ends_with_quiet_hours_and_keeps_a_longer_pause(
     assert preferences(paper, id).preferences.paused_until == before
 
 
-@pytest.mark.parametrize("hours", [5, pytest.param(-5, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("hours", [5, -5])
 def test_quiet_tonight_lasts_until_the_morning_of_a_clock_that_is_wrong(
     paper: Installation, reader: Any, hours: int
 ) -> None:
@@ -254,6 +256,7 @@ def test_fewer_alerts_fits_every_screen_and_passes_axe(
             assert button.bounding_box()["height"] >= 44, press
 
 
+@pytest.mark.soak
 def test_a_publisher_replaces_these_texts_too(visit: Visit) -> None:
     page = visit(script='data-texts="/demo/static/icon.svg"')
     page.route(

@@ -28,7 +28,7 @@ LOOKS = {
     "zoomed to 200 %, in French": {"width": 640, "height": 450, "lang": "fr"},
     "forced colours": {"width": 1280, "height": 900, "forced_colors": "active"},
 }
-EXTREMES = {"wide and dark", "a phone, from right to left"}
+EXTREMES = {"a phone, from right to left"}
 PART = '<div data-stop-press="preferences"></div>'
 # What a worker tells the open pages when it has shown an alert.
 SHOWN = """navigator.serviceWorker.dispatchEvent(

@@ -283,6 +283,7 @@ def test_the_panel_is_not_printed(visit: Visit) -> None:
     expect(panel(page)).to_be_visible()
 
 
+@pytest.mark.soak
 def test_not_now_in_one_tab_closes_the_question_in_the_others(visit: Visit) -> None:
     first = visit(script=FOLLOW)
     second = visit(context=first.context)

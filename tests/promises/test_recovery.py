@@ -70,7 +70,9 @@ def test_workers_and_clock_wait_while_redis_is_away(
     assert (worker.poll(), clock.poll()) == (None, None), "neither had to be started again"
 
 
-@pytest.mark.parametrize("module", ["workers.worker", "workers.clock"])
+@pytest.mark.parametrize(
+    "module", ["workers.worker", pytest.param("workers.clock", marks=pytest.mark.soak)]
+)
 def test_process_without_the_vapid_key_of_its_readers_stops_and_names_it(
     installation: Installation, module: str
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_dead_fetch_process_costs_nothing_but_the_filling_in(
     expect(form.get_by_role("heading", level=1)).to_contain_text("Ferry aground")
 
 
+@pytest.mark.soak
 def test_the_confirmation_says_what_is_wrong_with_the_link(
     form: Page, paper: Newspaper, installation: Installation
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -26,17 +27,25 @@ def installation(installation: Installation) -> Installation:
     return installation
 
 
-def check_everywhere(page: Page, what: str) -> None:
-    """Check the open page on a desk's screen, and on a dark phone from right to left."""
-    for width, dark, direction in ((1280, False, "ltr"), (390, True, "rtl")):
+@pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.soak)], ids=["phone", "desk"])
+def check(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
+    """Check the open page on a dark phone from right to left, or on a desk's screen."""
+    phone: bool = request.param
+
+    def check_page(page: Page, what: str) -> None:
+        width = 390 if phone else 1280
         page.set_viewport_size({"width": width, "height": 800})
-        page.emulate_media(color_scheme="dark" if dark else "light")
-        page.evaluate("given => document.documentElement.dir = given", direction)
-        assert faults(page) == [], (what, width)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, (what, width)
+        page.emulate_media(color_scheme="dark" if phone else "light")
+        page.evaluate("given => document.documentElement.dir = given", "rtl" if phone else "ltr")
+        assert faults(page) == [], what
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, what
+
+    return check_page
 
 
-def test_an_alert_is_paused_looked_at_and_retracted(installation: Installation, desk: Page) -> None:
+def test_an_alert_is_paused_looked_at_and_retracted(
+    installation: Installation, desk: Page, check: Callable[[Page, str], None]
+) -> None:
     runtime, keys = installation.runtime, desk.keyboard
     id = installation.publish(title=TITLE)
     send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 40})
@@ -47,18 +56,18 @@ def test_an_alert_is_paused_looked_at_and_retracted(installation: Installation, 
     expect(desk.get_by_role("status")).to_contain_text("Paused. Nothing more leaves")
     assert runtime.publishing.get(id).state is State.PAUSED
     expect(desk.get_by_role("heading", name="360 not sent")).to_be_visible()
-    check_everywhere(desk, "what can be done")
+    check(desk, "what can be done")
     send_all(runtime, id, {(Outcome.ACCEPTED, "other"): 2})  # were on their way
     expect(desk.get_by_role("heading", name="42 handed over")).to_be_visible()
     expect(desk.get_by_role("heading", name="358 not sent")).to_be_visible()
     tab_to(desk, "a[href$='/retract']")
     keys.press("Enter")
     expect(desk.get_by_label("Title", exact=True)).to_have_value("This alert was sent in error")
-    check_everywhere(desk, "the retraction")
+    check(desk, "the retraction")
     tab_to(desk, "button.urgent")
     keys.press("Enter")
     expect(desk.locator(".lead")).to_contain_text("It waits for a second person.")
-    check_everywhere(desk, "a retraction that waits")
+    check(desk, "a retraction that waits")
     assert runtime.publishing.get(id).state is State.CANCELLED
 
 
@@ -83,16 +92,16 @@ def test_a_page_that_refreshes_itself_does_not_end_the_way_to_the_next(
 
 
 def test_a_second_person_sees_an_alert_and_approves_it(
-    installation: Installation, desk: Page
+    installation: Installation, desk: Page, check: Callable[[Page, str], None]
 ) -> None:
     runtime, keys = installation.runtime, desk.keyboard
     review_for_everyone(desk)
     expect(desk.get_by_role("button", name="Ask another editor to send it")).to_be_visible()
-    check_everywhere(desk, "the confirmation")
+    check(desk, "the confirmation")
     desk.wait_for_load_state()  # scripts run
     keys.press("Control+Enter")
     expect(desk.locator(".approval")).to_contain_text("another editor who sends has to approve it")
-    check_everywhere(desk, "for its author")
+    check(desk, "for its author")
     alert = desk.url
 
     sign_in_unseen(desk.context, installation, SECOND)
@@ -100,7 +109,7 @@ def test_a_second_person_sees_an_alert_and_approves_it(
     tab_to(desk, ".send-back summary")
     keys.press("Enter")
     expect(desk.get_by_label("What should change?")).to_be_visible()
-    check_everywhere(desk, "for the second person")
+    check(desk, "for the second person")
     tab_to(desk, "button.urgent", back=True)
     keys.press("Enter")
     expect(desk.locator(".facts")).to_contain_text(f"by {SECOND}")

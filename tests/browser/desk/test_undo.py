@@ -49,6 +49,7 @@ def test_an_alert_is_taken_back_and_nobody_had_it(
     expect(desk.get_by_label("Title", exact=True)).to_have_value(TITLE)
 
 
+@pytest.mark.soak
 def test_send_now_sends_at_once(installation: Installation, desk: Page) -> None:
     send_to_everyone(desk)
     desk.get_by_role("button", name="Send now").click()

@@ -66,6 +66,7 @@ def test_a_reader_who_says_yes_and_leaves_in_firefox_is_subscribed(
         next.wait_until("window.StopPress?.state().subscribed")
 
 
+@pytest.mark.soak
 def test_a_reader_who_says_yes_and_leaves_in_chromium_is_subscribed(
     redis_url: str, publisher: Publisher, chromium: Browser, closes: bool
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -83,16 +84,22 @@ class Authority:
         )
 
 
-def make_certificates(folder: Path, address: str = HOST) -> tuple[Path, dict[Certificate, Path]]:
-    """Return the file of the CA to trust, and those of the certificates with their keys."""
+@cache
+def _made(address: str) -> tuple[bytes, dict[Certificate, bytes]]:
+    """The CA to trust and the certificates of this address, made once in a process."""
     trusted, stranger = Authority("Stop Press test CA"), Authority("A stranger's CA")
-    ca_file = folder / "ca.pem"
-    ca_file.write_bytes(trusted.certificate.public_bytes(Encoding.PEM))
-    pems: dict[Certificate, bytes] = {
+    return trusted.certificate.public_bytes(Encoding.PEM), {
         "good": trusted.issue(names_of(address)),
         "wrong name": trusted.issue(ELSEWHERE),
         "not trusted": stranger.issue(names_of(address)),
     }
+
+
+def make_certificates(folder: Path, address: str = HOST) -> tuple[Path, dict[Certificate, Path]]:
+    """Return the file of the CA to trust, and those of the certificates with their keys."""
+    ca, pems = _made(address)
+    ca_file = folder / "ca.pem"
+    ca_file.write_bytes(ca)
     files: dict[Certificate, Path] = {}
     for certificate, pem in pems.items():
         files[certificate] = folder / f"{certificate}.pem"

@@ -182,6 +182,7 @@ def test_firefox_refuses_a_subscription_if_the_reader_denied_notifications(
     assert tab.wait_until("events.length && events") == ["NotAllowedError"]
 
 
+@pytest.mark.soak
 def test_firefox_draws_a_page_at_the_size_asked_for(
     firefox: Firefox, newspaper: str, vapid: Vapid02, tmp_path: Path
 ) -> None:
@@ -233,6 +234,7 @@ def test_a_stopped_clock_goes_on_only_once_the_page_waits_for_its_timer(
         page.reload()
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("chromium")
 def test_the_screenshot_command_takes_a_whole_page(newspaper: str, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"
