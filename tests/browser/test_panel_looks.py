@@ -124,9 +124,9 @@ def states(page: Page) -> Iterator[str]:
 
 @pytest.mark.parametrize("look", looks(LOOKS))
 def test_the_panel_fits_the_screen_and_passes_axe_in_every_state(
-    visit_with_pictures: Visit, look: dict[str, object]
+    visit: Visit, look: dict[str, object]
 ) -> None:
-    page = visit_with_pictures(script="data-bell", **look)
+    page = visit(script="data-bell", **look)
     for state in states(page):
         assert panel(page).evaluate(IN_VIEW), state
         assert panel(page).evaluate(PINNED_AT_EDGE), state
@@ -136,14 +136,14 @@ def test_the_panel_fits_the_screen_and_passes_axe_in_every_state(
 
 
 def test_home_screen_help_and_embedded_preferences_fit_and_pass_axe(
-    visit_with_pictures: Visit,
+    visit: Visit,
 ) -> None:
-    phone = visit_with_pictures(390, 844, lang="ar", user_agent=IPHONE, push=False)
+    phone = visit(390, 844, lang="ar", user_agent=IPHONE, push=False)
     bell(phone).click()
     expect(panel(phone).get_by_role("listitem")).to_have_count(3)
     assert panel(phone).evaluate(IN_VIEW)
     assert faults(phone, "html > div:last-of-type") == []
-    page = visit_with_pictures(320, 800, dark=True, main=f"<h1>Alerts</h1>{PART}{PART}")
+    page = visit(320, 800, dark=True, main=f"<h1>Alerts</h1>{PART}{PART}")
     parts = page.locator("section.panel")
     parts.first.get_by_label("World", exact=True).check()
     parts.first.locator("button.yes").click()
@@ -171,8 +171,8 @@ def test_bell_and_panel_move_nothing_on_the_page(visit_with_pictures: Visit) -> 
     assert page.evaluate("window.moved") == 0
 
 
-def test_a_publisher_sets_colours_and_fonts(visit_with_pictures: Visit) -> None:
-    page = visit_with_pictures(script="data-bell")
+def test_a_publisher_sets_colours_and_fonts(visit: Visit) -> None:
+    page = visit(script="data-bell")
     look = {"paper": "rgb(1, 2, 3)", "ink": "rgb(250, 251, 252)", "muted": "rgb(200, 201, 202)"}
     look |= {"serif": "Courier", "sans": "Tahoma"}
     for name, value in look.items():
@@ -191,9 +191,9 @@ def test_a_publisher_sets_colours_and_fonts(visit_with_pictures: Visit) -> None:
 
 
 def test_the_panel_slides_in_unless_the_reader_prefers_no_motion(
-    visit_with_pictures: Visit,
+    visit: Visit,
 ) -> None:
-    page = visit_with_pictures()
+    page = visit()
     for motion, name in (("no-preference", "arrive"), ("reduce", "none")):
         page.emulate_media(reduced_motion=motion)
         bell(page).click()
