@@ -28,6 +28,7 @@ from tests.support.browser.readers import (
 )
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
+from tests.support.short_forms import cases
 
 pytestmark = pytest.mark.browser
 
@@ -99,7 +100,7 @@ def test_after_yes_a_welcome_is_not_doubled_by_a_test(
 STORY = '<h1>Quake</h1><div data-stop-press="bell" data-story="quake"></div>'
 
 
-@pytest.mark.parametrize("main", [None, STORY], ids=["the page's bell", "a story's bell"])
+@pytest.mark.parametrize("main", cases({"the page's bell": None, "a story's bell": STORY}, most=1))
 def test_a_welcome_that_comes_before_the_panel_speaks_of_it_is_noticed(
     paper: Installation, visit: Visit, main: str | None
 ) -> None:
@@ -175,6 +176,7 @@ def test_why_do_i_get_no_alerts_says_what_is_true_on_this_system(visit: Visit) -
             expect(arrival(page), system).not_to_contain_text(text)
 
 
+@pytest.mark.soak
 def test_in_brave_it_names_the_setting_for_googles_push_service(visit: Visit) -> None:
     page = visit()
     page.add_init_script("Object.defineProperty(navigator, 'brave', { value: {} })")

@@ -69,6 +69,7 @@ def test_the_next_visit_moves_a_reader_to_the_new_key_unasked(
     reached(installation, desktop, push_service)
 
 
+@pytest.mark.soak
 def test_a_reader_who_subscribes_during_a_key_change_is_reached_and_moves(
     installation: Installation, tab: Tab, desktop: Desktop, push_service: PushService
 ) -> None:

@@ -282,6 +282,7 @@ def test_texts_have_enough_contrast_in_light_and_dark_mode(
             assert desk.evaluate(FAINT) == [], f"{path}, {scheme}"
 
 
+@pytest.mark.soak
 def test_what_an_editor_wrote_is_there_after_going_back(
     installation: Installation, desk: Page
 ) -> None:

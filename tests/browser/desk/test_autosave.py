@@ -344,6 +344,7 @@ def test_two_editors_who_press_notify_on_one_draft_send_it_once(
     context.close()
 
 
+@pytest.mark.soak
 def test_what_is_typed_before_the_scripts_run_counts(desk: Page) -> None:
     def type_first(route: Route) -> None:
         desk.get_by_label("Title", exact=True).fill(TITLE)

@@ -120,10 +120,8 @@ def states(desk: Page, installation: Installation) -> Iterator[str]:
     yield "no code"
 
 
-@pytest.mark.parametrize(
-    ("width", "dark", "rtl"),
-    [pytest.param(1280, False, False, marks=pytest.mark.soak), (390, True, True)],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize(("width", "dark", "rtl"), [(1280, False, False), (390, True, True)])
 def test_the_pages_fit_every_screen_and_pass_axe(
     installation: Installation, desk: Page, width: int, dark: bool, rtl: bool
 ) -> None:

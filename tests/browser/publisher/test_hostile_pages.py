@@ -22,6 +22,7 @@ from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.publisher_site import HTML, JAVASCRIPT, PAGE_SCRIPT, Publisher
 from tests.support.browser.readers import BROWSER, GRANTED, IPHONE, wait_for_page
 from tests.support.installation import wait_until
+from tests.support.short_forms import cases
 
 pytestmark = pytest.mark.browser
 
@@ -114,11 +115,18 @@ def asks(page: Page) -> None:
 
 @pytest.mark.parametrize(
     "html",
-    [ROCKET, CLOUDFLARE, TAG_MANAGER, IMPORT, COPY, INLINE, PLAIN],
-    ids=[
-        *("WP Rocket", "Rocket Loader", "a tag manager", "import()", "a copy"),
-        *("written into the page", "a version"),
-    ],
+    cases(
+        {
+            "WP Rocket": ROCKET,
+            "a tag manager": TAG_MANAGER,
+            "a copy": COPY,
+            "written into the page": INLINE,
+            "Rocket Loader": CLOUDFLARE,
+            "import()": IMPORT,
+            "a version": PLAIN,
+        },
+        most=4,
+    ),
 )
 def test_settings_are_found_whatever_an_optimiser_makes_of_the_tag(
     context: BrowserContext, publisher: Publisher, stop_press: StopPress, html: str

@@ -138,6 +138,7 @@ def test_subscribing_while_the_service_is_down_says_so_and_leaves_nothing(
     assert readers(installation) == 1
 
 
+@pytest.mark.soak
 def test_leaving_while_the_service_is_down_is_finished_on_the_next_visit(
     installation: Installation, page: str, tab: Tab, desktop: Desktop
 ) -> None:

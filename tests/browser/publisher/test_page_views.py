@@ -179,6 +179,7 @@ def test_the_next_visit_after_a_withdrawn_permission_unsubscribes(
     assert (state["subscribed"], state["permission"]) == (False, "denied")
 
 
+@pytest.mark.soak
 def test_receipts_from_while_the_service_was_down_come_later(
     installation: Installation,
     page: str,
