@@ -6,7 +6,11 @@ import logging
 from threading import Event
 
 import pytest
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
+from service.domain.job_queue import CALL, READ_ARTICLE, READ_FEED, FetchQueue
+from service.store import connect
 from tests.support.installation import wait_until
 from workers.fetching import jobs
 
@@ -53,3 +57,13 @@ def test_a_job_that_an_error_ends_is_logged_and_makes_room_for_others(
         wait_until(lambda: servers.read == ["answers"])
         wait_until(lambda: len(caplog.records) == 20)
     assert {one.getMessage() for one in caplog.records} == {"a job was ended by an error"}
+
+
+def test_an_article_that_an_editor_waits_for_goes_before_feeds_and_webhooks(redis_url: str) -> None:
+    redis = connect(redis_url)
+    queue = FetchQueue(redis)
+    for job in (READ_FEED, CALL, READ_ARTICLE):
+        queue.ask(job, "0" * 32)
+    ids = [id.decode() for id in redis.lrange("rq:queue:stoppress-fetch", 0, -1)]
+    found = [Job.fetch(id, connection=redis, serializer=JSONSerializer) for id in ids]
+    assert [job.func_name for job in found] == [READ_ARTICLE, READ_FEED, CALL]
