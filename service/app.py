@@ -18,12 +18,14 @@ from service import desk
 from service.api import blueprint, docs_page, feed_hubs, hosts, monitoring, problems, rate_limits
 from service.api.canary import bp as canary
 from service.api.counted_requests import CountedRequests
+from service.api.traced_requests import TracedRequests
 from service.api.without_flask import SubscribingWithoutFlask
 from service.config import Config, ConfigError
 from service.desk import rehearsal_desk, session
 from service.domain.keys import PRIVATE_KEY_IGNORED
-from service.local import error_reports
+from service.local import error_reports, span_export
 from service.local.secrets_file import read_secrets
+from service.model import traces
 from service.model.process_log import REQUEST, ROUTE, begin_request, say
 from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
@@ -175,6 +177,8 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
     app.wsgi_app = _Headers(app.wsgi_app, config)  # type: ignore[method-assign]
     if beside is None:
         app.wsgi_app = CountedRequests(app.wsgi_app, runtime.counting)  # type: ignore[method-assign]
+        if traces.are_recorded():
+            app.wsgi_app = TracedRequests(app.wsgi_app)  # type: ignore[method-assign]
         app.wsgi_app = rehearsal_desk.Mount(  # type: ignore[method-assign]
             app, lambda config: create_app(config, beside=runtime)
         )
@@ -198,6 +202,7 @@ def serve() -> Flask:
     try:
         config = _settings()
         error_reports.begin("web", config)
+        span_export.begin("web", config)
         _say_what_is_ignored(config)
         # Redis is not asked again before the application is there: it may go away meanwhile.
         app = _application(Runtime.start(config, "web", PAGE))

@@ -320,6 +320,12 @@ class Config:
         "address at which Sentry, or what speaks as it does, takes unexpected errors of all "
         "processes; a secret",
     )
+    otel_exporter_otlp_endpoint: str = _setting(
+        values.collector,
+        "",
+        "address at which an OpenTelemetry collector takes traces (OTLP by HTTP), such as "
+        "http://localhost:4318; its other settings (`OTEL_…`) count too",
+    )
     data_dir: Path = _setting(
         values.path, "var", "folder in which `stoppress up` keeps its keys and its Redis"
     )

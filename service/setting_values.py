@@ -363,6 +363,13 @@ def sentry_dsn(value: str) -> str:
     return value
 
 
+def collector(value: str) -> str:
+    """Check the address of an OpenTelemetry collector, in which no password may stand."""
+    if value and not (re.fullmatch(r"https?://[!-~]+", value) and web_address(value)):
+        raise ValueError("must be an address such as http://localhost:4318, without a password")
+    return value
+
+
 def word(value: str) -> str:
     """Check an identifier or a secret of a client (RFC 6749 appendix A)."""
     if not re.fullmatch(r"[ -~]*", value):

@@ -39,6 +39,7 @@ TABLE = {
     "service/local": "service.config service.model service.setting_sources service.store"
     " cryptography redis",
     "service/local/error_reports.py": "sentry_sdk",
+    "service/local/otlp.py": "opentelemetry requests",
     "service/local/logs.py": "pythonjsonlogger",
     "service/local/web_log.py": "gunicorn",
     "service/local/web_worker.py": "gunicorn",
@@ -262,6 +263,8 @@ def test_a_worker_loads_no_flask(module: str) -> None:
         ("SENTRY_DSN", "https://sentry.example/hunter2"),
         ("SENTRY_DSN", "https://hunter2@sentry.example:70000/7"),
         ("SENTRY_DSN", "ftp://hunter2@sentry.example/7"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://nora:hunter2@collector.example:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector.example:4318"),
         ("OIDC_NAME", "two\nlines"),
         ("VAPID_SUBJECT", "push@paper.example"),
         ("VAPID_SUBJECT", "mailto:push @paper.example"),

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from service.config import Config, ConfigError
 from service.domain.processes import Misfit, Presence
 from service.domain.store_errors import in_one_line
-from service.local import error_reports, logs
+from service.local import error_reports, logs, span_export
 from service.model import clock
 from service.model.process_log import say
 from service.runtime import Runtime
@@ -93,15 +93,21 @@ def _patience() -> Iterator[None]:
         say("clock", in_one_line(error))
 
 
+def _end(*_: object) -> NoReturn:
+    span_export.end()
+    os._exit(0)
+
+
 def main() -> int:
     """Run until SIGTERM or Ctrl-C, then exit with 0; 2, with one line, if a setting is wrong."""
     logs.begin("clock", os.environ)
     for number in (signal.SIGTERM, signal.SIGINT):
         # At once, even while it waits for Redis: each of its writes is whole or not done at all.
-        signal.signal(number, lambda *_: os._exit(0))
+        signal.signal(number, _end)
     try:
         config = Config.read(os.environ)
         error_reports.begin("clock", config)
+        span_export.begin("clock", config)
         runtime = Runtime.start(config, "clock", WORKER)
         presence = Presence("clock", runtime.config.addresses, runtime.shared, runtime.counting)
         presence.check()

@@ -16,7 +16,7 @@ from logging import CRITICAL
 from service.config import Config, ConfigError
 from service.domain.job_queue import FETCH_QUEUE
 from service.domain.keys import SECRETS
-from service.local import error_reports, logs
+from service.local import error_reports, logs, span_export
 from service.model.process_log import say
 from service.runtime import as_soon_as_redis_answers, check_redis
 from service.setting_sources import without
@@ -35,6 +35,7 @@ def main() -> int:
     try:
         config = Config.read(os.environ)
         error_reports.begin("fetch", config)
+        span_export.begin("fetch", config)
         config.check_redis_named()
         as_soon_as_redis_answers("fetch", lambda: check_redis(config))
     except ConfigError as error:

@@ -24,6 +24,7 @@ from rq.worker import WorkerStatus
 from rq.worker_registration import register
 
 from service.domain.job_queue import note_alive
+from service.domain.processes import RELEASE
 from service.domain.store_errors import in_one_line
 from service.model.process_log import say
 from service.store import WORKER, connect
@@ -157,12 +158,12 @@ def _heartbeat(worker: StoppableWorker, redis: Redis) -> Iterator[None]:
 
     def beat() -> None:
         with suppress(RedisError):
-            note_alive(redis, worker.key)
+            note_alive(redis, worker.key, RELEASE)
         while not ended.wait(BEAT):
             # The main thread ends the process; this one only stops.
             with suppress(RedisError, StopRequested), redis.pipeline() as pipe:
                 worker.heartbeat(pipeline=pipe)
-                note_alive(pipe, worker.key)
+                note_alive(pipe, worker.key, RELEASE)
                 register(worker, pipe)  # again, since Redis may have lost its last seconds
                 pipe.execute()
 

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from service.config import Config, ConfigError
 from service.domain.job_queue import QUEUE
 from service.domain.processes import Misfit, Presence
-from service.local import error_reports, logs
+from service.local import error_reports, logs, span_export
 from service.model.process_log import say
 from workers import jobs, rq_worker
 from workers.own_job import OwnJob
@@ -26,7 +26,9 @@ def main() -> int:
     """Work until asked to end, then return 0; 2, with one line, if a setting is wrong."""
     logs.begin("worker", os.environ)
     try:
-        error_reports.begin("worker", Config.read(os.environ))
+        config = Config.read(os.environ)
+        error_reports.begin("worker", config)
+        span_export.begin("worker", config)
         runtime = jobs.runtime()
         presence = Presence("worker", runtime.config.addresses, runtime.shared, runtime.counting)
         presence.check()

@@ -29,12 +29,11 @@ class CountedRequests:
         began = time.perf_counter()
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-            method = environ["REQUEST_METHOD"]
             self._counting.observe(
                 HTTP_REQUESTS,
                 time.perf_counter() - began,
-                method if method in _METHODS else "other",
-                _route(environ),
+                method_of(environ),
+                route_of(environ),
                 status[:3],
             )
             return start_response(status, headers, *error)
@@ -42,7 +41,13 @@ class CountedRequests:
         return self._app(environ, start)
 
 
-def _route(environ: WSGIEnvironment) -> str:
+def method_of(environ: WSGIEnvironment) -> str:
+    """Return a method that is known, or `other`."""
+    method = environ["REQUEST_METHOD"]
+    return method if method in _METHODS else "other"
+
+
+def route_of(environ: WSGIEnvironment) -> str:
     """Return a route as the code has it: an address would be a label that callers make up."""
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
     return environ.get(ROUTE) or (rule.rule if rule is not None else "none")

@@ -257,6 +257,11 @@ class Figures(Collector):
             self._store.stops.holds(),
         )
         yield _gauge(
+            "retiring_held",
+            "Whether nobody is retired, because too many readers would be, or none was seen.",
+            bool(self._store.retiring.round().held),
+        )
+        yield _gauge(
             "prepared_keys_enabled",
             "Whether idle workers derive keys for future alerts (PREPARE_KEYS).",
             self._runtime.config.prepare_keys,

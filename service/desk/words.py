@@ -84,6 +84,7 @@ LOGGED = {
     "overtaken": "made a draft of it, because the alert was corrected meanwhile",
     "handed in": "handed it in",
     "imported": "imported them",
+    "refused": "was refused five times: the password or the code was wrong",
 }
 # What follows the word of a role, and of a scope of an API token.
 _ROLES = {

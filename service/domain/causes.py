@@ -19,6 +19,7 @@ from service.domain.under_way import UnderWay
 from service.model import clock
 from service.model.causes import URGENT, WARNING, Cause
 from service.model.endpoints import EndpointPolicy
+from service.model.inactive import NOBODY_FOR, TOO_LARGE_A_SHARE, Brake
 from service.model.spans import span
 from service.store import Store
 
@@ -56,6 +57,7 @@ class Causes:
             *self._keys(),
             *self._redis(),
             *self._stop(now),
+            *self._retiring(),
             *self._hosts(),
         ]
         return sorted(found, key=lambda one: not one.is_urgent)
@@ -221,6 +223,23 @@ class Causes:
                 "Ask the editors, and release it at the desk or by stoppress stop --release.",
                 lasts=0,
             )
+
+    def _retiring(self) -> Iterator[Cause]:
+        why = self.store.retiring.round().held
+        if not why:
+            return
+        says = f"No reader was seen for {NOBODY_FOR} days"
+        if why == Brake.TOO_MANY.value:
+            share = f"{100 * TOO_LARGE_A_SHARE:.0f} %"
+            says = f"More than {share} of the readers seem not to visit any more"
+        yield Cause(
+            "retiring-held",
+            WARNING,
+            f"{says}, so none is asked whether to keep the alerts, or retired.",
+            "See by stoppress doctor --site whether your pages have our tag. If they have, begin"
+            " with a longer RETIRE_AFTER_DAYS.",
+            lasts=0,
+        )
 
     def _hosts(self) -> Iterator[Cause]:
         alive = self.store.processes.alive()

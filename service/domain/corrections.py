@@ -19,7 +19,7 @@ from service.domain.requests import (
 )
 from service.domain.waiting_corrections import CORRECTION_CHANGED, Undo, WaitingCorrections
 from service.domain.waves import held_summary, stoppable
-from service.model import alert_log
+from service.model import alert_log, traces
 from service.model.notifications import Content, Notification, State
 from service.model.process_log import request_id
 from service.store import Store
@@ -115,6 +115,7 @@ class Corrections:
             changes=draft.changes if draft else 0,
             link_parameters=root.link_parameters,
             request_id=request_id.get(),
+            trace=traces.here(),
         )
 
     def _ask(
@@ -165,6 +166,7 @@ class Corrections:
             request=None,
             approved_by=by,
             request_id=request_id.get(),
+            trace=traces.here(),
         )
         entry = alert_log.corrected(root, correction.content, waiting.created_by)
         approval = (waiting, alert_log.entry(waiting, "approved", by))

@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from redis.exceptions import RedisError
 
+from service.domain import sign_in_log
 from service.domain.passwords import LONGEST_PASSWORD, why_refused
 from service.domain.two_step import TwoStep
 from service.model import clock
@@ -139,6 +140,7 @@ class Editors:
     def __init__(self, store: Store, two_step: TwoStep, public_url: str, code_key: bytes) -> None:
         """Guesses are counted under codes, HMACs under `code_key`, so that no address is stored."""
         self._access = store.access
+        self._alert_log = store.alert_log
         self._paired_browsers = store.paired_browsers
         self.two_step = two_step
         self._public_url = public_url
@@ -271,6 +273,7 @@ class Editors:
             return None
         self._take_back_call(network)
         self._note_success(email, network)
+        sign_in_log.signed_in(email, "link")
         return session
 
     # -- passwords -------------------------------------------------------------------------------
@@ -323,14 +326,17 @@ class Editors:
     def with_password(self, email: str, password: str, network: str) -> Editor | None:
         """Return the editor who has this password, and count the guess; raises as `sign_in`."""
         email = email.strip().lower()
-        counter = self._count_guess(email, network)
+        counter, guesses = self._count_guess(email, network)
         editor = self.find(email)
         known = editor.password_hash if editor is not None else ""
         try:
             _hasher.verify(known or _nobodys_hash(), password[:LONGEST_PASSWORD])
+            is_right = bool(known)
         except (VerifyMismatchError, InvalidHashError):
-            return None
-        if not known:
+            is_right = False
+        if not is_right:
+            known = editor.email if editor else ""
+            sign_in_log.refused(known, "password", guesses, self._alert_log)
             return None
         self._take_back_call(network, counter)
         return editor
@@ -353,12 +359,14 @@ class Editors:
     def accepts_code(self, email: str, code: str, network: str) -> bool:
         """Whether a code of this editor is right, which counts as a guess; raises as `sign_in`."""
         # Counted apart from passwords: only a person with the right one gets here.
-        counter = self._count_guess(email, network, "a code")
+        counter, guesses = self._count_guess(email, network, "a code")
         accepted = self.two_step.accept(email, code)
         if accepted:
             self._take_back_call(network)
             with suppress(RedisError):  # the code was right
                 self._access.forget_guesses([counter])
+        else:
+            sign_in_log.refused(email, "code", guesses, self._alert_log)
         return accepted
 
     def _start_session(self, editor: Editor, network: str, browser: str, by: Way) -> str | None:
@@ -366,16 +374,20 @@ class Editors:
         if not self._access.start_session(kept):
             return None  # removed in this moment
         self._note_success(editor.email, network)
+        sign_in_log.signed_in(editor.email, by)
         return session
 
-    def _count_guess(self, email: str, network: str, *what: str) -> str:
-        """Count a guess at an editor, and return where; raises as `sign_in`."""
+    def _count_guess(self, email: str, network: str, *what: str) -> tuple[str, int]:
+        """Count a guess at an editor; return where, and how many there are. Raises as `sign_in`."""
         self.count_call(network)
         known = self._access.knows_network(self._code(email, network))
         counter = self._code(*what, email, network) if known else self._code(*what, email)
-        if self._access.count_guess(counter, GUESSES_KEPT) > _MOST_AT_EDITOR:
+        guesses = self._access.count_guess(counter, GUESSES_KEPT)
+        if guesses > _MOST_AT_EDITOR:
+            by = "code" if what else "password"
+            sign_in_log.limited(email if self.find(email) else "", by)
             raise TooManyGuesses(GUESSES_KEPT)
-        return counter
+        return counter, guesses
 
     def count_call(self, network: str) -> None:
         """Count one attempt to sign in from a network; raises as `sign_in`.
@@ -383,6 +395,7 @@ class Editors:
         One that is right is taken back: many editors may sit behind one address.
         """
         if self._access.count_guess(self._code("", network), MINUTE) > _MOST_OF_NETWORK:
+            sign_in_log.limited("", "any way")
             raise TooManyGuesses(MINUTE)
 
     def _take_back_call(self, network: str, *others: str) -> None:

@@ -80,6 +80,7 @@ class Running(NamedTuple):
     pid: int
     began_at: float
     job_since: float  # when it took the job that it works on; 0: it waits for one
+    release: str = ""  # of Stop Press; empty: one that did not say it yet
 
 
 class Failure(NamedTuple):
@@ -91,9 +92,9 @@ class Failure(NamedTuple):
     error: str  # its type alone: the message may repeat an endpoint
 
 
-def note_alive(pipe: Redis, worker: str) -> None:
+def note_alive(pipe: Redis, worker: str, release: str) -> None:
     """Note that the worker with this key is alive; Redis' clock decides for how long."""
-    pipe.set(_alive(worker), "", px=int(_SILENT * 1000))
+    pipe.set(_alive(worker), release, px=int(_SILENT * 1000))
 
 
 def _alive(worker: str) -> str:
@@ -135,7 +136,7 @@ class _Queue:
         with self._queue.connection.pipeline(transaction=False) as pipe:
             keys = sorted(Worker.all_keys(queue=self._queue))
             for key in keys:
-                pipe.exists(_alive(key))
+                pipe.get(_alive(key))
                 pipe.hmget(key, "hostname", "pid", "birth")
             found = pipe.execute()
         return [
@@ -145,9 +146,10 @@ class _Queue:
                 int(pid or 0),
                 _time(birth),
                 since.get(name, 0.0),
+                release.decode(),
             )
-            for key, alive, (host, pid, birth) in zip(keys, found[::2], found[1::2], strict=True)
-            if alive
+            for key, release, (host, pid, birth) in zip(keys, found[::2], found[1::2], strict=True)
+            if release is not None
         ]
 
     def _since(self) -> dict[str, float]:

@@ -242,7 +242,7 @@ def _running(kind: str, one: Running, held: dict[str, set[int]]) -> Seen:
         kind,
         one.host,
         one.pid,
-        "",
+        one.release,
         one.began_at,
         job_since=one.job_since,
         alerts=tuple(sorted(held.get(one.name, ()))),

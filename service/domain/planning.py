@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from service.domain.job_queue import JobQueue
 from service.domain.push_services import UNDER_WAY
 from service.domain.two_texts import TwoTexts
-from service.model import clock
+from service.model import clock, traces
 from service.model.notifications import QUIET, Batch, Notification, Outcome, Progress, State
 from service.model.process_log import log_alert
 from service.model.two_texts import outside_sample
@@ -58,6 +58,7 @@ class Planning:
     def plan(self, notification: Notification) -> None:
         """Freeze the audience and cut into batches what has no outcome and is in no batch."""
         sending, id = self._store.batches, notification.id
+        span = traces.begin_for(notification, "plan alert")
         root = self._store.notifications.get(notification.corrects or 0)
         # Until then a reader may still get the old text, and must get the correction after it.
         settled = root is None or self._is_settled(notification, root)
@@ -79,6 +80,8 @@ class Planning:
         sending.lay_out(id, batches, final=settled, beside=beside)
         if settled:  # else it is planned again in a moment
             log_alert(notification, "alert %s is planned for %s readers", sum(counts.values()))
+            span.note({"stoppress.recipients": sum(counts.values())})
+            span.end()
 
     def _sample_or_rest(self, one: Notification) -> Mapping[int, list[str]]:
         """Limit the audience to the sample of two texts, or add all others once that is over.

@@ -29,7 +29,7 @@ from service.domain.requests import (
 from service.domain.same_link import SameLink
 from service.domain.stops import WAITS
 from service.domain.waves import HeldSummary, held_summary, stoppable
-from service.model import alert_log, clock, occurrences
+from service.model import alert_log, clock, occurrences, traces
 from service.model.clocks import QUARTER
 from service.model.languages import texts
 from service.model.notifications import (
@@ -122,6 +122,7 @@ class Publishing:
         recipients = self.reach(audience)
         leaves = self._gate.leaves(content, audience, recipients, send_at, draft=draft, by=by)
         id = self._store.notifications.new_id()
+        span = traces.NOT_RECORDED if audience.subscription else traces.begin("publish alert")
         notification = Notification(
             id=id,
             content=content,
@@ -138,6 +139,7 @@ class Publishing:
             repeat=_in_series(repeat if follows else _planned(repeat, send_at), id),
             link_parameters=follows.link_parameters if follows else link_parameters,
             request_id=request_id.get(),
+            trace=span.parent,
         )
         warnings = (*warnings, *leaves.warnings, *nobody(leaves, audience, recipients))
         published = Published(notification.id, recipients, notification.state, warnings)
@@ -146,6 +148,8 @@ class Publishing:
         if earlier is not None and idempotency is not None:
             return self.responses.same(earlier, idempotency)
         self._planning.begin(notification)
+        span.note({traces.ALERT: id, "stoppress.recipients": recipients})
+        span.end()
         return published
 
     def _keep(
@@ -226,6 +230,7 @@ class Publishing:
             approved_by="",
             repeat=_in_series(repeat, before.id),
             request_id=request_id.get() or before.request_id,
+            trace=traces.here() or before.trace,
         )
         after = remembering_hand_in(before, after)
         published = Published(after.id, recipients, after.state, leaves.warnings)
@@ -269,6 +274,7 @@ class Publishing:
             request=None,
             approved_by=by,
             request_id=request_id.get(),
+            trace=traces.here(),
         )
         entry = alert_log.entry(one, "approved", by)
         done = self._store.notifications.approve(one, after, by, now_in_ms(), entry)

@@ -14,7 +14,14 @@ from dataclasses import replace
 from service.domain.publishing import Publishing, UnknownNotification
 from service.domain.requests import Idempotency
 from service.domain.stops import Stops
-from service.model.inactive import InactivePolicy, Round, last_month, question
+from service.model.inactive import (
+    NOBODY_FOR,
+    InactivePolicy,
+    Round,
+    brake,
+    last_month,
+    question,
+)
 from service.model.languages import supported_language
 from service.model.notifications import Audience, State
 from service.model.retention import DAY, HELD_KEPT
@@ -25,6 +32,7 @@ from service.store.bitmaps import month_of
 BY = "Stop Press"
 _AT_ONCE = 256  # readers removed together
 _PATIENCE = 0.25  # seconds of each second of the clock
+_LOOK_AGAIN = 300.0  # seconds until we look again whether so many can be inactive
 
 
 class Retiring:
@@ -44,6 +52,7 @@ class Retiring:
         self._publishing = publishing
         self._stops = stops
         self._policy = policy
+        self._look_at = 0.0  # seconds since 1970
 
     def look_after(self, now: float) -> None:
         """Begin a round, go on with it, or end it: what the clock does every second."""
@@ -54,14 +63,18 @@ class Retiring:
             self._end(latest)
         elif policy.after_days:
             self._begin(latest, policy, now)
+        elif latest.held:
+            self._rows.put(Round(latest.until))
 
     def _begin(self, latest: Round, policy: InactivePolicy, now: float) -> None:
         until = last_month(now, policy.after_days)
-        if until <= latest.until or self._stops.holds():
+        if until <= latest.until or self._stops.holds() or now < self._look_at:
             return
         audience = Audience(everyone=True, last_seen_until=until)
-        if not self._publishing.reach(audience):
+        if not (inactive := self._publishing.reach(audience)):
             self._rows.put(Round(until))
+            return
+        if not self._can_be(inactive, latest, now):
             return
         content = question(policy, supported_language(policy.language))
         # A clock that was killed before it noted the alert finds the same one.
@@ -71,8 +84,8 @@ class Retiring:
 
     def _go_on(self, latest: Round, policy: InactivePolicy, now: float) -> None:
         if latest.noted:
-            if now >= latest.retire_at and self._retire(latest.until):
-                self._end(latest)
+            if now >= latest.retire_at and self._may_retire(latest, now):
+                self._retire(latest)
             return None
         try:
             one = self._publishing.get(latest.alert)
@@ -92,7 +105,34 @@ class Retiring:
             self._rows.put(replace(latest, noted=True))
         return None
 
-    def _retire(self, until: str) -> bool:
+    def _may_retire(self, latest: Round, now: float) -> bool:
+        """Whether the brake has let this round pass; it is asked once for all of its readers."""
+        if latest.passed:
+            return True
+        if now < self._look_at:
+            return False
+        inactive = self._rows.count_unanswered(latest.until)
+        if not self._can_be(inactive, latest, now):
+            return False
+        self._rows.put(replace(latest, held="", passed=True))
+        return True
+
+    def _can_be(self, inactive: int, latest: Round, now: float) -> bool:
+        """Whether so many readers can be inactive; if not, it is noted why, for `Causes`."""
+        today = int(now // DAY)
+        visits = self._rows.any_seen_since(today - NOBODY_FOR, today)
+        why = brake(inactive, self._subscriptions.count(), visits=visits)
+        if why:
+            self._look_at = now + _LOOK_AGAIN
+        if why != latest.held:
+            self._rows.put(replace(latest, held=why))
+        return not why
+
+    def _retire(self, latest: Round) -> None:
+        if self._has_retired_all(latest.until):
+            self._end(latest)
+
+    def _has_retired_all(self, until: str) -> bool:
         """Retire some readers; return whether none is left."""
 
         def has_not_come(record: Record) -> bool:

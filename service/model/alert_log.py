@@ -19,7 +19,7 @@ ACTIONS = (
     *("written", "scheduled", "sent", "taken back", "changed", "deleted"),
     *("started", "missed", "outdated", "paused", "resumed", "corrected", "cancelled"),
     *("stopped", "released", "asked", "approved", "sent back", "chosen", "skipped"),
-    *("overtaken", "handed in", "imported"),
+    *("overtaken", "handed in", "imported", "refused"),
 )
 
 
@@ -87,6 +87,11 @@ def imported(readers: int, known: int, by: str) -> LogEntry:
     title = "1 reader" if readers == 1 else f"{readers:,} readers"
     others = (f"{known:,} {'was' if known == 1 else 'were'} here already",) if known else ()
     return LogEntry(ALL, title, "imported", by, isinstance(by, ToolName), others=others)
+
+
+def refused(by: str) -> LogEntry:
+    """Return an entry for sign-ins that were refused, in the name of an editor."""
+    return LogEntry(ALL, "Sign-in", "refused", by)
 
 
 def begun(one: Notification, by: str) -> LogEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from enum import Enum
 
 from service.model.languages import texts
 from service.model.notifications import Action, Content, Notification
@@ -12,6 +13,12 @@ from service.model.spans import span
 
 _EPOCH = date(1970, 1, 1)
 _MONTHS_BACK = 120
+# Nobody is asked or retired if so many at once would be: in a newsroom that asks every month, a
+# twentieth of the readers stops to visit, and not a fifth. Of few readers a fifth says nothing.
+TOO_LARGE_A_SHARE = 0.2
+TOO_MANY = 50
+# Nor if no reader was seen for so many days: a page without our tag looks like that.
+NOBODY_FOR = 7
 _TTL = 28 * DAY  # the longest that push services keep a message
 
 
@@ -36,6 +43,27 @@ class Round:
     noted_at: float = 0.0  # when it is noted who got the question; 0: not known yet
     retire_at: float = 0.0
     noted: bool = False
+    passed: bool = False  # the brake has let so many be retired
+    held: str = ""  # why nobody is asked or retired now, a `Brake`; empty: nothing is wrong
+
+
+class Brake(str, Enum):
+    """Why nobody is asked or retired."""
+
+    NO_VISITS = "no visits"
+    TOO_MANY = "too many"
+
+
+def brake(inactive: int, readers: int, *, visits: bool) -> str:
+    """Return why so many of the readers cannot be inactive (`Brake`); empty: they can.
+
+    `visits`: whether any reader was seen in the last `NOBODY_FOR` days.
+    """
+    if not visits:
+        return Brake.NO_VISITS.value
+    if inactive > max(TOO_MANY, TOO_LARGE_A_SHARE * readers):
+        return Brake.TOO_MANY.value
+    return ""
 
 
 def last_month(now: float, after_days: int) -> str:

@@ -311,6 +311,8 @@ class Notification:
     approved_by: str = ""  # the second person
     # The id of the request by which it was last written, approved or sent: logs name it.
     request_id: str = field(default="", compare=False)
+    # The span of that request, or of the clock's work: those of workers are within it (traces.py).
+    trace: str = field(default="", compare=False)
     second_text: SecondText | None = None  # text B, which is tried on a sample of the audience
     decision: Decision | None = None  # between both texts
     withheld: bool = False  # it ran out of time while it was paused: no wave sends it any more

@@ -163,7 +163,7 @@ class Store:
         )
         self.host_readers = HostReaders(redis, self.partitions, self.records)
         self.seeds = Seeds(redis, self.partitions, self.names, self.subscriptions)
-        self.retiring = RetiringRows(redis, self.partitions)
+        self.retiring = RetiringRows(redis, self.partitions, self.records)
         self.prepared_keys = PreparedKeys(redis, self.partitions)
         self.questions = QuestionCounts(redis)
 

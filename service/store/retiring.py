@@ -9,6 +9,7 @@ Who has not answered is known by `seen:<month>` (bitmaps.py): a reader who visit
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import reduce
@@ -22,19 +23,22 @@ from service.model.notifications import known_fields
 from service.model.retention import ASKED_KEPT
 from service.model.subscriptions import SubscriptionId
 from service.store.batches import part_key
-from service.store.bitmaps import aligned, bitmap_key, numbers_in
+from service.store.bitmaps import aligned, bitmap_key, month_of, numbers_in
 from service.store.partitions import Partitions
+from service.store.records import Records
 
 _ROUND = "{g}:retiring"
 _VERSION = 1
+_LOOKED_AT = 1000  # readers of a partition
 
 
 class RetiringRows:
     """The latest round, and who was asked in it."""
 
-    def __init__(self, redis: Redis, partitions: Partitions) -> None:
+    def __init__(self, redis: Redis, partitions: Partitions, records: Records) -> None:
         self._redis = redis
         self._partitions = partitions
+        self._records = records
 
     def round(self) -> Round:
         """Return the latest round."""
@@ -57,12 +61,36 @@ class RetiringRows:
 
     def unanswered(self, partition: int, until: str) -> list[SubscriptionId]:
         """Return the readers of a partition who were asked and have not visited since."""
+        size, left = self._unanswered(partition, until)
+        return [SubscriptionId(partition, n) for n in numbers_in(left, 8 * size, 0)] if left else []
+
+    def count_unanswered(self, until: str) -> int:
+        """Return how many readers were asked and have not visited since."""
+        return sum(self._unanswered(one, until)[1].bit_count() for one in self._partitions)
+
+    def _unanswered(self, partition: int, until: str) -> tuple[int, int]:
         kinds = [("asked", ""), ("live", ""), ("gone", "")]
         kinds += [("seen", month) for month in months_until(until)]
         keys = [bitmap_key(partition, *kind) for kind in kinds]
         size, (asked, live, gone, *seen) = aligned(self._redis, keys)
-        left = asked & live & ~gone & reduce(or_, seen)
-        return [SubscriptionId(partition, n) for n in numbers_in(left, 8 * size, 0)] if left else []
+        return size, asked & live & ~gone & reduce(or_, seen)
+
+    def any_seen_since(self, day: int, today: int) -> bool:
+        """Whether a reader was seen since a day; both are counted from 1970-01-01.
+
+        Some of those who were seen in that month are looked at: mostly one of them was.
+        """
+        months = sorted({month_of(day), month_of(today)})
+        for partition in self._partitions:
+            keys = [bitmap_key(partition, kind) for kind in ("live", "gone")]
+            keys += [bitmap_key(partition, "seen", month) for month in months]
+            size, (live, gone, *seen) = aligned(self._redis, keys)
+            numbers = numbers_in(live & ~gone & reduce(or_, seen), 8 * size, 0) if size else []
+            some = random.sample(numbers, min(len(numbers), _LOOKED_AT))
+            records = self._records.of(SubscriptionId(partition, number) for number in some)
+            if any(record is not None and record.seen >= day for _, record in records):
+                return True
+        return False
 
     def forget_asked(self) -> None:
         """Forget who was asked."""

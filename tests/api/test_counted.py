@@ -12,7 +12,7 @@ from service.app import create_app
 from service.cli.doctor.installation import Examination
 from service.domain.counting import Counting, status_class
 from service.domain.job_queue import QUEUE, note_alive
-from service.domain.processes import Presence
+from service.domain.processes import RELEASE, Presence
 from service.model import clock
 from service.model.measures import CHECKPOINTS, MICRO, PROMISES, PUSH_ANSWERS, WORKER_CPU
 from service.model.notifications import Audience, Outcome
@@ -173,7 +173,7 @@ def test_missing_workers_show_once_something_is_promised(
     counting.count(WORKER_CPU, times=1000 * 15 * MICRO)
     counting.add_to(store.counted)
     store.redis.sadd(f"rq:workers:{QUEUE}", "rq:worker:test")
-    note_alive(store.redis, "rq:worker:test")
+    note_alive(store.redis, "rq:worker:test", RELEASE)
     figure = counted(promised)
     assert figure("workers_needed") == 4
     assert figure("workers_missing") == 3

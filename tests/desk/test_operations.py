@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.domain.job_queue import JOB, QUEUE, note_alive
-from service.domain.processes import Presence
+from service.domain.processes import RELEASE, Presence
 from service.model.measures import PUSH_ANSWERS
 from service.runtime import Runtime
 from service.store.push_services import Pace, Rest
@@ -33,7 +33,7 @@ def test_the_page_says_what_is_wrong_and_what_to_do(editor: FlaskClient, runtime
     assert "No process has given a sign of life." in text
     redis = runtime.store.redis
     redis.sadd(f"rq:workers:{QUEUE}", "rq:worker:test")
-    note_alive(redis, "rq:worker:test")
+    note_alive(redis, "rq:worker:test", RELEASE)
     pretend_a_fetch_process(redis)
     runtime.store.installation.lead("a clock", 60_000)
     text = words(editor.get(PAGE).text)
@@ -67,6 +67,13 @@ def test_processes_are_shown_with_release_and_work(editor: FlaskClient, runtime:
     (clock,) = runtime.operations.processes()
     text = words(editor.get(PAGE).text)
     assert f"Clock {clock.pid} {clock.host} {clock.version} ready to take over" in text
+
+
+def test_a_fetch_process_shows_its_release_too(editor: FlaskClient, runtime: Runtime) -> None:
+    pretend_a_fetch_process(runtime.store.redis)
+    (fetch,) = runtime.operations.processes()
+    assert (fetch.kind, fetch.version) == ("fetch", RELEASE)
+    assert RELEASE in words(editor.get(PAGE).text)
 
 
 def test_a_failed_job_is_retried_and_another_thrown_away(

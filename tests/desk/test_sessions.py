@@ -19,7 +19,7 @@ from service.model.tokens import digest
 from service.runtime import Runtime
 from service.store.access import Access
 from tests.support.client import make_app
-from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, token_in
+from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, token_in, words
 from tests.support.redis_server import RedisServer
 
 DESK = "/desk/"
@@ -294,6 +294,48 @@ def test_a_password_cannot_be_guessed_from_many_addresses(
     assert refused.headers["Retry-After"] == str(GUESSES_KEPT)
     assert "15 minutes" in refused.text
     assert "sign-in link" in refused.text
+
+
+def test_who_signs_in_and_who_is_refused_is_logged_without_what_strangers_type(
+    editor: FlaskClient, stranger: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="service.domain.sign_in_log")
+    sign_in(stranger, PASSWORD, address="10.0.0.9")
+    sign_in(stranger, "a wrong password", address="10.0.0.9")
+    sign_in(stranger, PASSWORD, email="my-password@typed-here", address="10.0.0.9")
+    for n in range(11):
+        sign_in(stranger, "a wrong password", address=f"10.1.{n}.1")
+    said = [record.getMessage() for record in caplog.records]
+    refused = f"sign-in of {EMAIL} by password: refused"
+    assert said == [
+        f"{EMAIL} signed in by password",
+        refused,
+        "sign-in of nobody known by password: refused",
+        *[refused] * 10,
+        f"sign-in of {EMAIL} by password: limited",
+    ]
+    first = caplog.records[0].__dict__
+    assert (first["editor"], first["by"], first["outcome"]) == (EMAIL, "password", "ok")
+    for text in ("10.0.0.9", "10.1.", "typed-here", "a wrong password"):
+        assert text not in caplog.text
+
+
+def test_the_log_of_the_desk_says_that_somebody_guesses(
+    editor: FlaskClient, stranger: FlaskClient
+) -> None:
+    def entries() -> int:
+        return editor.get("/desk/log?action=refused").text.count("was refused five times")
+
+    for n in range(4):
+        sign_in(stranger, "wrong", address=f"10.1.{n}.1")
+        sign_in(stranger, "wrong", email="nobody@paper.example", address=f"10.2.{n}.1")
+    assert entries() == 0
+    for n in range(4, 9):
+        sign_in(stranger, "wrong", address=f"10.1.{n}.1")
+        sign_in(stranger, "wrong", email="nobody@paper.example", address=f"10.2.{n}.1")
+    assert entries() == 1
+    assert f"{EMAIL} was refused five times" in words(editor.get("/desk/log").text)
+    assert "nobody@" not in editor.get("/desk/log").text
 
 
 def test_guesses_at_unknown_addresses_are_limited_alike(stranger: FlaskClient) -> None:

@@ -91,8 +91,9 @@ def signed_in(client: FlaskClient) -> bool:
 
 
 def test_the_password_alone_signs_nobody_in_and_a_code_does(
-    app: Flask, editor: FlaskClient, phone: Phone
+    app: Flask, editor: FlaskClient, phone: Phone, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="service.domain.sign_in_log")
     switch_on(editor, phone)
     client = by_password(app)
     assert not signed_in(client)
@@ -105,6 +106,8 @@ def test_the_password_alone_signs_nobody_in_and_a_code_does(
     right = enter(client, phone.code())
     assert (right.status_code, right.location) == (303, "/desk/log")
     assert signed_in(client)
+    said = [one.getMessage() for one in caplog.records if one.name == "service.domain.sign_in_log"]
+    assert said == [f"sign-in of {EMAIL} by code: refused", f"{EMAIL} signed in by password"]
 
 
 def test_a_code_is_accepted_once(app: Flask, editor: FlaskClient, phone: Phone) -> None:

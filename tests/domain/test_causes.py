@@ -10,7 +10,9 @@ from rq.job import Job
 
 from service.domain.canary import CanaryHealth
 from service.domain.job_queue import FETCH_QUEUE, QUEUE, note_alive
+from service.domain.processes import RELEASE
 from service.model import clock
+from service.model.inactive import Round
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience
 from service.runtime import Runtime
@@ -32,7 +34,7 @@ def client(redis_url: str) -> Client:
     client = open_client(redis_url, PROMISE="90% in 60s", CANARY_MINUTES="0")
     store, redis = client.runtime.store, client.runtime.store.redis
     redis.sadd(f"rq:workers:{QUEUE}", "rq:worker:test")
-    note_alive(redis, "rq:worker:test")
+    note_alive(redis, "rq:worker:test", RELEASE)
     pretend_a_fetch_process(redis)
     store.installation.lead("a clock", 60_000)
     return client
@@ -114,6 +116,10 @@ def full(_: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.store.memory_of", lambda _: Memory(90, 100))
 
 
+def held(why: str) -> Break:
+    return lambda runtime, _: runtime.store.retiring.put(Round("202601", held=why))
+
+
 def another_setting(runtime: Runtime, _: pytest.MonkeyPatch) -> None:
     shown = {"SITE_URL": "https://other.paper.example"}
     runtime.store.processes.beat("a worker", Process("worker", "paper-2", shown))
@@ -156,6 +162,8 @@ BROKEN: list[tuple[Break, str, str]] = [
     (no_canary, "no-canary", "No canary has ever arrived, so alerts may not leave."),
     (full, "redis-fills-up", "Redis uses 90 % of the memory that it may."),
     (stopped, "stopped", "Everything has been stopped for 1 hour 1 minute"),
+    (held("no visits"), "retiring-held", "No reader was seen for 7 days, so none is asked"),
+    (held("too many"), "retiring-held", "More than 20 % of the readers seem not to visit any more"),
     (another_setting, "settings-differ SITE_URL", "SITE_URL of worker on paper-2 is another"),
     (a_wrong_clock, "clocks-differ", "The clock of worker on paper-2 differs from that of Redis"),
 ]

@@ -37,6 +37,7 @@ class Newsroom:
     def __init__(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         self.client, self.runtime = client, client.runtime
         self.now = NOW
+        self.has_visitors = True
         monkeypatch.setattr(clock, "time", lambda: self.now)
 
     def move_in(self, **days_ago: int) -> dict[str, SubscriptionId]:
@@ -50,8 +51,21 @@ class Newsroom:
     def wait(self, days: float = 0) -> None:
         """Let days pass, and then the clock do what it does."""
         self.now += days * DAY
+        if self.has_visitors:
+            self.runtime.subscriptions.subscribe(requested("regular"))
         for _ in range(15):  # of which each takes a partition
             self.runtime.retiring.look_after(self.now)
+
+    def visit(self, name: str) -> None:
+        """Let a reader open a page of the newspaper."""
+        self.runtime.subscriptions.subscribe(requested(name), refresh=True)
+
+    def ask(self) -> None:
+        """Let the question reach everybody who is asked."""
+        self.wait()
+        hold(self.runtime, self.question().id, {})
+        self.wait()
+        self.wait(HELD_KEPT / DAY)
 
     def question(self) -> Notification:
         """The alert that asks, which is the only one."""
@@ -113,6 +127,54 @@ def test_who_was_not_asked_stays_until_the_next_round(newsroom: Callable[..., Ne
     assert here.here(readers) == [*readers]
     assert here.runtime.publishing.latest(1)[0].id != first.id, "they are asked again"
     assert here.runtime.store.departures.counts() == {}
+
+
+@pytest.mark.parametrize(("silent", "held"), [(50, ""), (51, "too many")])
+def test_nobody_is_asked_while_more_than_a_fifth_seem_not_to_visit(
+    newsroom: Callable[..., Newsroom], silent: int, held: str
+) -> None:
+    here = newsroom()
+    here.move_in(**{f"silent{n}": 200 for n in range(silent)}, new=1)
+    here.wait()
+    rows = here.runtime.store.retiring
+    assert (len(here.runtime.publishing.latest(9)), rows.round().held) == (not held, held)
+    here = newsroom(RETIRE_AFTER_DAYS="0")
+    here.wait()
+    assert rows.round().held == ""
+
+
+def test_nobody_is_asked_or_retired_while_no_page_has_our_tag(
+    newsroom: Callable[..., Newsroom],
+) -> None:
+    here = newsroom()
+    here.has_visitors = False
+    readers = here.move_in(silent=200, sleeping=180, other=8)
+    here.wait()
+    rows = here.runtime.store.retiring
+    assert (here.runtime.publishing.latest(9), rows.round().held) == ([], "no visits")
+    here.visit("other")
+    here.wait(1)
+    here.ask()
+    here.wait(40)
+    assert (here.here(readers), rows.round().held) == ([*readers], "no visits")
+    here.visit("other")
+    here.wait(1)
+    assert (here.here(readers), rows.round().held) == (["other"], "")
+
+
+def test_a_tag_that_was_missing_for_long_costs_no_reader(
+    newsroom: Callable[..., Newsroom], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = newsroom()
+    readers = here.move_in(silent=200, sleeping=180)
+    here.ask()
+    monkeypatch.setattr("service.model.inactive.TOO_MANY", 1)
+    here.wait(40)
+    rows = here.runtime.store.retiring
+    assert (here.here(readers), rows.round().held) == ([*readers], "too many")
+    here.visit("silent")
+    here.wait(1)
+    assert (here.here(readers), rows.round().held) == (["silent"], "")
 
 
 @pytest.mark.parametrize("why", ["cancelled", "switched off"])

@@ -1,4 +1,4 @@
-"""The logs of all processes: one line an event, one id for an alert's way, and no secret."""
+"""Logs and traces of all processes: one id and one trace for an alert's way, and no secret."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,10 @@ from flask import request
 
 from service.local import logs
 from service.local.web_log import WebLog
+from service.model.notifications import Outcome
 from service.model.process_log import begin_request
 from tests.support.client import make_app
+from tests.support.collector import Collector
 from tests.support.command import stoppress
 from tests.support.forked import Forked
 from tests.support.installation import Installation, wait_until
@@ -27,6 +30,7 @@ from tests.support.newsroom import Visitor
 from tests.support.push_service import Answer, Message, PushService
 from workers.rq_worker import StoppableWorker
 
+OUTCOMES = [one.value for one in Outcome]
 READER_AT, EDITOR = "203.0.113.77", "tom@elsewhere.example"
 CLICK = "click-4711.a_b"
 BAD_ROW = {
@@ -49,8 +53,8 @@ TEXT = re.compile(
 class Run:
     """A whole run: readers and an editor, an alert that not everybody gets, and faults."""
 
-    def __init__(self, installation: Installation) -> None:
-        self.installation = installation
+    def __init__(self, installation: Installation, collector: Collector) -> None:
+        self.installation, self.collector = installation, collector
         self.address = installation.web()
         given = installation.environment
         self.secrets = [READER_AT, EDITOR, given["SECRET_KEY"], given["VAPID_PRIVATE_KEY"]]
@@ -127,10 +131,47 @@ class Run:
 def run(
     request: pytest.FixtureRequest, redis_url: str, push: PushService, tmp_path: Path
 ) -> Iterator[Run]:
+    collector = Collector()
     more = {"LOG_FORMAT": request.param, "ACCESS_LOG": "yes", "TRUSTED_PROXIES": "1"}
+    more["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.address
+    more["OTEL_BSP_SCHEDULE_DELAY"] = "100"  # ms
     with Installation(redis_url, push, tmp_path, **more) as installation:
         installation._start = partial(Forked, output=tmp_path / "log")
-        yield Run(installation)
+        yield Run(installation, collector)
+    collector.close()
+
+
+def done_in(collector: Collector, alert: int) -> dict[str, int]:
+    """How many recipients of an alert have which outcome, as the spans of its batches say."""
+    counts: Counter[str] = Counter()
+    for one in collector.named("send batch"):
+        if one.attributes["stoppress.alert"] == alert:
+            found = {name: one.attributes.get(f"stoppress.{name}", 0) for name in OUTCOMES}
+            counts.update({name: int(n) for name, n in found.items()})
+    return {name: n for name, n in counts.items() if n}
+
+
+def check_spans(collector: Collector, alert: int) -> None:
+    """One trace from the call to the last batch, and no span for each message."""
+    (call,) = collector.named("POST /api/v1/notifications")
+    (published,) = collector.named("publish alert")
+    (planned,) = collector.named("plan alert")
+    batches = collector.named("send batch")
+    assert (call.process, call.parent, published.parent) == ("web", "", call.id)
+    assert call.attributes["http.response.status_code"] == 202
+    assert planned.attributes["stoppress.recipients"] == 31
+    for one in (planned, *batches):
+        assert (one.process, one.trace, one.parent) == ("worker", call.trace, published.id)
+        assert one.attributes["stoppress.alert"] == alert
+        assert one.attributes["stoppress.request"] == CLICK
+    messages = sum(int(one.attributes["stoppress.messages"]) for one in batches)
+    assert messages >= 31 + 2, "two were tried again"
+    ours = [one for one in collector.spans() if one.trace == call.trace]
+    assert len(ours) == 3 + len(batches)
+    # Of what strangers call, only that they did.
+    (sign_in,) = collector.named("GET /desk/welcome/<token>")
+    assert sign_in.attributes["http.route"] == "/desk/welcome/<token>"
+    assert not [one for one in collector.spans() if "subscriptions" in one.name]
 
 
 @pytest.mark.processes
@@ -150,13 +191,17 @@ def test_logs_tell_an_alerts_way_under_one_id_and_repeat_no_secret(
     assert installation.over(id).finished_at
     assert installation.outcomes(id) == {"accepted": 30, "refused": 1}
     wait_until(lambda: f"alert {id} is over: sent" in log.read_text())
+    wait_until(lambda: done_in(run.collector, id) == {"accepted": 30, "refused": 1})
+    wait_until(lambda: run.collector.named("POST /api/v1/notifications"))
     for process in installation.processes:
         process.send_signal(signal.SIGTERM)
     for process in installation.processes:
         process.wait(30)
 
     text = log.read_text()
-    assert [secret for secret in run.secrets if secret in text + printed] == []
+    seen = text + printed + run.collector.text
+    assert [secret for secret in run.secrets if secret in seen] == []
+    check_spans(run.collector, id)
     said = {
         "web": [f"alert {id} is sending", "POST /api/v1/notifications 202 in "],
         "worker": [f"alert {id} is planned for 31 readers", f"alert {id}: batch "],

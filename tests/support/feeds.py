@@ -15,6 +15,7 @@ from rq.serializers import JSONSerializer
 
 from service.domain.feeds import Feed, LogLine
 from service.domain.job_queue import FETCH_QUEUE, note_alive
+from service.domain.processes import RELEASE
 from service.model import clock
 from service.model.feed_items import LeftOut
 from service.model.feeds import FeedReading, FeedRules
@@ -96,7 +97,7 @@ def store_feed(runtime: Runtime) -> None:
 def pretend_a_fetch_process(redis: Redis) -> None:
     """Let a fetch process seem to run."""
     redis.sadd(f"rq:workers:{FETCH_QUEUE}", "rq:worker:fetch.test")
-    note_alive(redis, "rq:worker:fetch.test")
+    note_alive(redis, "rq:worker:fetch.test", RELEASE)
 
 
 class Watched:

@@ -158,7 +158,7 @@ class Newsroom:
         self.redis.set(TICKED, soon())
         for queue in (QUEUE, FETCH_QUEUE):
             self.redis.sadd(f"rq:workers:{queue}", f"rq:worker:{queue}")
-            self.redis.set(f"stoppress:alive:rq:worker:{queue}", "")
+            self.redis.set(f"stoppress:alive:rq:worker:{queue}", RELEASE)
 
     def found(self, *, with_page: bool) -> list[str]:
         """What the doctor finds that is not in order, a line each."""

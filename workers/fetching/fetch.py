@@ -21,6 +21,7 @@ from urllib.parse import urljoin, urlsplit
 
 import h11
 
+from service.model import traces
 from service.model.addresses import is_public
 from service.model.articles import Fault
 from service.model.links import Origin, web_address
@@ -104,6 +105,16 @@ class Fetcher:
 
     def fetch(self, address: str, limits: Limits, asking: Asking = _GET) -> Fetched:
         """Return the response of an address, such as a page, or raise `CannotFetch`."""
+        try:
+            fetched = self._after_redirects(address, limits, asking)
+        except CannotFetch as error:
+            traces.note({"stoppress.fault": error.fault.value})
+            raise
+        size = {"stoppress.bytes": len(fetched.body)}
+        traces.note({"http.response.status_code": fetched.status, **size})
+        return fetched
+
+    def _after_redirects(self, address: str, limits: Limits, asking: Asking) -> Fetched:
         deadline = time.monotonic() + limits.seconds
         inward = True  # to the origins that a setting names; no page of others may lead there
         for _ in range(limits.redirects + 1):

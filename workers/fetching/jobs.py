@@ -15,6 +15,7 @@ from redis import RedisError
 
 from service.config import Config
 from service.domain.store_errors import in_one_line
+from service.model import traces
 from service.model.articles import Article, Reading
 from service.model.process_log import say
 from service.model.webhooks import CALL_SECONDS, Answer
@@ -100,31 +101,32 @@ def prepare(config: Config) -> None:
 def read(id: str) -> None:
     """Read the article that is stored under an id; a second time, or too late, it does nothing."""
     assert _reader is not None  # noqa: S101 - `prepare` was called
-    _in_a_thread(_reader.read, id)
+    _in_a_thread("read article", _reader.read, id)
 
 
 def read_feed(id: str) -> None:
     """Read the feed that is stored under an id, or ask its hub; a second time it does nothing."""
     assert _feeds is not None  # noqa: S101
-    _in_a_thread(_feeds.do, id)
+    _in_a_thread("read feed", _feeds.do, id)
 
 
 def call(id: str) -> None:
     """Make the call that is stored under an id; a second time, or too late, it does nothing."""
     assert _caller is not None  # noqa: S101 - `prepare` was called
-    _in_a_thread(_caller.call, id)
+    _in_a_thread("call webhook", _caller.call, id)
 
 
-def _in_a_thread(work: Callable[[str], None], id: str) -> None:
+def _in_a_thread(name: str, work: Callable[[str], None], id: str) -> None:
     """Begin a job, and wait as long as no thread is free."""
     _free.acquire()
-    _threads.submit(_do, work, id)
+    _threads.submit(_do, name, work, id)
 
 
-def _do(work: Callable[[str], None], id: str) -> None:
+def _do(name: str, work: Callable[[str], None], id: str) -> None:
     """Do a job, and report what ended it; whoever waits for the result asks again."""
     try:
-        work(id)
+        with traces.span(name):
+            work(id)
     except RedisError as error:
         say("fetch", in_one_line(error))
     except Exception:

@@ -260,6 +260,7 @@ class FanOut:
             paced=paced,
             undone=len(claim.pending),
             recorded_at=now,
+            span=send.begin_span(),
         )
         if claim.retries:
             lease.keep_waiting(claim.retries)
@@ -281,6 +282,7 @@ class FanOut:
         return False
 
     def _start(self, lease: Lease, rows: list[Row]) -> None:
+        before = lease.under_way
         for message in self._messages.make(lease, rows):
             if time.monotonic() >= lease.until:
                 # Making them took too long: Redis was away, or the process was stopped.
@@ -296,6 +298,7 @@ class FanOut:
             else:
                 lease.under_way += 1
                 self._under_way += 1
+        lease.messages += lease.under_way - before
         self._transport.flush()
 
     def _put_back(self, message: Message) -> None:
@@ -420,8 +423,7 @@ class FanOut:
             lease.results,
         )
         self._counting.observe(CHECKPOINTS, time.monotonic() - now)
-        lease.results = {}
-        lease.unrecorded = 0
+        lease.forget_results()
         self._admission.take_back(lease)
         lease.recorded_at = now
         if held and not lease.lost:
@@ -450,6 +452,7 @@ class FanOut:
         self._messages.put_back_keys(lease)
         self._leases.remove(lease)
         lease.send.leases -= 1
+        lease.end_span(done=wait is None)
         if wait is None:
             lease.send.log_done(lease.batch)
         if wait is None and not lease.send.leases:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.model.delivery_rules import Ruling
 from service.model.endpoints import SILENT
 from service.model.notifications import Batch, Outcome
+from service.model.traces import NOT_RECORDED, Span
 from service.store.batches import Recent, Retry
 from service.store.held_alerts import NOTHING, WaveDelivery
 from service.store.newest_first import NewestFirst
@@ -74,6 +75,9 @@ class Lease:
     held: dict[int, list[int]] = field(default_factory=dict)  # in a wave, by recipient, held alerts
     lost: bool = False  # another worker may have the batch
     outdated: bool = False  # other origins have a pace than when it was claimed
+    span: Span = NOT_RECORDED
+    messages: int = 0  # begun
+    recorded: Counter[Outcome] = field(default_factory=Counter)
 
     @property
     def unfinished(self) -> bool:
@@ -151,6 +155,20 @@ class Lease:
             self.counted.pop(number, None)
         else:
             self.take_back(number)
+
+    def forget_results(self) -> None:
+        """Forget what is recorded by now, but for the numbers."""
+        for result, numbers in self.results.items():
+            self.recorded[result.outcome] += len(numbers)
+        self.results, self.unrecorded = {}, 0
+
+    def end_span(self, *, done: bool) -> None:
+        """Record what became of this lease; `done`: nobody in the batch is left to try."""
+        self.span.note({f"stoppress.{one.value}": n for one, n in self.recorded.items()})
+        self.span.note({"stoppress.batch": str(self.batch)})
+        self.span.note({"stoppress.partition": self.batch.partition})
+        self.span.note({"stoppress.messages": self.messages, "stoppress.done": int(done)})
+        self.span.end()
 
     def take_back(self, number: int) -> None:
         """Stop counting the alert against this reader's day."""

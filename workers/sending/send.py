@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from service.domain.waves import MOST_HELD, newer_of_story
+from service.model import traces
 from service.model.delivery_rules import DeliveryRules
 from service.model.inactive import in_language
 from service.model.languages import supported_language
@@ -60,6 +61,10 @@ class Send:
         """Log that no recipient of a batch is left to try."""
         line = "alert %s: batch %s of partition %s is done"
         log_alert(self._notification, line, batch, batch.partition)
+
+    def begin_span(self) -> traces.Span:
+        """Begin the span of a batch."""
+        return traces.begin_for(self._notification, "send batch")
 
     def read(self, notification: Notification) -> None:
         """Take over the text that was corrected or chosen, and settings changed at the desk."""

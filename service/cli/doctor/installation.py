@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from service.cli.doctor.addresses import Addresses
 from service.cli.doctor.alert_webhook import alert_webhook
 from service.cli.doctor.canary import canary
+from service.cli.doctor.collector import collector
 from service.cli.doctor.feeds import feeds, fetch
 from service.cli.doctor.findings import Finding, Level
 from service.cli.doctor.growth import growth
@@ -27,6 +28,7 @@ from service.model.sizes import GB, size
 from service.model.spans import span
 from service.runtime import Runtime
 from service.store.names import MOST_UNPROVEN
+from service.store.processes import Process
 from service.store.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
@@ -63,6 +65,7 @@ class Examination:
         yield from self.hosts()
         yield from way_out(self.runtime, addresses.level_if_missing)
         yield from provider(self.runtime.config)
+        yield from collector(self.runtime.config)
         yield from self.push_services()
         yield from self.unknown_values()
         yield time_zone_rules()
@@ -203,13 +206,16 @@ class Examination:
                 f" {span(abs(ahead))} {side} that of Redis, by which alerts are sent. Set both by"
                 " NTP.",
             )
-        for old in sorted({one.version for one in alive} - {RELEASE}):
+        # Fetch processes see nothing of the store, and so leave their release in the queue.
+        fetch = self.runtime.fetch_queue.running()
+        all_ = [*alive, *(Process("fetch", it.host, {}, version=it.release) for it in fetch)]
+        for old in sorted({one.version for one in all_} - {RELEASE}):
             found = True
             yield Finding(
                 "warn",
                 "Hosts",
                 f"Not all processes are of one release: this is {RELEASE}, and"
-                f" {named([one for one in alive if one.version == old])} of"
+                f" {named([one for one in all_ if one.version == old])} of"
                 f" {old or 'an earlier one'}. What is new may not work until the upgrade is done:"
                 " install the same release there, and restart them.",
             )

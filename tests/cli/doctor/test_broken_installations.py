@@ -16,7 +16,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from service.domain.daily_totals import today
-from service.domain.job_queue import JOB, QUEUE
+from service.domain.job_queue import FETCH_QUEUE, JOB, QUEUE, note_alive
 from service.model import clock
 from service.model.keys import VapidKey
 from service.model.notifications import SendAt
@@ -285,6 +285,27 @@ def everything_is_stopped(given: Newsroom) -> None:
 def a_host_that_differs(given: Newsroom) -> None:
     settings = {**given.alive.settings, "SITE_URL": "http://localhost:8000"}
     given.process("worker", "paper-2", settings=settings, ahead=-40.0, version="0.0.9")
+
+
+@row(
+    "warn  Hosts  Not all processes are of one release: this is …, and fetch on paper-2 of 0.0.9."
+    " What is new may not work until the upgrade is done: install the same release there, and"
+    " restart them."
+)
+def a_fetch_process_of_another_release(given: Newsroom) -> None:
+    worker = "rq:worker:fetch.old"
+    given.redis.sadd(f"rq:workers:{FETCH_QUEUE}", worker)
+    given.redis.hset(worker, "hostname", "paper-2")
+    note_alive(given.redis, worker, "0.0.9")
+
+
+@row(
+    "warn  Traces  http://127.0.0.1:1/v1/traces takes none from here: it cannot be connected to, or"
+    " does not answer. Alerts are sent as ever, and the spans dropped. Check"
+    " OTEL_EXPORTER_OTLP_ENDPOINT, and OTEL_EXPORTER_OTLP_HEADERS if it wants a token."
+)
+def a_collector_that_does_not_answer(given: Newsroom) -> None:
+    given.set(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
 
 
 @row(

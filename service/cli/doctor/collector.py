@@ -1,0 +1,31 @@
+"""The doctor's check of the OpenTelemetry collector."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from service.cli.doctor.findings import Finding
+from service.config import Config, ConfigError
+from service.local import span_export
+
+
+def collector(config: Config) -> Iterator[Finding]:
+    """Ask the collector, if a setting names one, to take no spans at all."""
+    what = "Traces"
+    try:
+        if not (address := span_export.collector(config, os.environ)):
+            return
+        why = span_export.why_not_taken(address)
+    except ConfigError as error:
+        yield Finding("fail", what, f"{error}. No process starts until that is mended.")
+        return
+    if not why:
+        yield Finding("ok", what, f"{address} takes them.")
+        return
+    yield Finding(
+        "warn",
+        what,
+        f"{address} takes none from here: {why}. Alerts are sent as ever, and the spans dropped."
+        " Check OTEL_EXPORTER_OTLP_ENDPOINT, and OTEL_EXPORTER_OTLP_HEADERS if it wants a token.",
+    )
