@@ -19,7 +19,7 @@ from tests.support import ROOT
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SETTINGS = {row.name.upper() for row in settings()}
 # Names in capitals that are no settings: of HTTP, Redis, Lua and this project's own scripts.
-OTHER_NAMES = {"CLAUDE_MD", "NAME", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE", "SENTRY_ENVIRONMENT"}
+OTHER_NAMES = {"NAME", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE", "SENTRY_ENVIRONMENT"}
 # What OpenTelemetry's library reads.
 OTHER_NAMES |= {"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED"}
 OTHER_NAMES |= {"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
