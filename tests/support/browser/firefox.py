@@ -41,7 +41,7 @@ _PREFS: dict[str, bool | int | str] = {
     # While an element slides in, a test would aim at the wrong place.
     "ui.prefersReducedMotion": 1,
     # Each site that a test visits has the process that the one before left, not a new one, and none
-    # is started in advance: that would be a quarter of what a test costs here.
+    # is started in advance.
     "dom.ipc.processPrelaunch.enabled": False,
     "dom.ipc.processCount.webIsolated": 1,
     "dom.ipc.processReuse.unusedGraceMs": 600_000,
