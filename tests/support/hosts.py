@@ -25,9 +25,10 @@ from tests.support.installation import wait_until
 _NEEDED = ("ip", "unshare", "nsenter", "setpriv")
 _SPACES = ("--net", "--uts")
 _HOLD = 'echo "$1" > /proc/sys/kernel/hostname; ip link set lo up; echo ready; exec cat'
-_PUT_IN = (
-    "ip link add {name} type veth peer name eth0 netns {pid}; ip link set {name} master switch up"
-)
+_PUT_IN = """
+ip link add name {name} type veth peer name eth0 netns {pid}
+ip link set {name} master switch up
+"""
 _CLONE_NEWNET = 0x40000000  # sched.h
 _LISTENS, _HAS_ENDED = "0A", "06"  # states of TCP in /proc/net/tcp
 _libc = ctypes.CDLL(None, use_errno=True)
