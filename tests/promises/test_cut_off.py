@@ -10,7 +10,6 @@ from redis import RedisError
 
 from service.local.redis_server import answers, find_servers
 from service.store import connect
-from service.store.connection import COUNTER
 from tests.support.hosts import Host, Network, wait_until_given_up
 from workers.http.channel import connect as connect_to_push_service
 from workers.trials.processes import running, wait_for
@@ -33,7 +32,7 @@ def test_redis_does_not_get_what_was_written_while_our_host_was_cut_off(
     quiet = ["--logfile", "/dev/null"]
     url = "redis://10.0.0.2:6379"
     argv = other.argv(find_servers()[-1].binary, *options, *quiet)
-    with running(argv) as server, ours.entered(), connect(url, COUNTER) as redis:
+    with running(argv) as server, ours.entered(), connect(url) as redis:
         wait_for(lambda: answers(url), server)
         redis.set("early", "1")
         ours.cut_off()
@@ -53,7 +52,7 @@ def test_a_push_service_does_not_get_what_was_sent_while_our_host_was_cut_off(
     with other.entered():
         listening = socket.create_server(("", 8443))
     with listening, ours.entered():
-        channel = connect_to_push_service("10.0.0.2", 8443, None, 0.5, lambda _: True)
+        channel = connect_to_push_service("10.0.0.2", 8443, None, 5.0, lambda _: True)
         there, _ = listening.accept()
         ours.cut_off()
         channel.write(bytearray(b"a message"))
