@@ -15,9 +15,12 @@ from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import desk
-from service.api import blueprint, docs_page, feed_hubs, hosts, monitoring, problems, rate_limits
-from service.api.canary import bp as canary
-from service.api.counted_requests import CountedRequests
+from service.api import blueprint, docs_page, problems, rate_limits
+from service.api.alerts.counted_requests import CountedRequests
+from service.api.newsroom import feed_hubs
+from service.api.operations import monitoring
+from service.api.operations.canary import bp as canary
+from service.api.readers import hosts
 from service.api.traced_requests import TracedRequests
 from service.api.without_flask import SubscribingWithoutFlask
 from service.config import Config, ConfigError
@@ -25,13 +28,13 @@ from service.desk import rehearsal_desk, session
 from service.domain.keys import PRIVATE_KEY_IGNORED
 from service.local import error_reports, span_export
 from service.local.secrets_file import read_secrets
-from service.model import traces
-from service.model.process_log import REQUEST, ROUTE, begin_request, say
+from service.model.operations import traces
+from service.model.operations.process_log import REQUEST, ROUTE, begin_request, say
 from service.reader import demo, privacy, scripts
 from service.runtime import Runtime
 from service.setting_sources import is_set, override
 from service.store import COUNTER, PAGE, connect
-from service.store.rate_counters import RateCounters
+from service.store.operations.rate_counters import RateCounters
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

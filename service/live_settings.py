@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from redis import RedisError
 
 from service.config import Config, ConfigError, desk_settings, parsed
-from service.model import clock
-from service.store.desk_settings import DeskDocument, DeskSettings
-from service.store.desk_settings import DeskSetting as DeskSetting
+from service.model.time import clock
+from service.store.newsroom.desk_settings import DeskDocument, DeskSettings
+from service.store.newsroom.desk_settings import DeskSetting as DeskSetting
 
 READ_AGAIN = 2.0  # seconds
 AFTER_A_FAULT = 4.0  # seconds without asking a Redis that did not respond

@@ -10,7 +10,7 @@ import signal
 from typing import Any
 
 import service.app  # noqa: F401 - loaded here
-from service.domain.processes import Presence
+from service.domain.operations.processes import Presence
 from service.local.listening import take_no_more
 
 _presence: Presence | None = None

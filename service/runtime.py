@@ -10,76 +10,76 @@ from typing import TypeVar
 from redis import BusyLoadingError, Redis, RedisError
 
 from service.config import Config, ConfigError
-from service.domain.alert_history import AlertHistory
-from service.domain.alert_list import AlertList
-from service.domain.alert_log import AlertLog
-from service.domain.alert_search import AlertSearch
-from service.domain.api_tokens import ApiTokens
-from service.domain.approvals import Approvals
-from service.domain.articles import Articles
-from service.domain.canary import Canary
-from service.domain.capacity import Capacity
-from service.domain.causes import Causes
-from service.domain.corrections import Corrections
+from service.domain.alerts.alert_history import AlertHistory
+from service.domain.alerts.alert_list import AlertList
+from service.domain.alerts.alert_log import AlertLog
+from service.domain.alerts.alert_search import AlertSearch
+from service.domain.alerts.approvals import Approvals
+from service.domain.alerts.corrections import Corrections
+from service.domain.alerts.figures import AlertFigures
+from service.domain.alerts.forecast import Forecaster
+from service.domain.alerts.gate import Gate, TwoPersonRule
+from service.domain.alerts.headlines import Headlines
+from service.domain.alerts.mending import Mending
+from service.domain.alerts.publishing import Publishing
+from service.domain.alerts.stops import Stops
+from service.domain.alerts.stories import Stories
+from service.domain.alerts.templates import Templates
+from service.domain.alerts.text_choice import TextChoice
+from service.domain.alerts.topics import Topics
+from service.domain.alerts.unfinished import UnfinishedAlerts
 from service.domain.counting import Counting
-from service.domain.daily_totals import DailyTotals
-from service.domain.editors import Editors
-from service.domain.feed_alerts import FeedAlerts, FeedSettings
-from service.domain.feed_clock import FeedClock
-from service.domain.feed_hubs import FeedHubs
-from service.domain.feeds import Feeds
-from service.domain.figures import AlertFigures
-from service.domain.forecast import Forecaster
-from service.domain.gate import Gate, TwoPersonRule
-from service.domain.gone import Gone
-from service.domain.headlines import Headlines
-from service.domain.job_queue import FetchQueue, JobQueue
 from service.domain.keys import KEY_NAME, KeyLost, Keys
-from service.domain.mending import Mending
-from service.domain.operations import Operations
-from service.domain.paired_browsers import PairedBrowsers
-from service.domain.passkeys import Passkeys
-from service.domain.planning import Planning
-from service.domain.pretend_readers import PretendReaders
-from service.domain.promises import Promises
-from service.domain.provider import Provider
-from service.domain.publish_hooks import PublishHooks
-from service.domain.publishing import Publishing
-from service.domain.push_hosts import PushHosts
-from service.domain.push_services import PushServices
-from service.domain.questions import Questions
-from service.domain.reader_alerts import ReaderAlerts, WelcomeSettings
-from service.domain.receipts import Receipts
-from service.domain.refused_origins import RefusedOrigins
-from service.domain.retiring import Retiring
-from service.domain.screens import Screens
-from service.domain.seen_origins import SeenOrigins
-from service.domain.stops import Stops
+from service.domain.newsroom.articles import Articles
+from service.domain.newsroom.feed_alerts import FeedAlerts, FeedSettings
+from service.domain.newsroom.feed_clock import FeedClock
+from service.domain.newsroom.feed_hubs import FeedHubs
+from service.domain.newsroom.feeds import Feeds
+from service.domain.newsroom.publish_hooks import PublishHooks
+from service.domain.newsroom.webhook_calls import WebhookCalls
+from service.domain.newsroom.webhook_events import WebhookEvents
+from service.domain.newsroom.webhooks import Seals, Webhooks
+from service.domain.operations.canary import Canary
+from service.domain.operations.capacity import Capacity
+from service.domain.operations.causes import Causes
+from service.domain.operations.daily_totals import DailyTotals
+from service.domain.operations.operations import Operations
+from service.domain.operations.pretend_readers import PretendReaders
+from service.domain.operations.promises import Promises
+from service.domain.operations.under_way import UnderWay
+from service.domain.operations.unknown_values import UnknownValues
+from service.domain.people.api_tokens import ApiTokens
+from service.domain.people.editors import Editors
+from service.domain.people.passkeys import Passkeys
+from service.domain.people.provider import Provider
+from service.domain.people.two_step import TwoStep
+from service.domain.readers.paired_browsers import PairedBrowsers
+from service.domain.readers.questions import Questions
+from service.domain.readers.reader_alerts import ReaderAlerts, WelcomeSettings
+from service.domain.readers.refused_origins import RefusedOrigins
+from service.domain.readers.retiring import Retiring
+from service.domain.readers.seen_origins import SeenOrigins
+from service.domain.readers.subscriptions import Subscriptions
+from service.domain.sending.gone import Gone
+from service.domain.sending.job_queue import FetchQueue, JobQueue
+from service.domain.sending.planning import Planning
+from service.domain.sending.push_hosts import PushHosts
+from service.domain.sending.push_services import PushServices
+from service.domain.sending.receipts import Receipts
+from service.domain.sending.screens import Screens
 from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
-from service.domain.stories import Stories
-from service.domain.subscriptions import Subscriptions
-from service.domain.templates import Templates
-from service.domain.text_choice import TextChoice
-from service.domain.topics import Topics
-from service.domain.two_step import TwoStep
-from service.domain.under_way import UnderWay
-from service.domain.unfinished import UnfinishedAlerts
-from service.domain.unknown_values import UnknownValues
-from service.domain.webhook_calls import WebhookCalls
-from service.domain.webhook_events import WebhookEvents
-from service.domain.webhooks import Seals, Webhooks
 from service.live_settings import LiveSettings
-from service.model.endpoints import EndpointPolicy
 from service.model.inactive import InactivePolicy
 from service.model.keys import b64url
+from service.model.network.endpoints import EndpointPolicy
 from service.model.notifications import MAX_PLAINTEXT
+from service.model.operations.process_log import say
 from service.model.payload import Payload
-from service.model.process_log import say
 from service.model.retention import DAY
 from service.model.tokens import Tokens
 from service.shared_settings import shared_settings
 from service.store import COMMAND, BeingConverted, LayoutError, Patience, Store, connect
-from service.store.connection import knock
+from service.store.redis_servers.connection import knock
 
 T = TypeVar("T")
 

@@ -12,19 +12,19 @@ from urllib.parse import urlsplit
 
 from redis.connection import ConnectionPool
 
-from service.model.addresses import bracketed, host_name, is_loopback
-from service.model.endpoints import wildcard
 from service.model.keys import any_base64, b64url, on_p256
-from service.model.languages import language_tag
-from service.model.links import web_address
-from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet
-from service.model.redis_urls import (
+from service.model.language.languages import language_tag
+from service.model.language.links import web_address
+from service.model.language.texts import is_visible, one_line
+from service.model.network.addresses import bracketed, host_name, is_loopback
+from service.model.network.endpoints import wildcard
+from service.model.network.redis_urls import (
     is_cluster_url,
     is_sentinel_url,
     parse_cluster_url,
     parse_sentinel_url,
 )
-from service.model.texts import is_visible, one_line
+from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet
 
 _MOST_CONVERSIONS = 10
 # With a public key, in older ones a secret one as well, and in the end the number of the project.

@@ -1,6 +1,6 @@
 """The settings that must have the same value in all processes, as each process reports them.
 
-`differences` in service/domain/processes.py compares them.
+`differences` in service/domain/operations/processes.py compares them.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from service.domain import editors
-from service.model import clock
+from service.domain.people import editors
+from service.model.time import clock
 from service.store import Store, connect
 from tests.support import compiled
 from tests.support.browser import programs

@@ -14,11 +14,11 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.model import clock
 from service.model.keys import VapidKey, b64url
-from service.model.measures import HTTP_REQUESTS, PUSH_ANSWERS, PUSH_RETRIES
 from service.model.notifications import Audience
-from service.store.push_services import Pace, Rest
+from service.model.operations.measures import HTTP_REQUESTS, PUSH_ANSWERS, PUSH_RETRIES
+from service.model.time import clock
+from service.store.sending.push_services import Pace, Rest
 from tests.support import ROOT
 from tests.support.browser.programs import MissingProgramError
 from tests.support.client import SUBSCRIPTIONS, browser, open_client

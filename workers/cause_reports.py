@@ -6,10 +6,10 @@ import logging
 import threading
 
 from service.config import Config
-from service.domain.cause_reports import CauseReporter
-from service.model import clock
-from service.model.links import Origin
-from service.model.webhooks import CALL_SECONDS, Answer
+from service.domain.operations.cause_reports import CauseReporter
+from service.model.language.links import Origin
+from service.model.newsroom.webhooks import CALL_SECONDS, Answer
+from service.model.time import clock
 from service.runtime import Runtime
 from service.store import PAGE
 from workers.fetching.fetch import Asking, CannotFetch, Fetcher, Limits

@@ -22,11 +22,11 @@ from typing import NoReturn
 from redis.exceptions import RedisError
 
 from service.config import Config, ConfigError
-from service.domain.processes import Misfit, Presence
+from service.domain.operations.processes import Misfit, Presence
 from service.domain.store_errors import in_one_line
 from service.local import error_reports, logs, span_export
-from service.model import clock
-from service.model.process_log import say
+from service.model.operations.process_log import say
+from service.model.time import clock
 from service.runtime import Runtime
 from service.store import WORKER
 from workers.cause_reports import CauseReports

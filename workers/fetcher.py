@@ -14,10 +14,10 @@ import uuid
 from logging import CRITICAL
 
 from service.config import Config, ConfigError
-from service.domain.job_queue import FETCH_QUEUE
 from service.domain.keys import SECRETS
+from service.domain.sending.job_queue import FETCH_QUEUE
 from service.local import error_reports, logs, span_export
-from service.model.process_log import say
+from service.model.operations.process_log import say
 from service.runtime import as_soon_as_redis_answers, check_redis
 from service.setting_sources import without
 from workers import rq_worker

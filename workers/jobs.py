@@ -14,9 +14,9 @@ from redis import RedisError
 
 from service.config import Config, ConfigError
 from service.domain.store_errors import in_one_line
-from service.model import clock
 from service.model.keys import b64url
-from service.model.process_log import say
+from service.model.operations.process_log import say
+from service.model.time import clock
 from service.runtime import Runtime
 from service.store import WORKER
 from workers.http.transport import Transport

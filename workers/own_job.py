@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from rq.exceptions import StopRequested
 from rq.job import Job
 
-from service.domain.job_queue import (
+from service.domain.sending.job_queue import (
     FETCH_JOBS,
     JOB,
     OWN_CALL,

@@ -23,10 +23,10 @@ from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 from rq.worker_registration import register
 
-from service.domain.job_queue import note_alive
-from service.domain.processes import RELEASE
+from service.domain.operations.processes import RELEASE
+from service.domain.sending.job_queue import note_alive
 from service.domain.store_errors import in_one_line
-from service.model.process_log import say
+from service.model.operations.process_log import say
 from service.store import WORKER, connect
 from workers.own_job import OwnJob
 

@@ -13,10 +13,10 @@ from logging import CRITICAL
 from redis.exceptions import RedisError
 
 from service.config import Config, ConfigError
-from service.domain.job_queue import QUEUE
-from service.domain.processes import Misfit, Presence
+from service.domain.operations.processes import Misfit, Presence
+from service.domain.sending.job_queue import QUEUE
 from service.local import error_reports, logs, span_export
-from service.model.process_log import say
+from service.model.operations.process_log import say
 from workers import jobs, rq_worker
 from workers.own_job import OwnJob
 from workers.sending.prepared_keys import Filler

@@ -10,7 +10,7 @@ from flask import g
 from service.api.problems import Problem
 from service.api.rate_limits import Rate, bearer_token, per_token
 from service.current import runtime
-from service.domain.api_tokens import ApiToken
+from service.domain.people.api_tokens import ApiToken
 from service.model.subscriptions import Subscription
 
 

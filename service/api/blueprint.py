@@ -5,32 +5,23 @@ from __future__ import annotations
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
-from service.api import (
-    feeds,
-    newsroom,
-    notifications,
-    openapi,
-    operations,
-    publish_hook_setup,
-    publish_hooks,
-    readers,
-    searching,
-    templates,
-    topics,
-    webhooks,
-)
+from service.api import openapi
+from service.api.alerts import notifications, searching, templates, topics
+from service.api.newsroom import feeds, newsroom, publish_hook_setup, publish_hooks, webhooks
+from service.api.operations import operations
 from service.api.problems import Problem, respond
-from service.domain.feeds import MOST_FEEDS, FeedChanged, TooManyFeeds, UnknownFeed
-from service.domain.job_queue import ForeignJob, UnknownJob
-from service.domain.paired_browsers import CodeOver
-from service.domain.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook
-from service.domain.publishing import Conflict, PlanWithdrawn, UnknownNotification
-from service.domain.reader_alerts import TooManyActive
-from service.domain.stops import EverythingStopped
-from service.domain.templates import UnknownTemplate
-from service.domain.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
-from service.domain.webhooks import MOST_WEBHOOKS, TooManyWebhooks, UnknownWebhook
-from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
+from service.api.readers import readers
+from service.domain.alerts.publishing import Conflict, PlanWithdrawn, UnknownNotification
+from service.domain.alerts.stops import EverythingStopped
+from service.domain.alerts.templates import UnknownTemplate
+from service.domain.alerts.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
+from service.domain.newsroom.feeds import MOST_FEEDS, FeedChanged, TooManyFeeds, UnknownFeed
+from service.domain.newsroom.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook
+from service.domain.newsroom.webhooks import MOST_WEBHOOKS, TooManyWebhooks, UnknownWebhook
+from service.domain.readers.paired_browsers import CodeOver
+from service.domain.readers.reader_alerts import TooManyActive
+from service.domain.sending.job_queue import ForeignJob, UnknownJob
+from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
 PARTS = (
     *(readers.bp, notifications.bp, topics.bp, newsroom.bp, feeds.bp, webhooks.bp),

@@ -28,10 +28,10 @@ from pydantic_core import ErrorDetails
 
 from service.api.json_bodies import check_json
 from service.api.problems import FieldError, Problem
-from service.model.endpoints import EndpointError
-from service.model.graphemes import cut
-from service.model.languages import language_tag
-from service.model.texts import has_invisible
+from service.model.language.graphemes import cut
+from service.model.language.languages import language_tag
+from service.model.language.texts import has_invisible
+from service.model.network.endpoints import EndpointError
 from service.runtime import Runtime
 
 M = TypeVar("M", bound=BaseModel)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.api.problems import Problem
-from service.model.graphemes import cut
+from service.model.language.graphemes import cut
 
 _HALF = re.compile("[\ud800-\udfff]")
 _LONGEST_NAME = 60  # characters of a field's name in a message

@@ -9,13 +9,13 @@ from flask import Blueprint, Flask, current_app
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from service.api.alerts.templates import TEMPLATE
 from service.api.auth import EACH_TOOL
 from service.api.calls import Call, call, call_of
 from service.api.fields import HOOK, SLUG
-from service.api.operations import JOB_ID
+from service.api.operations.operations import JOB_ID
 from service.api.problems import ProblemShown
 from service.api.responses import Description, Metrics
-from service.api.templates import TEMPLATE
 from service.model.subscriptions import ID_PATTERN
 
 bp = Blueprint("openapi", __name__)

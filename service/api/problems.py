@@ -14,7 +14,7 @@ from werkzeug.sansio.response import Response as SansIOResponse
 from werkzeug.wrappers import Response
 
 from service.domain.store_errors import reason
-from service.store.records import StoreFull
+from service.store.layout.records import StoreFull
 
 CONTENT_TYPE = "application/problem+json"
 _MOST_ERRORS = 20  # of one request, as many as anybody reads

@@ -13,9 +13,9 @@ from flask import Flask, Response, current_app, g, request
 from redis import RedisError
 
 from service.api.problems import Problem
-from service.model.addresses import network_of
 from service.model.keys import mac
-from service.model.rates import Counted
+from service.model.network.addresses import network_of
+from service.model.network.rates import Counted
 from service.model.retention import RATE_KEPT
 from service.model.tokens import digest
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, RootModel
 
-from service.api.content import ContentShown
+from service.api.alerts.content import ContentShown
+from service.api.alerts.repeats import RepeatShown
 from service.api.fields import ResponseModel
-from service.api.reader_responses import TopicShown
-from service.api.repeats import RepeatShown
-from service.model.times import iso
+from service.api.readers.reader_responses import TopicShown
+from service.model.time.times import iso
 
 # Text in the JSON. In the domain an id is a number, and a time is in seconds since 1970.
 Id = Annotated[str, BeforeValidator(str)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from service.api.counted_requests import method_of, route_of
-from service.model import traces
-from service.model.process_log import REQUEST
+from service.api.alerts.counted_requests import method_of, route_of
+from service.model.operations import traces
+from service.model.operations.process_log import REQUEST
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -9,11 +9,11 @@ import click
 
 from service.cli.main import open_runtime
 from service.cli.terminal import columns, examples, json_option, show
-from service.domain.api_tokens import ApiTokens, TokenError
-from service.domain.editors import AlreadyEditor, EditorError, UnknownEditor
+from service.domain.people.api_tokens import ApiTokens, TokenError
+from service.domain.people.editors import AlreadyEditor, EditorError, UnknownEditor
 from service.model.roles import ROLES, Role
-from service.model.spans import span
-from service.model.times import iso
+from service.model.time.spans import span
+from service.model.time.times import iso
 from service.model.tokens import SCOPES
 
 

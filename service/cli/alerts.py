@@ -13,10 +13,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from service.api import alerts_shown, references
-from service.api.correction_requests import Correction
+from service.api.alerts import alerts_shown, references
+from service.api.alerts.correction_requests import Correction
+from service.api.alerts.notification_requests import CheckedAlert, read
 from service.api.fields import read_fields
-from service.api.notification_requests import CheckedAlert, read
 from service.api.responses import Reach
 from service.cli.api_documents import as_options, print_json
 from service.cli.main import open_runtime
@@ -29,9 +29,9 @@ from service.cli.terminal import (
     printable,
     show,
 )
-from service.domain.requests import Conflict, Idempotency, PlanWithdrawn, UnknownNotification
+from service.domain.alerts.requests import Conflict, Idempotency, PlanWithdrawn, UnknownNotification
 from service.model.notifications import SKIPPED, Audience, Notification, Outcome, State
-from service.model.repeats import WEEKDAYS, each_day
+from service.model.time.repeats import WEEKDAYS, each_day
 from service.runtime import Runtime
 
 F = TypeVar("F", bound=Callable[..., Any])

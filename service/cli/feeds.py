@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from service.api.feeds import NewFeed, feed_list, feed_shown, refused, rehearsed
 from service.api.fields import read_fields
+from service.api.newsroom.feeds import NewFeed, feed_list, feed_shown, refused, rehearsed
 from service.cli.api_documents import as_options, print_json
 from service.cli.main import open_runtime
 from service.cli.terminal import (
@@ -21,7 +21,14 @@ from service.cli.terminal import (
     printable,
     show,
 )
-from service.domain.feeds import MOST_FEEDS, NOBODY, Feed, FeedRefused, TooManyFeeds, UnknownFeed
+from service.domain.newsroom.feeds import (
+    MOST_FEEDS,
+    NOBODY,
+    Feed,
+    FeedRefused,
+    TooManyFeeds,
+    UnknownFeed,
+)
 
 
 @click.group(

@@ -22,7 +22,7 @@ from service.domain.store_errors import Loading, in_one_line
 from service.local import redis_server
 from service.local.faults import unexpected
 from service.local.secrets_file import read_secrets
-from service.model.process_log import begin_request, say
+from service.model.operations.process_log import begin_request, say
 from service.runtime import Runtime
 from service.setting_sources import override
 from service.store import COMMAND

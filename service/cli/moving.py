@@ -17,18 +17,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.api.fields import Invalid, read_fields
-from service.api.reader_requests import NewSubscription, OutsideFlask
+from service.api.readers.reader_requests import NewSubscription, OutsideFlask
 from service.cli import reader_rows
 from service.cli.import_file import Survey, TopicNames, column_of, renamed_topics
 from service.cli.main import open_runtime
 from service.cli.terminal import command_line, examples, json_option, printable
-from service.domain.moving import EXPORT, CannotMove, Moving
+from service.domain.operations.moving import EXPORT, CannotMove, Moving
 from service.local.reader_files import NotReaders, Row, open_rows
 from service.model.keys import b64url
-from service.model.vapid_formats import read_vapid_keys
+from service.model.operations.vapid_formats import read_vapid_keys
 from service.runtime import Runtime
-from service.store.arrivals import Arrival
-from service.store.subscriptions import Added
+from service.store.readers.arrivals import Arrival
+from service.store.readers.subscriptions import Added
 
 _AT_ONCE = 2048  # readers that are stored in one round trip
 _SHOWN = 256  # rows between two looks at the bar

@@ -10,11 +10,11 @@ from rich.text import Text
 
 from service.cli.main import open_runtime
 from service.cli.terminal import examples, json_option, printable, show
-from service.domain.unknown_values import KINDS
-from service.model import clock
-from service.model.spans import span
+from service.domain.operations.unknown_values import KINDS
+from service.model.time import clock
+from service.model.time.spans import span
 from service.runtime import Runtime
-from service.store.push_services import Rest
+from service.store.sending.push_services import Rest
 
 
 @click.group(

@@ -12,12 +12,12 @@ from typing import Any
 
 from service.cli.terminal import date_of
 from service.local.reader_files import column_name
-from service.model import clock
 from service.model.keys import b64url
-from service.model.languages import browser_language
+from service.model.language.languages import browser_language
 from service.model.retention import DAY
 from service.model.subscriptions import Subscription, SubscriptionId
-from service.model.times import browser_zone, iso
+from service.model.time import clock
+from service.model.time.times import browser_zone, iso
 
 # What other services and libraries call the fields; nested objects are joined with dots.
 _NAMES = {

@@ -26,13 +26,13 @@ from service.domain.keys import PRIVATE_KEY_IGNORED, SECRETS
 from service.local import logs, redis_server
 from service.local.secrets_file import find_secrets, keep_secrets
 from service.local.supervisor import Child, ChildEnded, Supervisor
-from service.model.addresses import bracketed
+from service.model.network.addresses import bracketed
 from service.model.notifications import Topic
-from service.model.process_log import say
+from service.model.operations.process_log import say
 from service.runtime import Runtime, as_soon_as_redis_answers, check_redis
 from service.setting_sources import is_set, without
 from service.store import COMMAND
-from service.store.connection import AT_ONCE, knock
+from service.store.redis_servers.connection import AT_ONCE, knock
 
 # Seconds that web, workers and clock have to start; they need two on two slow cores.
 READY_WITHIN = 60

@@ -23,7 +23,7 @@ from service.local.secrets_file import read_secrets
 from service.model.keys import VapidKey, b64url
 from service.setting_sources import FROM_FILE, is_set, override
 from service.store import COMMAND, connect
-from service.store.desk_settings import DeskSetting, DeskSettings
+from service.store.newsroom.desk_settings import DeskSetting, DeskSettings
 
 _ROWS = {row.name: row for row in settings()}
 _HIDDEN = "***"

@@ -10,11 +10,11 @@ import click
 
 from service.cli.main import open_runtime
 from service.cli.terminal import columns, date_of, examples, json_option, printable, show
-from service.model.endpoints import EndpointError
+from service.model.network.endpoints import EndpointError
 from service.model.subscriptions import Subscription
-from service.model.times import iso
+from service.model.time.times import iso
 from service.runtime import Runtime
-from service.store.subscriptions import NotSubscribed
+from service.store.readers.subscriptions import NotSubscribed
 
 _WHICH = click.argument("which", metavar="ID|ENDPOINT")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from service.api.alerts.topics import ChangedTopic, NewTopic, story_shown
 from service.api.fields import read_fields
 from service.api.responses import StoryList, TopicList, TopicOfNewsroom
-from service.api.topics import ChangedTopic, NewTopic, story_shown
 from service.cli.api_documents import as_options, print_json
 from service.cli.main import open_runtime
 from service.cli.terminal import (
@@ -20,7 +20,7 @@ from service.cli.terminal import (
     printable,
     show,
 )
-from service.domain.topics import MergedTopic, TooManyTopics, UnknownTopic
+from service.domain.alerts.topics import MergedTopic, TooManyTopics, UnknownTopic
 
 
 @click.group(

@@ -30,7 +30,7 @@ from service.config import Config, ConfigError
 from service.local import pretend_readers, rehearsal
 from service.local.secrets_file import using
 from service.local.supervisor import Child, ChildEnded, Supervisor
-from service.model.endpoints import EndpointPolicy
+from service.model.network.endpoints import EndpointPolicy
 from service.runtime import Runtime
 
 

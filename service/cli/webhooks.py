@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import click
 
-from service.api.webhooks import WebhookList, shown
+from service.api.newsroom.webhooks import WebhookList, shown
 from service.cli.api_documents import print_json
 from service.cli.main import open_runtime
 from service.cli.terminal import columns, command_line, examples, json_option, printable, show
-from service.domain.webhooks import (
+from service.domain.newsroom.webhooks import (
     NO_FETCH_PROCESS,
     TooManyWebhooks,
     UnknownWebhook,
@@ -19,7 +19,7 @@ from service.domain.webhooks import (
     ended_words,
     result_words,
 )
-from service.model.webhooks import EVENTS
+from service.model.newsroom.webhooks import EVENTS
 
 _ADD = "webhooks add https://cms.paper.example/hook --event alert.sent"
 _ID = "0123456789abcdef"

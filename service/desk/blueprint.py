@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from service.api import problems
-from service.api.hosts import WrongHost, check_page
+from service.api.readers.hosts import WrongHost, check_page
 from service.current import runtime
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, lately, may, needed, rule_of
 from service.desk.session import (
@@ -39,14 +39,14 @@ from service.desk.session import (
     signed_in_lately,
 )
 from service.desk.words import FIELDS, FILTERS, PREVIEWS, TITLE_SHOWN, TYPED, either
-from service.domain.editors import UnknownEditor
-from service.domain.feeds import UnknownFeed
-from service.domain.publish_hooks import UnknownHook
-from service.domain.publishing import UnknownNotification
+from service.domain.alerts.publishing import UnknownNotification
+from service.domain.alerts.templates import UnknownTemplate
+from service.domain.alerts.topics import UnknownTopic
+from service.domain.newsroom.feeds import UnknownFeed
+from service.domain.newsroom.publish_hooks import UnknownHook
+from service.domain.newsroom.webhooks import UnknownWebhook
+from service.domain.people.editors import UnknownEditor
 from service.domain.store_errors import is_away
-from service.domain.templates import UnknownTemplate
-from service.domain.topics import UnknownTopic
-from service.domain.webhooks import UnknownWebhook
 from service.model.roles import Role
 
 _HTMX = "htmx-2.0.11.min.js"

@@ -10,7 +10,7 @@ from flask import abort, request
 from werkzeug.datastructures import MultiDict
 
 from service.api.fields import Invalid
-from service.model.links import with_scheme
+from service.model.language.links import with_scheme
 
 # For an empty field the API's message is correct, but not how to put it to an editor.
 _EMPTY = {

@@ -13,7 +13,7 @@ from flask import Flask, current_app, request
 
 from service.current import runtime
 from service.desk.session import current_editor, signed_in
-from service.domain.publishing import UnknownNotification
+from service.domain.alerts.publishing import UnknownNotification
 from service.model.notifications import State
 from service.model.roles import Role
 

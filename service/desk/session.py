@@ -15,12 +15,13 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from werkzeug.datastructures import MultiDict
 
-from service.domain.editors import Editor, Editors, Halfway
-from service.domain.passkeys import Challenge
-from service.domain.provider import Began
-from service.model import clock, user_agents
-from service.model.addresses import host_name, is_loopback
+from service.domain.people.editors import Editor, Editors, Halfway
+from service.domain.people.passkeys import Challenge
+from service.domain.people.provider import Began
+from service.model.network import user_agents
+from service.model.network.addresses import host_name, is_loopback
 from service.model.retention import MINUTE, SESSION_KEPT
+from service.model.time import clock
 from service.model.tokens import digest
 from service.runtime import Runtime
 

@@ -8,23 +8,24 @@ from flask import Blueprint, abort, current_app, g, render_template, request
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 
-from service.api import fields, notification_requests
+from service.api import fields
+from service.api.alerts import notification_requests
 from service.config import EXAMPLE_NAME
 from service.current import runtime
 from service.desk.blueprint import redis_away
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, may
 from service.desk.session import current_editor
 from service.desk.words import outcome_words
-from service.domain.paired_browsers import TooManyTests
-from service.domain.pretend_readers import Mixture
-from service.domain.publishing import UnknownNotification
-from service.domain.reader_alerts import TooManyActive
-from service.domain.stops import EverythingStopped
-from service.model import clock
+from service.domain.alerts.publishing import UnknownNotification
+from service.domain.alerts.stops import EverythingStopped
+from service.domain.operations.pretend_readers import Mixture
+from service.domain.readers.paired_browsers import TooManyTests
+from service.domain.readers.reader_alerts import TooManyActive
 from service.model.notifications import Audience, Outcome
 from service.model.roles import Role
-from service.model.spans import span
-from service.store.subscriptions import NotSubscribed
+from service.model.time import clock
+from service.model.time.spans import span
+from service.store.readers.subscriptions import NotSubscribed
 
 bp = Blueprint("start", __name__, template_folder="../../web")
 

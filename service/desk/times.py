@@ -14,8 +14,8 @@ from babel.dates import format_datetime
 from flask import request
 from markupsafe import Markup
 
-from service.model import clock, times
-from service.model.clocks import moment, zone_of
+from service.model.time import clock, times
+from service.model.time.clocks import moment, zone_of
 
 _ENGLISH = Locale("en")
 _REMEMBERED = 4096  # Babel takes some 17 µs for each, and the list shows 200, mostly the same

@@ -22,10 +22,10 @@ from service.desk.times import (
     wall_time,
     when,
 )
-from service.domain.forecast import Forecast
-from service.domain.receipts import Estimate
+from service.domain.alerts.forecast import Forecast
+from service.domain.sending.receipts import Estimate
 from service.model.alert_log import COMMAND_LINE, LogEntry
-from service.model.graphemes import cut
+from service.model.language.graphemes import cut
 from service.model.notifications import (
     LIMIT,
     OVER,
@@ -36,10 +36,10 @@ from service.model.notifications import (
     SendAt,
     Topic,
 )
-from service.model.occurrences import wall_of
-from service.model.repeats import each_day
-from service.model.spans import span
-from service.model.times import last_clock, next_for_all
+from service.model.time.occurrences import wall_of
+from service.model.time.repeats import each_day
+from service.model.time.spans import span
+from service.model.time.times import last_clock, next_for_all
 from service.model.two_texts import Tried
 
 _ENGLISH = Locale("en")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 
-from service.model.capacity import Speed
-from service.model.measures import MICRO, PUSH_ANSWERS, WORKER_CPU, Key, Measure
-from service.store.counted import Counted
+from service.model.operations.capacity import Speed
+from service.model.operations.measures import MICRO, PUSH_ANSWERS, WORKER_CPU, Key, Measure
+from service.store.operations.counted import Counted
 
 
 class Counting:

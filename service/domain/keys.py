@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.model import clock
 from service.model.keys import VapidKey, b64url
+from service.model.time import clock
 from service.model.tokens import Tokens
 from service.store import Store
-from service.store.installation import Backup
+from service.store.operations.installation import Backup
 
 KEY_NAME = 20  # characters
 # Settings that not all processes may have.

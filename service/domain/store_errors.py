@@ -11,8 +11,8 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from service.store.cluster_nodes import NodeAway
-from service.store.connection import NotMaster
+from service.store.redis_servers.cluster_nodes import NodeAway
+from service.store.redis_servers.connection import NotMaster
 
 
 class Unreachable(ConnectionError):

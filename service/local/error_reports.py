@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from service.config import Config, ConfigError
-from service.model.process_log import request_id
+from service.model.operations.process_log import request_id
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint

@@ -12,7 +12,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from service.config import ConfigError, given_text, parsed, settings
-from service.model.process_log import request_id
+from service.model.operations.process_log import request_id
 
 # What tells of each event. Other projects tell of what is wrong.
 _OURS = ("service", "workers", "stoppress", "gunicorn.access")

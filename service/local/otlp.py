@@ -24,8 +24,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.config import ConfigError
-from service.model.process_log import say
-from service.model.traces import Attributes, Span
+from service.model.operations.process_log import say
+from service.model.operations.traces import Attributes, Span
 
 _LAST = 2.0  # seconds for which the end of a process waits for spans that are under way
 _ASKING = 2.0  # seconds that the doctor gives a collector
@@ -53,7 +53,7 @@ class Sender:
         threading.Thread(target=self._wait_for_end, name="last spans", daemon=True).start()
 
     def begin(self, name: str, parent: str, answers: bool) -> Span:
-        """Begin a span; see `service/model/traces.py`."""
+        """Begin a span; see `service/model/operations/traces.py`."""
         kind = trace.SpanKind.SERVER if answers else trace.SpanKind.INTERNAL
         # Without a parent it begins a trace; the library's own idea of the current span is not
         # asked, because a worker has many at once.

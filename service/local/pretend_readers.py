@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.model.endpoints import Endpoint, EndpointPolicy
+from service.model.network.endpoints import Endpoint, EndpointPolicy
 from service.model.preferences import NO_QUIET, UNLIMITED
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store import Store
-from service.store.bitmaps import bitmap_key
-from service.store.records import digest_of
+from service.store.layout.bitmaps import bitmap_key
+from service.store.layout.records import digest_of
 
 KEY_PAIRS = 1024
 CHUNK = 4096  # subscriptions written at once

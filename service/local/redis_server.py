@@ -26,7 +26,7 @@ from redis import BusyLoadingError, RedisError
 from service.config import ConfigError
 from service.local.folders import make_data_dir, make_subfolder
 from service.local.secrets_file import using
-from service.store.connection import knock
+from service.store.redis_servers.connection import knock
 
 _OLDEST = (6, 2)  # BLMOVE, which RQ moves its jobs with
 _LAST_COMMON = (7, 2)  # the last Redis whose files Valkey reads

@@ -28,7 +28,7 @@ from service.local.secrets_file import using
 from service.local.supervisor import runs
 from service.model.notifications import Topic
 from service.setting_sources import without
-from service.store.topics import MOST_TOPICS
+from service.store.readers.topics import MOST_TOPICS
 
 READERS = 200_000
 MOST_READERS = 1_000_000  # about 300 MB in its Redis

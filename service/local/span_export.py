@@ -13,7 +13,7 @@ from importlib import import_module
 from types import ModuleType
 
 from service.config import Config, ConfigError
-from service.model import traces
+from service.model.operations import traces
 
 _TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")

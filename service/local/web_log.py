@@ -11,7 +11,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from service.local import logs
-from service.model.process_log import REQUEST, ROUTE
+from service.model.operations.process_log import REQUEST, ROUTE
 
 
 class WebLog(Logger):  # type: ignore[misc]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from service.model.addresses import network_of
+from service.model.network.addresses import network_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

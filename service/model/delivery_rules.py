@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from service.model import notifications
-from service.model.clocks import QUARTER, day, moment, quiet_times
 from service.model.notifications import MIN_TTL, MOST_LATE, PAUSED, QUIET, Notification, Outcome
 from service.model.preferences import NewsroomDefaults, Preferences
 from service.model.subscriptions import Record
+from service.model.time.clocks import QUARTER, day, moment, quiet_times
 
 # Seconds before quiet hours end in which a message waits for the end instead of being held, because
 # the wave of that quarter hour may be planned already.

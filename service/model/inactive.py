@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import Enum
 
-from service.model.languages import texts
+from service.model.language.languages import texts
 from service.model.notifications import Action, Content, Notification
 from service.model.retention import DAY
-from service.model.spans import span
+from service.model.time.spans import span
 
 _EPOCH = date(1970, 1, 1)
 _MONTHS_BACK = 120

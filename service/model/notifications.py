@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
-from service.model.repeats import Repeat
 from service.model.subscriptions import SubscriptionId
+from service.model.time.repeats import Repeat
 from service.model.two_texts import B, Decision, SecondText
 
 # Seconds by which a scheduled alert may be late: "kick-off in ten minutes" must not go out at night

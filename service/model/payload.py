@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.model.graphemes import cut
-from service.model.languages import right_to_left, supported_language, texts
-from service.model.links import NO_PARAMETERS, LinkParameters
+from service.model.language.graphemes import cut
+from service.model.language.languages import right_to_left, supported_language, texts
+from service.model.language.links import NO_PARAMETERS, LinkParameters
 from service.model.notifications import Content, Notification
 
 # Fields of `Content` that have the same name in the document.

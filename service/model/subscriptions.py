@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from service.model.endpoints import Endpoint
+from service.model.network.endpoints import Endpoint
 from service.model.preferences import Preferences
 
 # A public id as a regular expression of ECMA-262, for the API's description.
@@ -38,7 +38,7 @@ class SubscriptionId(NamedTuple):
 # Version, base, VAPID key, zone and locale in 12 bits each, day created, day last seen,
 # preferences, wording, p256dh without its 0x04, auth. Then the rest of the endpoint.
 _RECORD = struct.Struct(">BHB3sHH5sB64s16s")
-_RECORD_VERSION = 3  # versions 1 and 2 are converted at start (service/store/conversion.py)
+_RECORD_VERSION = 3  # service/store/operations/conversion.py converts 1 and 2 at start
 
 
 # A tuple, since one is made for every message: a frozen dataclass takes five times as long.

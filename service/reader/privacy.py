@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template, request
 
-from service.model.languages import (
+from service.model.language.languages import (
     LANGUAGES,
     browser_language,
     right_to_left,
@@ -32,7 +32,7 @@ from service.model.retention import (
     UNTRIED_KEPT,
     YOUNG_KEPT,
 )
-from service.model.spans import one_of_spans, span
+from service.model.time.spans import one_of_spans, span
 from service.reader.scripts import FIVE_MINUTES, WEB
 
 bp = Blueprint("privacy", __name__, template_folder=str(WEB))

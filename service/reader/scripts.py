@@ -13,8 +13,8 @@ from typing import Any
 from flask import Blueprint, Response, abort, current_app, request, send_from_directory
 from rjsmin import jsmin
 
-from service.model.languages import LANGUAGES, right_to_left, texts
-from service.model.links import LinkParameters
+from service.model.language.languages import LANGUAGES, right_to_left, texts
+from service.model.language.links import LinkParameters
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 

@@ -22,64 +22,70 @@ from __future__ import annotations
 from redis import Redis
 
 from service.model.notifications import Progress
-from service.store.access import Access
-from service.store.alert_log import AlertLog
-from service.store.alert_rows import AlertRows
-from service.store.alert_search import SearchRows
-from service.store.all_readers import AllReaders
-from service.store.arrivals import Arrivals
-from service.store.articles import Articles
-from service.store.audiences import Audiences
-from service.store.batches import Batches
-from service.store.calls import Calls
-from service.store.canary import CanaryRows
-from service.store.causes import CauseRows
-from service.store.clicks import Clicks
-from service.store.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
-from service.store.conversion import CONVERSION, BeingConverted, convert
-from service.store.counted import Counted
-from service.store.daily_counts import DailyCounts
-from service.store.daily_totals import DailyTotals
-from service.store.departures import Departures
-from service.store.desk_settings import DeskSettings
-from service.store.feeds import Feeds
-from service.store.gone import GoneRows
-from service.store.held_alerts import HeldAlerts
-from service.store.host_readers import HostReaders
-from service.store.installation import Installation
-from service.store.joined import Joined
-from service.store.memory import Following, Memory, following, is_kept_on_disk, memory_of
-from service.store.moving import MovingRows
-from service.store.names import Names
-from service.store.notifications import Notifications
-from service.store.outcomes import Outcomes
-from service.store.paired_browsers import PairedBrowsers
-from service.store.partitions import VERSION, Partitions, spread
-from service.store.passkeys import PasskeyRows
-from service.store.planned import Planned
-from service.store.prepared_keys import PreparedKeys
-from service.store.processes import Processes
-from service.store.promises import PromiseRows
-from service.store.publish_hooks import PublishHooks
-from service.store.push_services import PushServices
-from service.store.questions import QuestionCounts
-from service.store.receipt_counts import ReceiptCounts
-from service.store.recipients import Recipients
-from service.store.records import Records
-from service.store.replicas import Replicas
-from service.store.retiring import RetiringRows
-from service.store.retries import WaitingRetries
-from service.store.seeds import Seeds
-from service.store.stops import Stops
-from service.store.stories import Stories
-from service.store.subscriptions import Subscriptions
-from service.store.templates import AUDIENCES, TEMPLATES, TemplateRows
-from service.store.topics import Topics
-from service.store.two_step import TwoStepRows
-from service.store.two_texts import TwoTextRows
-from service.store.unfinished import UnfinishedForms
-from service.store.unknown_values import UnknownValues
-from service.store.webhooks import Webhooks
+from service.store.alerts.alert_log import AlertLog
+from service.store.alerts.alert_rows import AlertRows
+from service.store.alerts.alert_search import SearchRows
+from service.store.alerts.audiences import Audiences
+from service.store.alerts.notifications import Notifications
+from service.store.alerts.outcomes import Outcomes
+from service.store.alerts.planned import Planned
+from service.store.alerts.promises import PromiseRows
+from service.store.alerts.receipt_counts import ReceiptCounts
+from service.store.alerts.recipients import Recipients
+from service.store.alerts.stops import Stops
+from service.store.alerts.templates import AUDIENCES, TEMPLATES, TemplateRows
+from service.store.alerts.two_texts import TwoTextRows
+from service.store.alerts.unfinished import UnfinishedForms
+from service.store.layout.departures import Departures
+from service.store.layout.joined import Joined
+from service.store.layout.names import Names
+from service.store.layout.partitions import VERSION, Partitions, spread
+from service.store.layout.records import Records
+from service.store.newsroom.articles import Articles
+from service.store.newsroom.calls import Calls
+from service.store.newsroom.desk_settings import DeskSettings
+from service.store.newsroom.feeds import Feeds
+from service.store.newsroom.publish_hooks import PublishHooks
+from service.store.newsroom.webhooks import Webhooks
+from service.store.operations.canary import CanaryRows
+from service.store.operations.causes import CauseRows
+from service.store.operations.conversion import CONVERSION, BeingConverted, convert
+from service.store.operations.counted import Counted
+from service.store.operations.daily_totals import DailyTotals
+from service.store.operations.installation import Installation
+from service.store.operations.moving import MovingRows
+from service.store.operations.processes import Processes
+from service.store.people.access import Access
+from service.store.people.paired_browsers import PairedBrowsers
+from service.store.people.passkeys import PasskeyRows
+from service.store.people.two_step import TwoStepRows
+from service.store.readers.all_readers import AllReaders
+from service.store.readers.arrivals import Arrivals
+from service.store.readers.host_readers import HostReaders
+from service.store.readers.questions import QuestionCounts
+from service.store.readers.retiring import RetiringRows
+from service.store.readers.seeds import Seeds
+from service.store.readers.stories import Stories
+from service.store.readers.subscriptions import Subscriptions
+from service.store.readers.topics import Topics
+from service.store.readers.unknown_values import UnknownValues
+from service.store.redis_servers.connection import COMMAND, COUNTER, PAGE, WORKER, Patience, connect
+from service.store.redis_servers.memory import (
+    Following,
+    Memory,
+    following,
+    is_kept_on_disk,
+    memory_of,
+)
+from service.store.redis_servers.replicas import Replicas
+from service.store.sending.batches import Batches
+from service.store.sending.clicks import Clicks
+from service.store.sending.daily_counts import DailyCounts
+from service.store.sending.gone import GoneRows
+from service.store.sending.held_alerts import HeldAlerts
+from service.store.sending.prepared_keys import PreparedKeys
+from service.store.sending.push_services import PushServices
+from service.store.sending.retries import WaitingRetries
 
 __all__ = [
     "COMMAND",

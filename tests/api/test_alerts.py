@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from service.api.calls import call_of
+from service.model.newsroom.webhooks import Webhook
 from service.model.notifications import Outcome
 from service.model.tokens import SCOPES
-from service.model.webhooks import Webhook
-from service.store.outcomes import Result
-from service.store.push_services import Pace
+from service.store.alerts.outcomes import Result
+from service.store.sending.push_services import Pace
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
 from tests.support.failed_jobs import FAILED_JOB, fail_a_job
 from tests.support.feeds import store_feed

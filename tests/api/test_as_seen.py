@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.api import references
-from service.domain.requests import ChangedMeanwhile
+from service.api.alerts import references
+from service.domain.alerts.requests import ChangedMeanwhile
 from service.model.notifications import State
 from tests.support.client import API, NOTIFICATIONS, Client
 from tests.support.inputs import NEWS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.api.calls import call_of
-from service.model.articles import Article, Reading
+from service.model.newsroom.articles import Article, Reading
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.feeds import pretend_a_fetch_process
 from tests.support.inputs import GOOD, NEWS

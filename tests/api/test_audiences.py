@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from service.domain.publishing import Conflict
+from service.domain.alerts.publishing import Conflict
 from service.model.notifications import Audience, Outcome, SendAt, State, Topic
 from service.model.retention import ACCEPTED_KEPT
 from service.model.subscriptions import SubscriptionId
-from service.store.joined import today
+from service.store.layout.joined import today
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, make_app
 from tests.support.desk_pages import send_all
 from tests.support.inputs import NEWS

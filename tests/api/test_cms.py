@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.gate import NOBODY
+from service.domain.alerts.gate import NOBODY
 from service.model.notifications import State
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
 from tests.support.inputs import NEWS

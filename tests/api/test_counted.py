@@ -11,12 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.app import create_app
 from service.cli.doctor.installation import Examination
 from service.domain.counting import Counting, status_class
-from service.domain.job_queue import QUEUE, note_alive
-from service.domain.processes import RELEASE, Presence
-from service.model import clock
-from service.model.measures import CHECKPOINTS, MICRO, PROMISES, PUSH_ANSWERS, WORKER_CPU
+from service.domain.operations.processes import RELEASE, Presence
+from service.domain.sending.job_queue import QUEUE, note_alive
 from service.model.notifications import Audience, Outcome
-from service.store.counted import Counted
+from service.model.operations.measures import CHECKPOINTS, MICRO, PROMISES, PUSH_ANSWERS, WORKER_CPU
+from service.model.time import clock
+from service.store.operations.counted import Counted
 from tests.support.client import NOTIFICATIONS, SUBSCRIPTIONS, Client, browser, make_app
 from tests.support.desk_pages import send_all as send_by_hand
 from tests.support.in_process import fan_out_of, send_all

@@ -15,7 +15,7 @@ from service.local import pretend_readers
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience
 from service.model.two_texts import SecondText
-from service.store.push_services import Pace, Rest
+from service.store.sending.push_services import Pace, Rest
 from tests.support.client import VAPID, Client, browser, make_app, stored
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.model import clock
 from service.model.notifications import Outcome
-from service.store.outcomes import Result
+from service.model.time import clock
+from service.store.alerts.outcomes import Result
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.inputs import NEWS
 

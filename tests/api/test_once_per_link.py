@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from service.domain.same_link import SameLink
-from service.model import clock
+from service.domain.alerts.same_link import SameLink
 from service.model.notifications import Notification
-from service.store.notifications import LinkClaim
+from service.model.time import clock
+from service.store.alerts.notifications import LinkClaim
 from tests.support.client import NOTIFICATIONS, Client
 from tests.support.inputs import NEWS
 

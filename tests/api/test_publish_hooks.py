@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from service.domain.publish_hooks import WrongHook
+from service.domain.newsroom.publish_hooks import WrongHook
+from service.model.newsroom.publish_hooks import EVERYONE, PublishHook, at
 from service.model.notifications import State
-from service.model.publish_hooks import EVERYONE, PublishHook, at
 from tests.support import ROOT
 from tests.support.client import API, Client
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.domain.daily_totals import today
+from service.domain.operations.daily_totals import today
 from service.model.retention import QUESTIONS_KEPT
-from service.store import questions
+from service.store.readers import questions
 from tests.support.client import API, SITE, Client
 
 pytestmark = pytest.mark.redis

@@ -7,7 +7,7 @@ import re
 import pytest
 from werkzeug.test import TestResponse
 
-from service.store.records import StoreFull
+from service.store.layout.records import StoreFull
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.inputs import NEWS
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.model.clocks import QUARTER, day
 from service.model.notifications import Audience, Notification, Outcome, SendAt, State, Topic
 from service.model.retention import LEFT_KEPT
 from service.model.subscriptions import SubscriptionId
-from service.store.bitmaps import bitmap_key
-from service.store.outcomes import Result
+from service.model.time.clocks import QUARTER, day
+from service.store.alerts.outcomes import Result
+from service.store.layout.bitmaps import bitmap_key
 from tests.support.client import (
     NOTIFICATIONS,
     SUBSCRIPTIONS,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.model.notifications import SendAt, State
-from service.model.repeats import Digest
+from service.model.time.repeats import Digest
 from tests.support.client import NOTIFICATIONS, Client
 from tests.support.inputs import NEWS
 

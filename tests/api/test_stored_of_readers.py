@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from service.model.clocks import QUARTER, day
 from service.model.notifications import Audience, Notification, Outcome, Topic
 from service.model.retention import UNTRIED_KEPT
 from service.model.subscriptions import SubscriptionId
-from service.store.batches import Retry
-from service.store.outcomes import Result
-from service.store.records import digest_of
+from service.model.time.clocks import QUARTER, day
+from service.store.alerts.outcomes import Result
+from service.store.layout.records import digest_of
+from service.store.sending.batches import Retry
 from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
 from tests.support.installation import content
 from tests.support.retention import about_a_reader

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.receipts import EVENTS
+from service.domain.sending.receipts import EVENTS
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.domain import receipts
+from service.domain.sending import receipts
 from service.model.notifications import State
 from service.model.subscriptions import SubscriptionId
 from tests.support.client import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.webhooks import UnknownWebhook
+from service.domain.newsroom.webhooks import UnknownWebhook
 from tests.support.client import API, Client
 
 

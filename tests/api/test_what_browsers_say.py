@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from service.cli import main
-from service.domain.unknown_values import LOCALES, PUSH_SERVICES, TIME_ZONES
+from service.domain.operations.unknown_values import LOCALES, PUSH_SERVICES, TIME_ZONES
 from service.local import pretend_readers
-from service.model.clocks import quiet_times
 from service.model.keys import from_b64url
 from service.model.preferences import Quiet
 from service.model.subscriptions import SubscriptionId
+from service.model.time.clocks import quiet_times
 from tests.support.client import (
     API,
     SUBSCRIPTIONS,

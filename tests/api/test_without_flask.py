@@ -15,7 +15,7 @@ from redis.exceptions import TimeoutError
 from werkzeug.test import create_environ, run_wsgi_app
 
 from service.api.without_flask import SubscribingWithoutFlask
-from service.domain.subscriptions import Subscriptions
+from service.domain.readers.subscriptions import Subscriptions
 from service.model.notifications import Topic
 from tests.support.client import SITE, SUBSCRIPTIONS, browser, make_app
 

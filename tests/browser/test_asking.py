@@ -7,8 +7,8 @@ import json
 import pytest
 from playwright.sync_api import Page, expect
 
-from service.domain.daily_totals import today
-from service.domain.questions import STEPS
+from service.domain.operations.daily_totals import today
+from service.domain.readers.questions import STEPS
 from tests.support.browser.readers import (
     ASKED_AFTER_MS,
     IPHONE,

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlencode
 
 import pytest
 
-from service.domain.feeds import Feed
-from service.model import clock
-from service.model.feeds import FeedRules
+from service.domain.newsroom.feeds import Feed
+from service.model.newsroom.feeds import FeedRules
+from service.model.time import clock
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.feeds import (

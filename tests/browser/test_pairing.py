@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from service.model.languages import LANGUAGES, texts
+from service.model.language.languages import LANGUAGES, texts
 from tests.browser.test_panel_looks import IN_VIEW
 from tests.support.browser.axe import faults
 from tests.support.browser.readers import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
-from service.model.languages import LANGUAGES
+from service.model.language.languages import LANGUAGES
 from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
 from tests.browser.test_fewer import PATCH

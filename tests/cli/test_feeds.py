@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from service.model.feeds import FeedItem, FeedReading
+from service.model.newsroom.feeds import FeedItem, FeedReading
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from tests.support.command import stoppress

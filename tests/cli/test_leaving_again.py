@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from service.model import clock
 from service.model.notifications import Topic
 from service.model.retention import DAY
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store.arrivals import Arrival
-from service.store.subscriptions import HasLeft
+from service.store.readers.arrivals import Arrival
+from service.store.readers.subscriptions import HasLeft
 from tests.store.test_subscriptions import requested
 from tests.support.command import stoppress
 

@@ -21,19 +21,19 @@ from hypothesis import strategies as st
 
 from service.cli import import_file, moving
 from service.cli.terminal import date_of
-from service.domain.alert_log import Search
-from service.domain.daily_totals import today
-from service.domain.subscriptions import Subscriptions
+from service.domain.alerts.alert_log import Search
+from service.domain.operations.daily_totals import today
+from service.domain.readers.subscriptions import Subscriptions
 from service.local import pretend_readers
 from service.local.reader_files import NotReaders, Row, open_rows
-from service.model import clock
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Topic
 from service.model.retention import DAY
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store import all_readers
-from service.store.arrivals import Arrival
-from service.store.subscriptions import Added, NotSubscribed
+from service.store.readers import all_readers
+from service.store.readers.arrivals import Arrival
+from service.store.readers.subscriptions import Added, NotSubscribed
 from tests.support.client import Client, browser, make_app
 from tests.support.command import stoppress
 from tests.support.installation import Installation

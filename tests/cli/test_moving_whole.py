@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from service.config import Config
-from service.domain.daily_totals import today
+from service.domain.operations.daily_totals import today
 from service.local import pretend_readers
 from service.model.keys import VapidKey, from_b64url
 from service.model.notifications import Topic
 from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
-from service.store.arrivals import Arrival
-from service.store.receipt_counts import ReceiptRow, Tally
+from service.store.alerts.receipt_counts import ReceiptRow, Tally
+from service.store.readers.arrivals import Arrival
 from tests.domain.test_untried import send
 from tests.support.client import browser
 from tests.support.command import stoppress

@@ -18,7 +18,7 @@ from service.config import Config
 from service.model.keys import VapidKey
 from service.runtime import Runtime
 from service.store import Store, connect
-from service.store.conversion import CONVERSION
+from service.store.operations.conversion import CONVERSION
 from tests.support import ROOT
 from tests.support.forked import Forked
 from tests.support.installation import wait_until
@@ -223,7 +223,7 @@ GONE_AFTER_THE_START = """
 import sys
 from contextlib import suppress
 from service.runtime import Runtime
-from service.store.connection import Patience
+from service.store.redis_servers.connection import Patience
 start = Runtime.start
 def start_and_lose(*given, **named):
     runtime = start(*given, **named)

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.runtime import Runtime
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.support.desk_pages import NASTY, Page, post, sign_in, words
 from tests.support.feeds import ID, Watched, item, rss, store_feed
 from tests.support.newspaper import Newspaper, response

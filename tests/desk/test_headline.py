@@ -7,8 +7,8 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
+from service.model.language.slugs import slug_of
 from service.model.notifications import Audience, Outcome
-from service.model.slugs import slug_of
 from service.runtime import Runtime
 from tests.support.desk_pages import (
     Page,

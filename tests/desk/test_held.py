@@ -9,8 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.desk.words import FILTERS
-from service.model.clocks import QUARTER
 from service.model.notifications import State
+from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from tests.support.desk_pages import Page, correct, filled, post, publish, words
 from tests.support.night import deliver, hold

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service.model.articles import Article, Reading
+from service.model.newsroom.articles import Article, Reading
 from service.model.notifications import Action, Audience, Content, Outcome, Topic
 from service.model.roles import Role
 from service.model.two_texts import SecondText

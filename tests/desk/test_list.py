@@ -13,7 +13,7 @@ from service.config import Config
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Outcome
 from service.runtime import Runtime
-from service.store.receipt_counts import ReceiptRow
+from service.store.alerts.receipt_counts import ReceiptRow
 from tests.support.desk_pages import (
     EMAIL,
     PASSWORD,
@@ -152,7 +152,7 @@ def test_clicks_are_shown_and_never_a_zero_that_nobody_reported(
     runtime.store.redis.delete(f"{{g}}:n:{id}:clicked")
     now = time.time()
     kept = runtime.config.receipts_kept_days * 86_400
-    monkeypatch.setattr("service.model.clock.time", lambda: now + kept + 60)
+    monkeypatch.setattr("service.model.time.clock.time", lambda: now + kept + 60)
     row = runtime.alert_list.rows([runtime.publishing.get(id)])[0]
     assert row.clicks is None
 

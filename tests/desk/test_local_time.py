@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.desk.words import FILTERS
-from service.domain import forecast
+from service.domain.alerts import forecast
 from service.model.notifications import Content, Outcome, SendAt, State
 from service.runtime import Runtime
 from tests.store.test_subscriptions import requested

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 from flask.testing import FlaskClient
 
-from service.domain.feeds import NOBODY, Feed
-from service.model.feeds import FeedRules
+from service.domain.newsroom.feeds import NOBODY, Feed
+from service.model.newsroom.feeds import FeedRules
 from service.runtime import Runtime
 from tests.support.desk_pages import words
 from tests.support.feeds import (

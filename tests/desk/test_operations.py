@@ -8,11 +8,11 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.domain.job_queue import JOB, QUEUE, note_alive
-from service.domain.processes import RELEASE, Presence
-from service.model.measures import PUSH_ANSWERS
+from service.domain.operations.processes import RELEASE, Presence
+from service.domain.sending.job_queue import JOB, QUEUE, note_alive
+from service.model.operations.measures import PUSH_ANSWERS
 from service.runtime import Runtime
-from service.store.push_services import Pace, Rest
+from service.store.sending.push_services import Pace, Rest
 from tests.support.desk_pages import NASTY, post, publish, words
 from tests.support.failed_jobs import FAILED_JOB, fail_a_job
 from tests.support.feeds import pretend_a_fetch_process

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.desk.words import short_date
-from service.domain.daily_totals import today
+from service.domain.operations.daily_totals import today
 from service.runtime import Runtime
 from tests.support.desk_pages import NASTY, Page, rows_of, words
 

@@ -13,12 +13,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.desk.people.paired_browsers import as_test
-from service.domain.paired_browsers import MOST_PAIRED, MOST_TESTS
+from service.domain.readers.paired_browsers import MOST_PAIRED, MOST_TESTS
 from service.model.notifications import Action, Content, Notification, State
 from service.model.retention import PAIRED_KEPT, PAIRING_CODE_KEPT, PAIRING_KEPT, READERS_TEST_KEPT
 from service.model.roles import Role
 from service.runtime import Runtime
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.support.client import browser
 from tests.support.desk_pages import (
     EMAIL,

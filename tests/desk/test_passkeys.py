@@ -11,13 +11,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.domain.editors import Editor
-from service.domain.passkeys import PasskeyError, Passkeys
-from service.model import clock
+from service.domain.people.editors import Editor
+from service.domain.people.passkeys import PasskeyError, Passkeys
 from service.model.keys import b64url
 from service.model.roles import Role
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.support.authenticator import Authenticator
 from tests.support.desk_pages import EMAIL, Page, path_of, post, sign_in, token_in, words
 

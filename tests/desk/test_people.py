@@ -11,11 +11,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service.domain.editors import Editor, UnknownEditor
-from service.model import clock
+from service.domain.people.editors import Editor, UnknownEditor
 from service.model.roles import Role
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.support.desk_pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
 
 TOM, EVE = "tom@paper.example", "eve@paper.example"

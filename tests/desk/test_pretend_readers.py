@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from service.local import pretend_readers
 from service.runtime import Runtime
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.store.test_subscriptions import requested
 from tests.support.desk_pages import sign_in, words
 

@@ -11,16 +11,16 @@ from flask.testing import FlaskClient
 
 from service.config import Config, ConfigError
 from service.desk.alerts.watching import promise_words, screen_words
-from service.domain.promises import PromiseReport
-from service.domain.receipts import Report
-from service.model import clock
+from service.domain.operations.promises import PromiseReport
+from service.domain.sending.receipts import Report
 from service.model.notifications import Outcome, Progress, SendAt
-from service.model.promises import Promise, share_of
-from service.model.screen import OnScreen
+from service.model.operations.promises import Promise, share_of
+from service.model.operations.screen import OnScreen
 from service.model.subscriptions import SubscriptionId
+from service.model.time import clock
 from service.runtime import Runtime
 from service.shared_settings import shared_settings
-from service.store.batches import Retry
+from service.store.sending.batches import Retry
 from tests.support.desk_pages import publish, send_all, words
 from workers.clock import _duties
 

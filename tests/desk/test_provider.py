@@ -18,11 +18,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.config import Config, ConfigError
-from service.domain.editors import EditorError
-from service.model import clock
+from service.domain.people.editors import EditorError
 from service.model.roles import Role
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.support.desk_pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
 from tests.support.provider import (
     BACK,
@@ -80,7 +80,7 @@ def tom(runtime: Runtime) -> str:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let one network try as often as it likes."""
-    monkeypatch.setattr("service.domain.editors._MOST_OF_NETWORK", 10_000)
+    monkeypatch.setattr("service.domain.people.editors._MOST_OF_NETWORK", 10_000)
 
 
 def signed_in(client: FlaskClient) -> bool:

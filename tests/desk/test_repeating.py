@@ -9,7 +9,7 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from service.model.notifications import State
-from service.model.repeats import Digest, Repeat
+from service.model.time.repeats import Digest, Repeat
 from service.runtime import Runtime
 from tests.support.desk_pages import FormFields, Page, hidden_fields, open_form, review, words
 from tests.support.planned import RIGA, confirmed, edit, only, opened

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import pytest
 from flask.testing import FlaskClient
 
-from service.domain import receipts
-from service.domain.receipts import step
+from service.domain.sending import receipts
+from service.domain.sending.receipts import step
 from service.model.notifications import Audience, Content, Outcome
 from service.runtime import Runtime
-from service.store.notifications import alert_key
-from service.store.receipt_counts import ReceiptRow, Tally
+from service.store.alerts.notifications import alert_key
+from service.store.alerts.receipt_counts import ReceiptRow, Tally
 from tests.support.desk_pages import Page, publish, rows_of, send_all, words
 
 pytestmark = pytest.mark.usefixtures("one_partition", "readers")
@@ -192,7 +192,7 @@ def test_the_curve_and_the_hours_are_drawn_and_stand_in_tables(
     report(runtime, id, "google", 61, clicked=3)
     report(runtime, id, "google", 1000, clicked=1)
     now = time.time()
-    monkeypatch.setattr("service.model.clock.time", lambda: now + 1200)
+    monkeypatch.setattr("service.model.time.clock.time", lambda: now + 1200)
     page = editor.get(f"/desk/alerts/{id}").text
     Page(page)
     curve, hours = re.findall(r'<figure class="chart.*?</figure>', page, re.S)

@@ -15,7 +15,7 @@ from service.desk import blueprint, permissions
 from service.model.notifications import Audience, Content, State
 from service.model.roles import Role
 from service.runtime import Runtime
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.support.client import stored
 from tests.support.desk_pages import (
     EMAIL,
@@ -194,7 +194,7 @@ class Newsroom:
 def newsroom(
     app: Flask, runtime: Runtime, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> Newsroom:
-    monkeypatch.setattr("service.domain.editors._MOST_OF_NETWORK", 10_000)
+    monkeypatch.setattr("service.domain.people.editors._MOST_OF_NETWORK", 10_000)
     access = runtime.store.access
     for email, role in ((MANAGER, "manages"), (SENDER, "sends"), (WRITER, "writes")):
         access.add_editor(email, "a hash", Person(role))

@@ -13,17 +13,17 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.desk.alerts import alert_list
-from service.domain import publishing as publishing_module
-from service.domain.alert_search import Search
-from service.domain.gate import TwoPersonRule
-from service.domain.publishing import Conflict
-from service.model import clock
+from service.domain.alerts import publishing as publishing_module
+from service.domain.alerts.alert_search import Search
+from service.domain.alerts.gate import TwoPersonRule
+from service.domain.alerts.publishing import Conflict
 from service.model.alert_log import ToolName
-from service.model.clocks import QUARTER
 from service.model.notifications import Audience, Content, Notification, Outcome, SendAt, State
+from service.model.time import clock
+from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
-from service.store.access import Person
-from service.store.outcomes import Result
+from service.store.alerts.outcomes import Result
+from service.store.people.access import Person
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import (
     EMAIL,

@@ -12,12 +12,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.domain.editors import EditorError, UnknownEditor
-from service.model import clock
+from service.domain.people.editors import EditorError, UnknownEditor
 from service.model.retention import GUESSES_KEPT, SESSION_IDLE, SESSION_KEPT
+from service.model.time import clock
 from service.model.tokens import digest
 from service.runtime import Runtime
-from service.store.access import Access
+from service.store.people.access import Access
 from tests.support.client import make_app
 from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, token_in, words
 from tests.support.redis_server import RedisServer
@@ -299,7 +299,7 @@ def test_a_password_cannot_be_guessed_from_many_addresses(
 def test_who_signs_in_and_who_is_refused_is_logged_without_what_strangers_type(
     editor: FlaskClient, stranger: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="service.domain.sign_in_log")
+    caplog.set_level("INFO", logger="service.domain.people.sign_in_log")
     sign_in(stranger, PASSWORD, address="10.0.0.9")
     sign_in(stranger, "a wrong password", address="10.0.0.9")
     sign_in(stranger, PASSWORD, email="my-password@typed-here", address="10.0.0.9")

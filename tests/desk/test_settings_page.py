@@ -14,13 +14,13 @@ from redis import ConnectionError, RedisError
 from werkzeug.test import TestResponse
 
 from service.config import Config, ConfigError
-from service.domain.processes import differences
+from service.domain.operations.processes import differences
 from service.live_settings import AFTER_A_FAULT, READ_AGAIN, LiveSettings
 from service.model.notifications import Audience, Content, Notification, State
 from service.model.preferences import NewsroomDefaults, Quiet
 from service.runtime import Runtime
-from service.store.access import Person
-from service.store.processes import Process
+from service.store.operations.processes import Process
+from service.store.people.access import Person
 from tests.support import ROOT
 from tests.support.desk_pages import EMAIL, NASTY, Page, post, review, sign_in, words
 from tests.support.planned import only

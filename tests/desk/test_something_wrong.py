@@ -10,10 +10,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.model.clocks import QUARTER
 from service.model.notifications import Action, Audience, Content, Notification, Outcome, State
+from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
-from service.store.outcomes import Result
+from service.store.alerts.outcomes import Result
 from tests.support.desk_pages import (
     EMAIL,
     Page,

@@ -7,12 +7,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.domain.receipts import Report
+from service.domain.sending.receipts import Report
 from service.model.notifications import Audience, Outcome
 from service.model.roles import Role
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.store.test_subscriptions import requested
 from tests.support.desk_pages import EMAIL, publish, send_all, token_in, words
 

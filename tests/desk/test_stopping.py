@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from service.model.notifications import MOST_LATE, State
 from service.runtime import Runtime
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.support.client import NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import EMAIL, Page, hidden_fields, post, review, sign_in, words
 from tests.support.planned import plan

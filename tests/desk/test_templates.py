@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.domain.templates import MOST_TEMPLATES
+from service.domain.alerts.templates import MOST_TEMPLATES
 from service.runtime import Runtime
 from tests.support.desk_pages import (
     EMAIL,

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.domain.topics import Topics
+from service.domain.alerts.topics import Topics
 from service.model.notifications import Audience, Topic
 from service.runtime import Runtime
 from tests.support.desk_pages import NASTY, Page, open_form, post, review, words
@@ -179,7 +179,7 @@ def test_topics_that_are_not_there_and_strange_fields_break_nothing(
 def test_a_hundred_topics_are_enough(
     editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.store.topics.MOST_TOPICS", 2)
+    monkeypatch.setattr("service.store.readers.topics.MOST_TOPICS", 2)
     full = send(editor, name="Culture")
     assert (full.status_code, "as many as there may be" in words(full.text)) == (409, True)
 

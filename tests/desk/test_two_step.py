@@ -12,13 +12,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.domain.editors import Editor
-from service.domain.two_step import TwoStep
-from service.model import clock
+from service.domain.people.editors import Editor
+from service.domain.people.two_step import TwoStep
 from service.model.roles import Role
+from service.model.time import clock
 from service.runtime import Runtime
 from service.store import Store
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.support.desk_pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
 
 PATH = "/desk/account/two-step"
@@ -93,7 +93,7 @@ def signed_in(client: FlaskClient) -> bool:
 def test_the_password_alone_signs_nobody_in_and_a_code_does(
     app: Flask, editor: FlaskClient, phone: Phone, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="service.domain.sign_in_log")
+    caplog.set_level("INFO", logger="service.domain.people.sign_in_log")
     switch_on(editor, phone)
     client = by_password(app)
     assert not signed_in(client)
@@ -106,7 +106,11 @@ def test_the_password_alone_signs_nobody_in_and_a_code_does(
     right = enter(client, phone.code())
     assert (right.status_code, right.location) == (303, "/desk/log")
     assert signed_in(client)
-    said = [one.getMessage() for one in caplog.records if one.name == "service.domain.sign_in_log"]
+    said = [
+        one.getMessage()
+        for one in caplog.records
+        if one.name == "service.domain.people.sign_in_log"
+    ]
     assert said == [f"sign-in of {EMAIL} by code: refused", f"{EMAIL} signed in by password"]
 
 

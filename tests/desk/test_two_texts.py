@@ -8,11 +8,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.model.notifications import Audience, Content, Notification, Outcome, State
-from service.model.promises import is_promised
+from service.model.operations.promises import is_promised
 from service.model.two_texts import SecondText, text_of
 from service.runtime import Runtime
-from service.store.outcomes import Result
-from service.store.receipt_counts import ReceiptRow
+from service.store.alerts.outcomes import Result
+from service.store.alerts.receipt_counts import ReceiptRow
 from tests.support.desk_pages import (
     EMAIL,
     STORY,

@@ -7,7 +7,7 @@ import time
 import pytest
 from flask.testing import FlaskClient
 
-from service.domain.publishing import Conflict
+from service.domain.alerts.publishing import Conflict
 from service.model.notifications import Notification, State
 from service.runtime import Runtime
 from tests.support.desk_pages import EMAIL, correct, filled, post, words

@@ -9,12 +9,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.desk.words import FILTERS
-from service.domain import receipts
-from service.domain.receipts import Report
+from service.domain.sending import receipts
+from service.domain.sending.receipts import Report
 from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
-from service.store.push_services import Pace, Rest
+from service.store.sending.push_services import Pace, Rest
 from tests.support.desk_pages import correct, post, publish, send_all, words
 
 

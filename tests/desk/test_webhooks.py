@@ -7,7 +7,7 @@ import re
 
 from flask.testing import FlaskClient
 
-from service.model.webhooks import Answer, Health, Waiting
+from service.model.newsroom.webhooks import Answer, Health, Waiting
 from service.runtime import Runtime
 from tests.support.desk_pages import EMAIL, NASTY, post, words
 

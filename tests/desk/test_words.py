@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from service.desk.words import FILTERS, describe, estimate_words, forecast_words, plural
-from service.domain.forecast import Forecast
-from service.domain.receipts import estimates
-from service.model import clock
+from service.domain.alerts.forecast import Forecast
+from service.domain.sending.receipts import estimates
 from service.model.notifications import Audience, SubscriptionId, Topic
+from service.model.time import clock
 
 
 @pytest.mark.parametrize(

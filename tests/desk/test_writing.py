@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from service.model import clock
 from service.model.notifications import Audience, Content, Outcome, SendAt, Topic
+from service.model.time import clock
 from service.runtime import Runtime
 from tests.support.desk_pages import (
     EMAIL,

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.alert_log import AlertLog, Search
-from service.domain.publishing import Conflict, Publishing
+from service.domain.alerts.alert_log import AlertLog, Search
+from service.domain.alerts.publishing import Conflict, Publishing
 from service.model.alert_log import LogEntry, ToolName
 from service.model.notifications import MOST_LATE, Audience, Content, SendAt
 from service.runtime import Runtime

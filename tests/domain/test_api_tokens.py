@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.domain.api_tokens import ApiTokens, TokenError
-from service.model import clock
+from service.domain.people.api_tokens import ApiTokens, TokenError
+from service.model.time import clock
 from service.store import Store
 
 pytestmark = pytest.mark.redis

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.articles import Result
-from service.model.articles import Article, Fault, Reading
+from service.domain.newsroom.articles import Result
+from service.model.newsroom.articles import Article, Fault, Reading
 from service.runtime import Runtime
 from tests.support.client import Client
 

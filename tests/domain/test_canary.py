@@ -13,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.app import create_app
-from service.model import clock
-from service.model.canary import CANARY, Arrival, CanaryBrowser
 from service.model.notifications import Outcome
+from service.model.operations.canary import CANARY, Arrival, CanaryBrowser
+from service.model.time import clock
 from tests.support.client import Client
 from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation, wait_until

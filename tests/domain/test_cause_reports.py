@@ -10,9 +10,9 @@ import standardwebhooks
 from redis import ConnectionError
 
 from service.config import Config
-from service.domain.cause_reports import CauseReporter, failure_words
-from service.model.causes import URGENT, Cause, Reported
-from service.model.webhooks import Answer
+from service.domain.operations.cause_reports import CauseReporter, failure_words
+from service.model.newsroom.webhooks import Answer
+from service.model.operations.causes import URGENT, Cause, Reported
 from service.store import Store
 from tests.support.failed_jobs import fail_a_job
 from tests.support.installation import Installation, wait_until

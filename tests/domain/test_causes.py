@@ -8,17 +8,17 @@ from collections.abc import Callable
 import pytest
 from rq.job import Job
 
-from service.domain.canary import CanaryHealth
-from service.domain.job_queue import FETCH_QUEUE, QUEUE, note_alive
-from service.domain.processes import RELEASE
-from service.model import clock
+from service.domain.operations.canary import CanaryHealth
+from service.domain.operations.processes import RELEASE
+from service.domain.sending.job_queue import FETCH_QUEUE, QUEUE, note_alive
 from service.model.inactive import Round
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store.memory import Memory
-from service.store.processes import Process
-from service.store.push_services import Rest
+from service.store.operations.processes import Process
+from service.store.redis_servers.memory import Memory
+from service.store.sending.push_services import Rest
 from tests.support.client import Client, Reader, open_client
 from tests.support.failed_jobs import fail_a_job
 from tests.support.feeds import pretend_a_fetch_process
@@ -75,7 +75,7 @@ def no_fetch(runtime: Runtime, _: pytest.MonkeyPatch) -> None:
 
 
 def too_few(_: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.domain.capacity.workers_needed", lambda *_: 4)
+    monkeypatch.setattr("service.domain.operations.capacity.workers_needed", lambda *_: 4)
 
 
 def nothing_moves(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

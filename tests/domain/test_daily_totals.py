@@ -9,14 +9,14 @@ from datetime import date, datetime, timedelta, timezone
 import pytest
 from redis import RedisError
 
-from service.domain.daily_totals import Clicks, DailyTotals, Day, sum_of, today
-from service.domain.figures import AlertFigures
+from service.domain.alerts.figures import AlertFigures
+from service.domain.operations.daily_totals import Clicks, DailyTotals, Day, sum_of, today
 from service.local.pretend_readers import seed
 from service.model.notifications import Audience, Outcome
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
-from service.store.receipt_counts import ReceiptRow, Tally
-from service.store.recipients import MOST_HAD
+from service.store.alerts.receipt_counts import ReceiptRow, Tally
+from service.store.alerts.recipients import MOST_HAD
 from tests.support.client import Client, Reader
 from tests.support.desk_pages import send_all
 from tests.support.installation import content
@@ -36,7 +36,7 @@ def travel(monkeypatch: pytest.MonkeyPatch) -> Travel:
 
     def go(days: float) -> float:
         now = noon + days * DAY
-        monkeypatch.setattr("service.model.clock.time", lambda: now)
+        monkeypatch.setattr("service.model.time.clock.time", lambda: now)
         return now
 
     return go

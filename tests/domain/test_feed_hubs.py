@@ -8,8 +8,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from service.domain.feed_hubs import NoSubscription
-from service.model.feed_requests import FeedRequest
+from service.domain.newsroom.feed_hubs import NoSubscription
+from service.model.newsroom.feed_requests import FeedRequest
 from tests.support.feeds import LINK, Watched, item, rss
 from tests.support.newspaper import Newspaper, Page, response
 

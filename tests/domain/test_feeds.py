@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 from redis import RedisError
 
-from service.domain.feeds import FeedChanged, FeedRefused, UnknownFeed
-from service.model.feed_items import LeftOut
-from service.model.feed_requests import FeedAnswer
-from service.model.feeds import FeedReading, FeedRules
+from service.domain.newsroom.feeds import FeedChanged, FeedRefused, UnknownFeed
+from service.model.newsroom.feed_items import LeftOut
+from service.model.newsroom.feed_requests import FeedAnswer
+from service.model.newsroom.feeds import FeedReading, FeedRules
 from service.model.notifications import Audience, State
 from service.model.payload import Payload
-from service.store.feeds import Feeds as FeedRows
+from service.store.newsroom.feeds import Feeds as FeedRows
 from tests.support.client import Client, Reader
 from tests.support.feeds import LINK, Watched, item, rss
 from tests.support.installation import content

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from service.domain import forecast
-from service.domain.forecast import Forecast
-from service.model.clocks import QUARTER, day
+from service.domain.alerts import forecast
+from service.domain.alerts.forecast import Forecast
 from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, Topic
 from service.model.preferences import NO_QUIET, Quiet
+from service.model.time.clocks import QUARTER, day
 from service.store import Store, connect
 from tests.store.test_subscriptions import requested
 from tests.support.installation import Installation, content

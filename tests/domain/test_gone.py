@@ -117,7 +117,7 @@ def test_interrupted_deletion_is_finished_later(
 A_DAY_AHEAD = """
 import sys
 from types import SimpleNamespace
-from service.model import clock
+from service.model.time import clock
 from workers import worker
 from workers.sending import messages
 messages.clock = SimpleNamespace(**{**vars(clock), "time": lambda: clock.time() + 86_400})

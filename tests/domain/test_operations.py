@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from service.domain.job_queue import JOB, READ_FEED, ForeignJob, UnknownJob
-from service.domain.operations import Overview
-from service.domain.processes import RELEASE, Presence
-from service.model.measures import PROMISES, PUSH_ANSWERS, PUSH_RETRIES
+from service.domain.operations.operations import Overview
+from service.domain.operations.processes import RELEASE, Presence
+from service.domain.sending.job_queue import JOB, READ_FEED, ForeignJob, UnknownJob
+from service.model.operations.measures import PROMISES, PUSH_ANSWERS, PUSH_RETRIES
 from service.runtime import Runtime
-from service.store.push_services import Pace, Rest
+from service.store.sending.push_services import Pace, Rest
 from tests.support.client import API, Client
 from tests.support.failed_jobs import FAILED_JOB, fail_a_job
 from tests.support.installation import Installation, wait_until

@@ -18,8 +18,8 @@ from service.model.retention import (
 )
 from service.model.subscriptions import SubscriptionId
 from service.store import Store
-from service.store.names import MOST_UNPROVEN
-from service.store.outcomes import Result
+from service.store.alerts.outcomes import Result
+from service.store.layout.names import MOST_UNPROVEN
 from tests.support.client import API, Client, browser
 from tests.support.installation import content
 
@@ -77,14 +77,14 @@ class Days:
     """The clock of an installation, which moves as a test wants."""
 
     def __init__(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        from service.model import clock
+        from service.model.time import clock
 
         self.client, self.now = client, clock.time()
         self._monkeypatch = monkeypatch
 
     def pass_(self, seconds: float) -> None:
         self.now += seconds
-        self._monkeypatch.setattr("service.model.clock.time", lambda: self.now)
+        self._monkeypatch.setattr("service.model.time.clock.time", lambda: self.now)
         self.client.runtime.push_hosts.look_after(self.now)
 
     def send(self) -> None:

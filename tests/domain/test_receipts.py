@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from service.domain import receipts
-from service.domain.daily_totals import today
-from service.domain.receipts import (
+from service.domain.operations.daily_totals import today
+from service.domain.sending import receipts
+from service.domain.sending.receipts import (
     EVENTS,
     STEPS,
     Estimate,
@@ -28,7 +28,7 @@ from service.model.payload import Payload
 from service.model.subscriptions import SubscriptionId
 from service.model.tokens import Tokens
 from service.store import Store
-from service.store.receipt_counts import ReceiptRow, Tally
+from service.store.alerts.receipt_counts import ReceiptRow, Tally
 from tests.support import desk_pages
 from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
 from tests.support.installation import content
@@ -188,7 +188,7 @@ def test_a_receipt_counts_for_push_service_language_topic_hour_and_time(
     riga = {"locale": "lv-LV", "timezone": "Europe/Riga", "topics": ["world", "chess"]}
     reader, silent = Reader(client, **riga), Reader(client, 1, topics=["world"], receipts=False)
     began = client.runtime.publishing.get(id).started_at
-    monkeypatch.setattr("service.model.clock.time", lambda: began + 3 * 60 + 1)
+    monkeypatch.setattr("service.model.time.clock.time", lambda: began + 3 * 60 + 1)
     for event in ("shown", "clicked", "clicked"):
         report(client, id, reader, event)
     report(client, id, silent, "clicked")
@@ -318,9 +318,9 @@ def test_a_reader_who_leaves_counts_for_the_last_alert_of_a_day(
     readers[4].call("DELETE")  # nothing is counted of this reader
     assert left(client, last) == 1
     now = time.time()
-    monkeypatch.setattr("service.model.clock.time", lambda: now + 23 * 3600)
+    monkeypatch.setattr("service.model.time.clock.time", lambda: now + 23 * 3600)
     readers[2].call("DELETE")
-    monkeypatch.setattr("service.model.clock.time", lambda: now + 25 * 3600)
+    monkeypatch.setattr("service.model.time.clock.time", lambda: now + 25 * 3600)
     readers[3].call("DELETE")
     assert left(client, last) == 2
 

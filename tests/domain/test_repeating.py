@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as Lost
 
-from service.domain.gate import TwoPersonRule
-from service.domain.publishing import Conflict
-from service.domain.repeating import NothingNew
+from service.domain.alerts.gate import TwoPersonRule
+from service.domain.alerts.publishing import Conflict
+from service.domain.alerts.repeating import NothingNew
 from service.model.notifications import MOST_LATE, Audience, Content, Notification, SendAt, State
-from service.model.repeats import WEEKDAYS, Digest, Repeat
+from service.model.time.repeats import WEEKDAYS, Digest, Repeat
 from service.runtime import Runtime
 from tests.support.client import Client
 

@@ -9,17 +9,17 @@ from datetime import datetime, timezone
 import pytest
 from redis import RedisError
 
-from service.domain.retiring import BY
-from service.model import clock
-from service.model.clocks import QUARTER
+from service.domain.readers.retiring import BY
 from service.model.inactive import last_month, months_until
-from service.model.languages import LANGUAGES, texts
+from service.model.language.languages import LANGUAGES, texts
 from service.model.notifications import Audience, Notification
 from service.model.retention import DAY, HELD_KEPT
 from service.model.subscriptions import SubscriptionId
-from service.store.arrivals import Arrival
-from service.store.records import records_key
-from service.store.retiring import RetiringRows
+from service.model.time import clock
+from service.model.time.clocks import QUARTER
+from service.store.layout.records import records_key
+from service.store.readers.arrivals import Arrival
+from service.store.readers.retiring import RetiringRows
 from tests.store.test_subscriptions import requested
 from tests.support.client import API, Client
 from tests.support.night import deliver, hold

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.domain.receipts import Report
-from service.model import clock, screen
+from service.domain.sending.receipts import Report
 from service.model.notifications import Audience, Outcome
+from service.model.operations import screen
 from service.model.subscriptions import SubscriptionId
+from service.model.time import clock
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.desk_pages import send_all
 from tests.support.installation import content

@@ -14,8 +14,8 @@ from service.model.notifications import Audience, SendAt, Topic
 from service.model.payload import Payload
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
-from service.store.bitmaps import bitmap_key
-from service.store.stories import MOST_OPEN
+from service.store.layout.bitmaps import bitmap_key
+from service.store.readers.stories import MOST_OPEN
 from tests.store.test_subscriptions import requested
 from tests.support.client import API, Client, browser, open_client
 from tests.support.installation import Installation, content

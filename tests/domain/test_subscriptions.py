@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from service.domain.reader_alerts import TooManyActive
-from service.model.endpoints import EndpointPolicy
+from service.domain.readers.reader_alerts import TooManyActive
+from service.model.network.endpoints import EndpointPolicy
 from service.model.notifications import Audience, Notification
 from service.runtime import Runtime
-from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
+from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.store.test_subscriptions import requested
 from tests.support.client import Client
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from service.domain.topics import MergedTopic, Topics, UnknownTopic
+from service.domain.alerts.topics import MergedTopic, Topics, UnknownTopic
 from service.local import rehearsal
-from service.model import clock
 from service.model.notifications import Audience, Content, Topic
+from service.model.time import clock
 from service.store import Store
-from service.store.scripts import answers
+from service.store.redis_servers.scripts import answers
 from tests.store.test_subscriptions import requested
 from tests.support.client import API, Client, Reader
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from service.domain.gone import TOO_MANY
+from service.domain.sending.gone import TOO_MANY
 from service.model.notifications import Audience, Outcome
 from service.model.retention import GONE_KEPT
 from service.runtime import Runtime
-from service.store.arrivals import Arrival
-from service.store.bitmaps import bitmap_key
-from service.store.outcomes import Result
+from service.store.alerts.outcomes import Result
+from service.store.layout.bitmaps import bitmap_key
+from service.store.readers.arrivals import Arrival
 from tests.store.test_subscriptions import requested
 from tests.support.client import Client
 from tests.support.installation import content

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import standardwebhooks
 
-from service.domain.webhook_calls import WebhookCalls
-from service.domain.webhook_events import WebhookEvents
-from service.domain.webhooks import Seals, Webhooks, WrongWebhook, result_words
+from service.domain.newsroom.webhook_calls import WebhookCalls
+from service.domain.newsroom.webhook_events import WebhookEvents
+from service.domain.newsroom.webhooks import Seals, Webhooks, WrongWebhook, result_words
+from service.model.newsroom.webhooks import EVENTS, Answer
 from service.model.notifications import Audience, Outcome, SendAt
 from service.model.retention import ARTICLE_NEW, DAY
 from service.model.tokens import Tokens
-from service.model.webhooks import EVENTS, Answer
 from service.runtime import Runtime
 from tests.support import ROOT
 from tests.support.client import NOTIFICATIONS, Client, Reader

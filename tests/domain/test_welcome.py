@@ -12,7 +12,7 @@ import pytest
 
 from service.app import create_app
 from service.local import pretend_readers
-from service.model.languages import texts
+from service.model.language.languages import texts
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification
 from service.model.payload import Payload
 from service.model.retention import CALLERS_KEPT

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.model.articles import Article
+from service.model.newsroom.articles import Article
 from workers.fetching.article import read_article
 
 URL = "https://paper.example/news/ferry?ref=1"

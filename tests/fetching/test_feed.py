@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.model.feeds import MOST_ITEMS, FeedFault, FeedReading
+from service.model.newsroom.feeds import MOST_ITEMS, FeedFault, FeedReading
 from workers.fetching import feed_text
 from workers.fetching.feed import read_feed
 from workers.fetching.feed_text import LARGEST

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from service.model.articles import Fault
+from service.model.newsroom.articles import Fault
 from tests.support.newspaper import Newspaper, redirect, response
 from tests.support.proxy import ConnectProxy
 from workers.fetching.fetch import Asking, CannotFetch, Fetched, Fetcher, Limits

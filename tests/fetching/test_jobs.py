@@ -9,7 +9,7 @@ import pytest
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from service.domain.job_queue import CALL, READ_ARTICLE, READ_FEED, FetchQueue
+from service.domain.sending.job_queue import CALL, READ_ARTICLE, READ_FEED, FetchQueue
 from service.store import connect
 from tests.support.installation import wait_until
 from workers.fetching import jobs

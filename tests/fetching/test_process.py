@@ -13,11 +13,11 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 from standardwebhooks import Webhook
 
-from service.domain.articles import NOBODY, Result
-from service.domain.job_queue import FETCH_QUEUE, JOB, READ_ARTICLE
+from service.domain.newsroom.articles import NOBODY, Result
+from service.domain.sending.job_queue import FETCH_QUEUE, JOB, READ_ARTICLE
 from service.local.redis_users import redis_users
 from service.local.rehearsal import foreign_environment
-from service.model.articles import Fault
+from service.model.newsroom.articles import Fault
 from tests.support import ROOT
 from tests.support.command import stoppress
 from tests.support.installation import Installation, wait_until

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.model.endpoints import EndpointPolicy
+from service.model.network.endpoints import EndpointPolicy
 from tests.support.installation import wait_until
 from tests.support.peers import (
     KEY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.config import Config, ConfigError
-from service.model.no_proxy import bypasses
+from service.model.network.no_proxy import bypasses
 from tests.support.peers import KEY, answers, one, send, unreachable
 from tests.support.proxy import ConnectProxy
 from tests.support.push_service import PushService

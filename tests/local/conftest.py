@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.local import logs
-from service.model import process_log
+from service.model.operations import process_log
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from flask import request
 from service import app
 from service.config import Config, ConfigError
 from service.local import error_reports, logs
-from service.store.notifications import SCHEDULED
+from service.store.alerts.notifications import SCHEDULED
 from tests.support.client import VAPID, make_app
 from tests.support.redis_users import as_users
 from workers import fetcher, worker

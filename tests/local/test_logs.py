@@ -20,7 +20,7 @@ from flask import request
 from service.local import logs
 from service.local.web_log import WebLog
 from service.model.notifications import Outcome
-from service.model.process_log import begin_request
+from service.model.operations.process_log import begin_request
 from tests.support.client import make_app
 from tests.support.collector import Collector
 from tests.support.command import stoppress

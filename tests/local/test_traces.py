@@ -21,7 +21,7 @@ from service import app
 from service.api import traced_requests
 from service.config import Config, ConfigError
 from service.local import logs, otlp, span_export
-from service.model import traces
+from service.model.operations import traces
 from tests.support.client import API, Client, Reader, make_app
 from tests.support.collector import Collector
 from tests.support.forked import Forked
@@ -175,7 +175,7 @@ def test_a_process_that_ends_sends_its_last_spans(collector: Collector, end: str
 import atexit
 from service.config import Config
 from service.local import span_export
-from service.model import traces
+from service.model.operations import traces
 from workers import clock
 span_export.begin("clock", Config.read({{"{ENDPOINT}": "{collector.address}"}}))
 with traces.span("the last"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.config import Config, ConfigError
-from service.model.addresses import is_local_name, is_public, network_of
-from service.model.endpoints import EndpointPolicy
+from service.model.network.addresses import is_local_name, is_public, network_of
+from service.model.network.endpoints import EndpointPolicy
 
 PRIVATE = [
     "0.0.0.0",

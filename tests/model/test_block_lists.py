@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from service.model.block_lists import is_blocked
+from service.model.network.block_lists import is_blocked
 from tests.reader.test_page_weight import ALL
 from tests.support import ROOT
 

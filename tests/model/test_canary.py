@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from service.model.canary import CanaryBrowser
-from service.model.endpoints import EndpointPolicy
 from service.model.keys import on_p256
+from service.model.network.endpoints import EndpointPolicy
 from service.model.notifications import Audience
+from service.model.operations.canary import CanaryBrowser
 from service.model.subscriptions import SubscriptionId
 from service.model.tokens import Tokens
 

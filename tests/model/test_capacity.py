@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.model.capacity import BEGIN, USED, Speed, workers_needed
-from service.model.promises import Promise
+from service.model.operations.capacity import BEGIN, USED, Speed, workers_needed
+from service.model.operations.promises import Promise
 
 PROMISE = Promise(90, 60)
 WINDOW = 2048

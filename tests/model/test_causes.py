@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from service.model.causes import AWAY, QUIET, URGENT, WARNING, Cause, Reported
-from service.model.webhooks import Answer, Waiting
+from service.model.newsroom.webhooks import Answer, Waiting
+from service.model.operations.causes import AWAY, QUIET, URGENT, WARNING, Cause, Reported
 
 NOW = 1_790_000_000.0
 WORKERS = Cause("no-workers", URGENT, "No worker runs.", "Start one.")

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.model.clocks import QUARTER, QuietTimes, day, moment, quiet_times
 from service.model.preferences import (
     Quiet,
 )
+from service.model.time.clocks import QUARTER, QuietTimes, day, moment, quiet_times
 
 ZONES = st.sampled_from(sorted(available_timezones()))
 QUIET = st.builds(Quiet, st.integers(0, 95), st.integers(0, 95))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config import Config, ConfigError
-from service.model.endpoints import (
+from service.model.network.endpoints import (
     KNOWN_PREFIXES,
     MAX_LENGTH,
     Endpoint,

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from service.model.feed_forms import nearly_same, page_of, words_in_order
-from service.model.feed_items import Decided, LeftOut, Notice, decide
-from service.model.feeds import FeedFault, FeedItem, FeedReading
-from service.model.links import web_address
+from service.model.language.links import web_address
+from service.model.newsroom.feed_forms import nearly_same, page_of, words_in_order
+from service.model.newsroom.feed_items import Decided, LeftOut, Notice, decide
+from service.model.newsroom.feeds import FeedFault, FeedItem, FeedReading
 from tests.support.feed_looks import (
     NEW,
     NO_LIMITS,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.model import feed_items
-from service.model.feed_items import LeftOut, Notice, Result, rehearse
-from service.model.feeds import MOST_ITEMS, FeedItem, FeedReading, FeedRules
+from service.model.newsroom import feed_items
+from service.model.newsroom.feed_items import LeftOut, Notice, Result, rehearse
+from service.model.newsroom.feeds import MOST_ITEMS, FeedItem, FeedReading, FeedRules
 from tests.support.feed_looks import DAY, HOUR, NEW, NO_LIMITS, OLD, PAPER, START, A, Watched, item
 
 # Time and limits ----------------------------------------------------------------------------------

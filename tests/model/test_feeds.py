@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.model.articles import Fault
-from service.model.feeds import FeedFault, FeedItem, FeedReading, FeedRules
+from service.model.newsroom.articles import Fault
+from service.model.newsroom.feeds import FeedFault, FeedItem, FeedReading, FeedRules
 
 FERRY = FeedItem(
     guid="1",

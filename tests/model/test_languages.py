@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.model.languages import language_tag, right_to_left
+from service.model.language.languages import language_tag, right_to_left
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, State
 from service.model.payload import Payload, combined
 from tests.support.client import API, Client, browser, make_app

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.model.links import (
+from service.model.language.links import (
     LinkParameters,
     Origin,
     asks_to_sign_in,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.config import Config, ConfigError
-from service.model.redis_urls import parse_cluster_url, parse_sentinel_url
+from service.model.network.redis_urls import parse_cluster_url, parse_sentinel_url
 
 
 def test_an_address_names_sentinels_master_database_and_both_passwords() -> None:

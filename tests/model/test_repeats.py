@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.model import digests, occurrences, times
+from service.model.language import digests
 from service.model.notifications import Audience, Content, Notification, SendAt, State
-from service.model.repeats import WEEKDAYS, Digest, Repeat
+from service.model.time import occurrences, times
+from service.model.time.repeats import WEEKDAYS, Digest, Repeat
 
 ZONES = sorted(available_timezones() - {"Factory", "localtime"})
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from service.model.promises import Promise
-from service.model.screen import FEWEST, OnScreen, read_ago, seconds_until_shown, step
+from service.model.operations.promises import Promise
+from service.model.operations.screen import FEWEST, OnScreen, read_ago, seconds_until_shown, step
 
 PROMISE = Promise(90, 45)
 

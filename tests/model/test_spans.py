@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.model.retention import DAY
-from service.model.spans import one_of_spans, span
+from service.model.time.spans import one_of_spans, span
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from service.model.graphemes import cut
-from service.model.texts import is_visible, one_line, several_lines
+from service.model.language.graphemes import cut
+from service.model.language.texts import is_visible, one_line, several_lines
 
 UNSEEN = "Characters that no reader sees were left out, or became a space: {}."
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.model import times
 from service.model.notifications import SendAt
+from service.model.time import times
 
 ZONES = (
     *("Europe/Berlin", "Europe/Dublin", "America/New_York", "America/St_Johns", "Asia/Kolkata"),

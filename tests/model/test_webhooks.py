@@ -7,8 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from service.model.retention import DAY
-from service.model.webhooks import (
+from service.model.newsroom.webhooks import (
     ENDED_AFTER,
     FAILING,
     GONE,
@@ -18,6 +17,7 @@ from service.model.webhooks import (
     Health,
     Waiting,
 )
+from service.model.retention import DAY
 
 NOW = 1_790_000_000.0
 EVENT = Waiting("msg_1", "alert.sent", "{}")

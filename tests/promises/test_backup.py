@@ -16,8 +16,8 @@ import pytest
 
 from service.model.notifications import State
 from service.model.subscriptions import Subscription
-from service.store.batches import part_key
-from service.store.subscriptions import HasLeft
+from service.store.readers.subscriptions import HasLeft
+from service.store.sending.batches import part_key
 from tests.store.test_subscriptions import requested
 from tests.support import ROOT
 from tests.support.command import stoppress

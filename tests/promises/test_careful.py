@@ -126,7 +126,7 @@ def test_paused_send_stops_within_a_second_and_goes_on_where_it_was(
     push.hold_after(100)
     id = installation.publish()
     # As in a large send, many batches are due when it is paused.
-    monkeypatch.setattr("service.domain.planning.BATCH_RECIPIENTS", 128)
+    monkeypatch.setattr("service.domain.sending.planning.BATCH_RECIPIENTS", 128)
     installation.runtime.planning.plan(installation.runtime.publishing.get(id))
     installation.worker()
     installation.clock()

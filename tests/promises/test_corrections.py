@@ -8,11 +8,11 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from service.domain.publishing import Conflict
-from service.domain.requests import Idempotency
-from service.model.clocks import QUARTER
+from service.domain.alerts.publishing import Conflict
+from service.domain.alerts.requests import Idempotency
 from service.model.notifications import Audience, SendAt, State
 from service.model.subscriptions import SubscriptionRequest
+from service.model.time.clocks import QUARTER
 from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation, content, wait_until
 from tests.support.night import hold

@@ -17,11 +17,11 @@ import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from service.domain.job_queue import QUEUE
+from service.domain.sending.job_queue import QUEUE
 from service.local import pretend_readers
 from service.model.notifications import Audience, Notification, Outcome, State
 from service.model.subscriptions import SubscriptionId
-from service.store.records import BUCKET, records_key
+from service.store.layout.records import BUCKET, records_key
 from tests.support.installation import TOPICS, Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.seeded import begin_send, silence

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from service.cli.doctor import examine
-from service.domain.processes import RELEASE, Presence, differences
-from service.model import clock
+from service.domain.operations.processes import RELEASE, Presence, differences
+from service.model.time import clock
 from service.shared_settings import shared_settings
-from service.store.processes import Process
+from service.store.operations.processes import Process
 from tests.support import ROOT
 from tests.support.installation import Installation, wait_until
 from tests.support.short_forms import some

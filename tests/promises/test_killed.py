@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from service.model import clock
-from service.model.feeds import FeedRules
+from service.model.newsroom.feeds import FeedRules
 from service.model.notifications import Audience
+from service.model.time import clock
 from service.runtime import Runtime
 from tests.support.client import browser
 from tests.support.command import stoppress
@@ -31,15 +31,15 @@ KILLED = -signal.SIGKILL
 
 # A clock that looks often, takes over soon, and asks again after three seconds instead of a minute.
 CLOCK = """
-import service.store.feeds
+import service.store.newsroom.feeds
 import workers.clock
-workers.clock.TICK, workers.clock.LEAD, service.store.feeds.LOST = 0.2, 1.0, 3
+workers.clock.TICK, workers.clock.LEAD, service.store.newsroom.feeds.LOST = 0.2, 1.0, 3
 workers.clock.main()
 """
 # Such a clock, killed while it takes the reading that has the ferry.
 DYING = (
     """
-from service.domain.feed_clock import FeedClock
+from service.domain.newsroom.feed_clock import FeedClock
 from tests.support.killed import die_in
 take = FeedClock._take
 def taking(self, one, result, now):

@@ -17,7 +17,7 @@ from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
-from service.domain.job_queue import JOB, QUEUE
+from service.domain.sending.job_queue import JOB, QUEUE
 from service.local.rehearsal import foreign_environment
 from tests.support import ROOT
 from tests.support.installation import Installation, wait_until

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.job_queue import QUEUE
+from service.domain.sending.job_queue import QUEUE
 from service.model.notifications import Outcome
 from service.runtime import Runtime
-from service.store.batches import Claim, part_key
-from service.store.outcomes import Result
+from service.store.alerts.outcomes import Result
+from service.store.sending.batches import Claim, part_key
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import Proxy, RedisServer
@@ -251,7 +251,7 @@ def finish(runtime: Runtime, id: int) -> None:
 def test_every_recipient_has_one_outcome_whatever_redis_loses_and_when(
     redis: RedisServer, push: PushService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.domain.planning.BATCH_RECIPIENTS", 64)
+    monkeypatch.setattr("service.domain.sending.planning.BATCH_RECIPIENTS", 64)
     with Installation(redis.url, push, tmp_path, STORE_PARTITIONS="1") as installation:
         installation.seed(170)
         runtime = installation.runtime

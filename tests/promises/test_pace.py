@@ -14,9 +14,9 @@ from service.local import pretend_readers
 from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.store import Store
-from service.store.batches import Recent
-from service.store.bitmaps import bitmap_key, month_of
-from service.store.push_services import Pace
+from service.store.layout.bitmaps import bitmap_key, month_of
+from service.store.sending.batches import Recent
+from service.store.sending.push_services import Pace
 from tests.support.client import API, Client
 from tests.support.desk_pages import EMAIL, post, sign_in_link
 from tests.support.installation import Installation, wait_until

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from service.domain.publishing import Conflict
-from service.model.clocks import QUARTER, day
+from service.domain.alerts.publishing import Conflict
 from service.model.notifications import Audience, SendAt, State
 from service.model.preferences import NO_QUIET
+from service.model.time.clocks import QUARTER, day
 from service.store import Store, connect
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService

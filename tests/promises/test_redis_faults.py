@@ -32,7 +32,7 @@ from service.model.notifications import (
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store import connect
-from service.store.push_services import Rest
+from service.store.sending.push_services import Rest
 from tests.support.client import API, Client, browser, make_app, stored
 from tests.support.desk_pages import path_of, sign_in_link
 from tests.support.in_process import fan_out_of, send_all

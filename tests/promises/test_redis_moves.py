@@ -18,7 +18,7 @@ from service.config import ConfigError
 from service.domain.store_errors import Unreachable
 from service.runtime import Runtime
 from service.store import COMMAND, PAGE, connect
-from service.store.connection import AT_ONCE, Guard, Silent
+from service.store.redis_servers.connection import AT_ONCE, Guard, Silent
 from tests.support.cluster import ClusterNode
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService

@@ -20,8 +20,8 @@ from werkzeug.test import TestResponse
 from service.app import create_app
 from service.config import Config
 from service.local.redis_users import redis_users
-from service.model.clocks import QUARTER
 from service.model.keys import VapidKey
+from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from tests.support import ROOT
 from tests.support.client import NOTIFICATIONS, SUBSCRIPTIONS, Client, browser
@@ -81,8 +81,9 @@ def commands_in(path: Path) -> set[str]:
 
 def ours() -> set[str]:
     files = [
-        *(ROOT / "service/store").glob("*.*"),
-        ROOT / "service/domain/job_queue.py",
+        *(ROOT / "service/store").rglob("*.py"),
+        *(ROOT / "service/store").rglob("*.lua"),
+        ROOT / "service/domain/sending/job_queue.py",
         ROOT / "service/local/pretend_readers.py",
         ROOT / "workers/rq_worker.py",
     ]

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from service.domain.publishing import MOST_LATE, Conflict
-from service.model import clock
+from service.domain.alerts.publishing import MOST_LATE, Conflict
 from service.model.notifications import Audience, Notification, SendAt, State
+from service.model.time import clock
 from tests.support.client import API, Client, stored
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.model.notifications import Audience, Notification
-from service.store.batches import part_key
+from service.store.sending.batches import part_key
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 

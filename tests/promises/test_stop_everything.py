@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.publishing import MOST_LATE
-from service.model import clock
-from service.model.clocks import QUARTER
+from service.domain.alerts.publishing import MOST_LATE
 from service.model.notifications import Audience, SendAt, State
+from service.model.time import clock
+from service.model.time.clocks import QUARTER
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer

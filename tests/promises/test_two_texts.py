@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ResponseError
 
-from service.domain import planning
-from service.domain.receipts import Report
+from service.domain.sending import planning
+from service.domain.sending.receipts import Report
 from service.model.notifications import Audience, Batch, Outcome, State
 from service.model.payload import Payload
 from service.model.two_texts import SecondText, text_of
-from service.store.batches import Look, part_key
-from service.store.outcomes import Result
+from service.store.alerts.outcomes import Result
+from service.store.sending.batches import Look, part_key
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.redis_server import RedisServer

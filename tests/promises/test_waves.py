@@ -7,15 +7,15 @@ from collections import Counter
 
 import pytest
 
-from service.domain.publishing import Conflict
+from service.domain.alerts.publishing import Conflict
 from service.local import pretend_readers
-from service.model.clocks import QUARTER
 from service.model.notifications import Audience, Content, Outcome, SendAt, State
 from service.model.preferences import NO_QUIET
 from service.model.subscriptions import SubscriptionId
+from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
-from service.store.held_alerts import WaveDelivery
-from service.store.outcomes import Result
+from service.store.alerts.outcomes import Result
+from service.store.sending.held_alerts import WaveDelivery
 from tests.support.client import API, Client, make_app
 from tests.support.installation import Installation, wait_until
 from tests.support.night import deliver, hold

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.model.notifications import Batch
-from service.store.batches import part_key
+from service.store.sending.batches import part_key
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
 from workers import jobs

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from flask.testing import FlaskClient
 
-from service.model.languages import LANGUAGES
+from service.model.language.languages import LANGUAGES
 
 KB = 1024
 # Compressed: what every page view loads; the worker; and bell and panel with the texts of one

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 from flask.testing import FlaskClient
 
-from service.model.languages import LANGUAGES, texts
+from service.model.language.languages import LANGUAGES, texts
 from service.model.retention import DAY
-from service.model.spans import span
+from service.model.time.spans import span
 from service.reader import privacy
 from tests.reader.conftest import Get
 from tests.support.retention import about_a_reader

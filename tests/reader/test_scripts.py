@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flask.testing import FlaskClient
 
-from service.model.languages import LANGUAGES
+from service.model.language.languages import LANGUAGES
 from service.reader.scripts import BUNDLES, WEB, version
 from tests.reader.conftest import Get
 

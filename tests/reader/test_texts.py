@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from service.model.languages import LANGUAGES, texts
+from service.model.language.languages import LANGUAGES, texts
 from service.reader.scripts import WEB, version
 from tests.reader.conftest import Get
 

@@ -12,7 +12,7 @@ import pytest
 from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.store import Store
-from service.store.push_services import Pace, Rest
+from service.store.sending.push_services import Pace, Rest
 from tests.support.installation import wait_until
 from workers.sending import policy
 from workers.sending.health import Health

@@ -15,11 +15,11 @@ import http_ece
 import pytest
 
 from service.local import pretend_readers
-from service.model import clock
-from service.model.endpoints import EndpointPolicy
+from service.model.network.endpoints import EndpointPolicy
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
-from service.store.push_services import Pace
+from service.model.time import clock
+from service.store.sending.push_services import Pace
 from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation
 from tests.support.proxy import ConnectProxy

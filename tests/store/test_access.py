@@ -6,9 +6,9 @@ import pytest
 
 from service.model.retention import SESSION_IDLE, TWO_STEP_REPEATED
 from service.store import Store
-from service.store.access import Person, Session
-from service.store.paired_browsers import PairedRow
-from service.store.two_step import Begun, TwoStepRow
+from service.store.people.access import Person, Session
+from service.store.people.paired_browsers import PairedRow
+from service.store.people.two_step import Begun, TwoStepRow
 
 pytestmark = pytest.mark.redis
 

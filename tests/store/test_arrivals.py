@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.model import clock
 from service.model.notifications import Topic
 from service.model.retention import DAY, LEFT_KEPT
 from service.model.subscriptions import SubscriptionId
+from service.model.time import clock
 from service.store import Store, connect
-from service.store.arrivals import Arrival
-from service.store.bitmaps import bitmap_key
-from service.store.joined import moved_key
-from service.store.records import digest_of
-from service.store.subscriptions import NotSubscribed
+from service.store.layout.bitmaps import bitmap_key
+from service.store.layout.joined import moved_key
+from service.store.layout.records import digest_of
+from service.store.readers.arrivals import Arrival
+from service.store.readers.subscriptions import NotSubscribed
 from tests.store.test_subscriptions import requested
 
 pytestmark = pytest.mark.redis

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis, RedisError
 
-from service.model.clocks import QUARTER
 from service.model.notifications import Audience, Content, Notification, Progress, State, Topic
 from service.model.retention import ACCEPTED_KEPT, CLICKED_KEPT, DAY
 from service.model.subscriptions import SubscriptionId
+from service.model.time.clocks import QUARTER
 from service.store import Store, connect
-from service.store.batches import part_key
-from service.store.bitmaps import bitmap_key
-from service.store.held_alerts import wakes_key
-from service.store.joined import days_key, moved_key, today
+from service.store.layout.bitmaps import bitmap_key
+from service.store.layout.joined import days_key, moved_key, today
+from service.store.sending.batches import part_key
+from service.store.sending.held_alerts import wakes_key
 from tests.store.test_subscriptions import requested
 from tests.support.redis_users import as_users
 

@@ -11,19 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError
 
-from service.domain.corrections import Corrections
-from service.domain.gate import Gate, TwoPersonRule
-from service.domain.job_queue import JobQueue
-from service.domain.planning import BATCH_RECIPIENTS, Planning, cut, cut_beside
-from service.domain.publishing import Conflict, Publishing
-from service.domain.stops import Stops
+from service.domain.alerts.corrections import Corrections
+from service.domain.alerts.gate import Gate, TwoPersonRule
+from service.domain.alerts.publishing import Conflict, Publishing
+from service.domain.alerts.stops import Stops
+from service.domain.sending.job_queue import JobQueue
+from service.domain.sending.planning import BATCH_RECIPIENTS, Planning, cut, cut_beside
 from service.local import pretend_readers
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
 from service.model.retention import CLOSED_SEND_KEPT
 from service.store import Store, connect
-from service.store.batches import Claim, Retry, part_key
-from service.store.outcomes import Result
-from service.store.records import BUCKET
+from service.store.alerts.outcomes import Result
+from service.store.layout.records import BUCKET
+from service.store.sending.batches import Claim, Retry, part_key
 from tests.support.installation import wait_until
 
 pytestmark = pytest.mark.redis
@@ -353,7 +353,7 @@ def test_batches_beside_hundreds_of_others_fill_the_gaps_and_no_bucket_is_walked
         return range(*bounds)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.domain.planning.range", walk, raising=False)
+        patch.setattr("service.domain.sending.planning.range", walk, raising=False)
         found = [batch for batch, _ in cut_beside([*names, "recent"], 0, audience, 10_000, 0, 0.0)]
     assert len(walked) == len({*walked})
     taken = [n for batch in found for n in range(batch.start, batch.end + 1)]
@@ -378,7 +378,7 @@ def test_deadline_of_a_short_alert_leaves_time_to_send_it() -> None:
 def test_alerts_that_start_in_the_same_millisecond_are_listed_by_id(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.domain.publishing.now_in_ms", lambda: 1_790_000_000.123)
+    monkeypatch.setattr("service.domain.alerts.publishing.now_in_ms", lambda: 1_790_000_000.123)
     ferry = Content(title="Ferry aground", url="https://paper.example/ferry")
     ids = [publishing.publish(ferry, Audience(everyone=True), by="a test").id for _ in range(12)]
     assert [one.id for one in publishing.started(12)] == sorted(ids, reverse=True)

@@ -13,10 +13,10 @@ import redis
 
 from service.domain.store_errors import why_unreachable
 from service.store import COMMAND, PAGE, WORKER, Store, connect
-from service.store.cluster import Cluster, SlotMoves
-from service.store.cluster_nodes import Address, NodeAway, NotCluster, NotCovered
-from service.store.connection import NotMaster, at, knock, servers
-from service.store.replicas import NotKept, Replicas, TooFewReplicas
+from service.store.redis_servers.cluster import Cluster, SlotMoves
+from service.store.redis_servers.cluster_nodes import Address, NodeAway, NotCluster, NotCovered
+from service.store.redis_servers.connection import NotMaster, at, knock, servers
+from service.store.redis_servers.replicas import NotKept, Replicas, TooFewReplicas
 from tests.support.cluster import ClusterNode, ClusterServers, TlsClusterNode
 from tests.support.installation import wait_until
 from tests.support.push_service.certificates import make_certificates

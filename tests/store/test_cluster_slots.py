@@ -11,12 +11,12 @@ import pytest
 import redis
 
 from service.local import pretend_readers
-from service.model.endpoints import Endpoint
+from service.model.network.endpoints import Endpoint
 from service.model.notifications import Audience, SendAt, State
 from service.model.retention import GONE_KEPT
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
-from service.store.subscriptions import HasLeft
+from service.store.readers.subscriptions import HasLeft
 from tests.support.cluster import ClusterNode, ClusterServers
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService

@@ -18,12 +18,12 @@ from service.local import pretend_readers
 from service.model.notifications import Audience, Batch, Content, Notification, Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
-from service.store.batches import part_key
-from service.store.bitmaps import bitmap_key
-from service.store.commands import MOST_ARGUMENTS, MOST_AT_ONCE, some_at_once
-from service.store.outcomes import Result
-from service.store.processes import ALIVE, Process
-from service.store.reader_alerts import Place
+from service.store.alerts.outcomes import Result
+from service.store.layout.bitmaps import bitmap_key
+from service.store.operations.processes import ALIVE, Process
+from service.store.readers.reader_alerts import Place
+from service.store.redis_servers.commands import MOST_ARGUMENTS, MOST_AT_ONCE, some_at_once
+from service.store.sending.batches import part_key
 from tests.support.installation import Installation
 from tests.support.managed import NarrowRedis
 from tests.support.push_service import PushService

@@ -17,13 +17,14 @@ from redis import Redis
 from redis.client import Pipeline
 
 from service.config import Config
-from service.model.endpoints import EndpointPolicy
+from service.model.network.endpoints import EndpointPolicy
 from service.model.notifications import Audience, Content, Notification, State
 from service.model.preferences import Preferences, Quiet
 from service.model.subscriptions import Record, Subscription, SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
-from service.store import COMMAND, BeingConverted, LayoutError, Store, connect, conversion
-from service.store.records import BUCKET
+from service.store import COMMAND, BeingConverted, LayoutError, Store, connect
+from service.store.layout.records import BUCKET
+from service.store.operations import conversion
 from tests.support import ROOT
 from tests.support.client import VAPID
 from tests.support.installation import wait_until
@@ -155,7 +156,8 @@ def test_second_start_asks_once_and_converts_nothing(partitions: int) -> None:
 KILLED = """
 import os, signal, sys
 from redis.client import Pipeline
-from service.store import Store, connect, conversion
+from service.store import Store, connect
+from service.store.operations import conversion
 
 conversion._BUCKETS, conversion._LEASE = 2, 1
 execute, left = Pipeline.execute, int(sys.argv[2])

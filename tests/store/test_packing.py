@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redis import DataError, Redis
 from redis.connection import HiredisRespSerializer
 
-from service.store.connection import connect
+from service.store.redis_servers.connection import connect
 
 WORDS = st.one_of(
     st.text(max_size=20), st.binary(max_size=300), st.integers(), st.floats(allow_nan=False)

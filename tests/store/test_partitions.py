@@ -21,22 +21,22 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from service.config import Config, ConfigError
-from service.domain.corrections import Corrections
-from service.domain.gate import Gate, TwoPersonRule
-from service.domain.job_queue import JobQueue
-from service.domain.planning import Planning
-from service.domain.publishing import Publishing
-from service.domain.stops import Stops
+from service.domain.alerts.corrections import Corrections
+from service.domain.alerts.gate import Gate, TwoPersonRule
+from service.domain.alerts.publishing import Publishing
+from service.domain.alerts.stops import Stops
+from service.domain.sending.job_queue import JobQueue
+from service.domain.sending.planning import Planning
 from service.local import pretend_readers
-from service.model.endpoints import EndpointPolicy
+from service.model.network.endpoints import EndpointPolicy
 from service.model.notifications import Audience, Content, Outcome
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store import LayoutError, Store, connect
-from service.store.outcomes import Result
-from service.store.partitions import VERSION, Partitions, spread
-from service.store.records import digest_of
-from service.store.subscriptions import HasLeft
+from service.store.alerts.outcomes import Result
+from service.store.layout.partitions import VERSION, Partitions, spread
+from service.store.layout.records import digest_of
+from service.store.readers.subscriptions import HasLeft
 
 OLD: dict[str, Any] = json.loads(
     Path(__file__).with_name("stores_of_version_1.json").read_text(encoding="utf-8")

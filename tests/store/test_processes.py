@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from service.store import Store
-from service.store.processes import Process, Processes
+from service.store.operations.processes import Process, Processes
 
 
 def test_a_process_of_a_newer_release_is_seen_by_an_older_one(store: Store) -> None:

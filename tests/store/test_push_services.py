@@ -7,8 +7,8 @@ import time
 import pytest
 from click.testing import Result
 
-from service.store.batches import Retry, part_key
-from service.store.push_services import Pace, Rest
+from service.store.sending.batches import Retry, part_key
+from service.store.sending.push_services import Pace, Rest
 from tests.support.command import stoppress
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.store import COMMAND, connect
-from service.store.replicas import NotKept, Replicas
+from service.store.redis_servers.replicas import NotKept, Replicas
 from tests.support.client import API, NOTIFICATIONS, SUBSCRIPTIONS, Client, browser, make_app
 from tests.support.installation import wait_until
 from tests.support.redis_server import Proxy, RedisServer

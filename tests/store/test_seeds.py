@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from click.testing import Result
 
-from service.domain.pretend_readers import Mixture
+from service.domain.operations.pretend_readers import Mixture
 from service.local import pretend_readers
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
-from service.store.records import digest_of
+from service.store.layout.records import digest_of
 from tests.store.test_subscriptions import requested
 from tests.support.command import stoppress
 from tests.support.installation import TOPICS, Installation

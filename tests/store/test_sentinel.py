@@ -14,8 +14,8 @@ from service.config import Config, ConfigError
 from service.domain.store_errors import Unreachable
 from service.runtime import check_redis
 from service.store import PAGE, WORKER, connect
-from service.store.connection import knock
-from service.store.sentinel import look_for_master
+from service.store.redis_servers.connection import knock
+from service.store.redis_servers.sentinel import look_for_master
 from tests.support.installation import wait_until
 from tests.support.push_service.certificates import make_certificates
 from tests.support.sentinels import MASTER, Node, Passwords, Tls, Watched

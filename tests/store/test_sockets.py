@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.store.sockets import KernelTimeouts
+from service.store.redis_servers.sockets import KernelTimeouts
 
 
 def test_who_gets_no_answer_is_told_so_in_time() -> None:

@@ -17,14 +17,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.model.endpoints import EndpointPolicy
+from service.model.network.endpoints import EndpointPolicy
 from service.model.notifications import Audience, Topic
 from service.model.subscriptions import Subscription, SubscriptionId, SubscriptionRequest
 from service.store import Store, connect
-from service.store.bitmaps import bitmap_key
-from service.store.names import MOST_UNPROVEN
-from service.store.records import digest_of, records_key
-from service.store.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
+from service.store.layout.bitmaps import bitmap_key
+from service.store.layout.names import MOST_UNPROVEN
+from service.store.layout.records import digest_of, records_key
+from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -257,7 +257,7 @@ def test_new_topic_counts_at_once_and_a_removed_one_for_a_second_more(
     here.remove("culture")
     assert not here.has(chosen)
     now = time.monotonic()
-    monkeypatch.setattr("service.store.topics.time.monotonic", lambda: now + 1.1)
+    monkeypatch.setattr("service.store.readers.topics.time.monotonic", lambda: now + 1.1)
     assert not elsewhere.has(chosen)
 
 

@@ -14,11 +14,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.model import clock
 from service.model.notifications import Audience, Content, Outcome
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store.access import Person
-from service.store.outcomes import Result
+from service.store.alerts.outcomes import Result
+from service.store.people.access import Person
 
 EMAIL, PASSWORD = "nora@paper.example", "three quiet words"
 NASTY = '<script>alert(1)</script> & "quotes" \'n all'

@@ -22,8 +22,8 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from service.domain.daily_totals import today
-from service.domain.receipts import Report
+from service.domain.operations.daily_totals import today
+from service.domain.sending.receipts import Report
 from service.model.notifications import Audience, Content, Notification, Outcome, Progress, State
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime

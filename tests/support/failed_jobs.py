@@ -5,7 +5,7 @@ from __future__ import annotations
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from service.domain.job_queue import JOB
+from service.domain.sending.job_queue import JOB
 from service.model.retention import FAILED_JOB_KEPT
 from service.runtime import Runtime
 

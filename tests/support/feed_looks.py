@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from service.model.feed_items import Decided, KnownItem, LeftOut, decide
-from service.model.feeds import FeedItem, FeedReading, FeedRules
+from service.model.newsroom.feed_items import Decided, KnownItem, LeftOut, decide
+from service.model.newsroom.feeds import FeedItem, FeedReading, FeedRules
 
 HOUR, DAY = 3600.0, 86400.0
 START = 1_700_000_000.0  # of the clock

@@ -13,13 +13,13 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from service.domain.feeds import Feed, LogLine
-from service.domain.job_queue import FETCH_QUEUE, note_alive
-from service.domain.processes import RELEASE
-from service.model import clock
-from service.model.feed_items import LeftOut
-from service.model.feeds import FeedReading, FeedRules
+from service.domain.newsroom.feeds import Feed, LogLine
+from service.domain.operations.processes import RELEASE
+from service.domain.sending.job_queue import FETCH_QUEUE, note_alive
+from service.model.newsroom.feed_items import LeftOut
+from service.model.newsroom.feeds import FeedReading, FeedRules
 from service.model.notifications import Notification
+from service.model.time import clock
 from service.runtime import Runtime
 from tests.support.newspaper import Newspaper, response
 from workers.fetching.feed_jobs import FeedReader

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from service.cli.run import web_argv
-from service.domain.requests import Published
+from service.domain.alerts.requests import Published
 from service.local import pretend_readers
-from service.model.endpoints import Endpoint
+from service.model.network.endpoints import Endpoint
 from service.model.notifications import Audience, Content, Notification, Outcome
 from service.model.subscriptions import SubscriptionId
 from service.store import Store
-from service.store.records import digest_of
-from service.store.subscriptions import NotSubscribed
+from service.store.layout.records import digest_of
+from service.store.readers.subscriptions import NotSubscribed
 from tests.support.forked import Forked
 from tests.support.push_service import PushService
 from tests.support.redis_users import as_users

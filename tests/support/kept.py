@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from service.domain.webhooks import new_secret
-from service.model.publish_hooks import PublishHook
+from service.domain.newsroom.webhooks import new_secret
+from service.model.newsroom.publish_hooks import PublishHook
 from service.runtime import Runtime
-from service.store.templates import Template
+from service.store.alerts.templates import Template
 
 KEPT = "templatetemp"  # the id of a template, and of a saved audience
 PUBLISH_HOOK = "0123456789abcdef" * 2  # the id of a publish hook

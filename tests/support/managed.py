@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from service.local.redis_server import answers
-from service.store.commands import MOST_ARGUMENTS
+from service.store.redis_servers.commands import MOST_ARGUMENTS
 from tests.support.push_service.certificates import make_certificates
 from tests.support.redis_server import RedisServer, find_tls_server
 from tests.support.relay import Port

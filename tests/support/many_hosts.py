@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from service.store import connect
-from service.store.installation import Installation
+from service.store.operations.installation import Installation
 from tests.support.guides import commands, section
 from tests.support.hosts import Host, Network
 from tests.support.installation import wait_until

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from service.model.clocks import QUARTER
 from service.model.notifications import Outcome
+from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
-from service.store.held_alerts import WaveDelivery
-from service.store.outcomes import Result
+from service.store.alerts.outcomes import Result
+from service.store.sending.held_alerts import WaveDelivery
 
 _WORKER = "a test "
 

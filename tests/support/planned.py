@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.domain.publishing import MOST_LATE
+from service.domain.alerts.publishing import MOST_LATE
 from service.model.notifications import Audience, Content, Notification, SendAt
 from service.runtime import Runtime
 from tests.support.desk_pages import FormFields, hidden_fields, open_form

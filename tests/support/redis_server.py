@@ -30,7 +30,7 @@ from redis.retry import Retry
 from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
 from service.local.supervisor import spawn
 from service.store import Store
-from service.store.rate_counters import RateCounters
+from service.store.operations.rate_counters import RateCounters
 from tests.support.installation import wait_until
 from tests.support.redis_users import USERS
 from workers.trials.processes import free_port, wait_for

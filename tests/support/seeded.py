@@ -13,10 +13,10 @@ from typing import Any
 import http_ece
 
 from service.local import pretend_readers
-from service.model.clocks import QUARTER
 from service.model.notifications import State
 from service.model.preferences import NO_QUIET, Quiet
 from service.model.subscriptions import SubscriptionRequest
+from service.model.time.clocks import QUARTER
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 

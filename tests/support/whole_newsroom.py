@@ -22,14 +22,14 @@ from werkzeug.serving import make_server
 
 from service.app import create_app
 from service.config import Config
-from service.domain.job_queue import FETCH_QUEUE, QUEUE
-from service.domain.processes import RELEASE
+from service.domain.operations.processes import RELEASE
+from service.domain.sending.job_queue import FETCH_QUEUE, QUEUE
 from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import Audience, Content
 from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
-from service.store.processes import Process
+from service.store.operations.processes import Process
 from tests.support.doctor import KEY, findings
 from tests.support.installation import wait_until
 from tests.support.newspaper import Newspaper, response

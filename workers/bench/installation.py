@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.domain.publishing import Conflict
+from service.domain.alerts.publishing import Conflict
 from service.local import pretend_readers
 from service.local.redis_server import answers, embedded_redis
 from service.model.notifications import Audience, Content, Outcome, Progress

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from service.model.notifications import Audience
 from service.store import Store
-from service.store.connection import servers
+from service.store.redis_servers.connection import servers
 from workers.bench import peers
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import (

@@ -16,7 +16,7 @@ from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
-from service.store.connection import servers
+from service.store.redis_servers.connection import servers
 from workers.bench.clients import Responses, p99, send_all
 from workers.bench.figures import Bench, BenchError, Figure
 from workers.bench.installation import (

@@ -13,11 +13,11 @@ from contextlib import suppress
 
 from lxml import etree
 
-from service.model.articles import LONGEST_SECTION, LONGEST_TEXT, LONGEST_TITLE, Article
-from service.model.languages import browser_language
-from service.model.links import web_address
+from service.model.language.languages import browser_language
+from service.model.language.links import web_address
+from service.model.language.texts import one_line
+from service.model.newsroom.articles import LONGEST_SECTION, LONGEST_TEXT, LONGEST_TITLE, Article
 from service.model.payload import shortened
-from service.model.texts import one_line
 from workers.fetching.charset import decoded
 from workers.fetching.linked_data import NewsItem, news_item
 

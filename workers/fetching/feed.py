@@ -18,12 +18,12 @@ from typing import Any
 import feedparser
 from lxml import etree
 
-from service.model.articles import LONGEST_SECTION, LONGEST_TEXT, LONGEST_TITLE
-from service.model.feeds import MOST_ITEMS, FeedFault, FeedItem, FeedReading
-from service.model.languages import browser_language
-from service.model.links import web_address
+from service.model.language.languages import browser_language
+from service.model.language.links import web_address
+from service.model.language.texts import is_visible, one_line
+from service.model.newsroom.articles import LONGEST_SECTION, LONGEST_TEXT, LONGEST_TITLE
+from service.model.newsroom.feeds import MOST_ITEMS, FeedFault, FeedItem, FeedReading
 from service.model.payload import shortened
-from service.model.texts import is_visible, one_line
 from workers.fetching.article import plain
 from workers.fetching.feed_text import LARGEST, CannotRead, RawFeed, mended, text_of
 from workers.fetching.json_feed import json_feed

@@ -11,10 +11,10 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import urlencode
 
-from service.model.feed_requests import FeedAnswer, FeedRequest
-from service.model.feeds import FeedFault, FeedReading
-from service.model.links import Origin, web_address
-from service.store.feeds import FeedRequests
+from service.model.language.links import Origin, web_address
+from service.model.newsroom.feed_requests import FeedAnswer, FeedRequest
+from service.model.newsroom.feeds import FeedFault, FeedReading
+from service.store.newsroom.feeds import FeedRequests
 from workers.fetching.feed import read_feed
 from workers.fetching.feed_text import LARGEST
 from workers.fetching.fetch import Asking, CannotFetch, Fetched, Fetcher, Limits

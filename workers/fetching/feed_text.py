@@ -14,7 +14,7 @@ from html.entities import html5
 from itertools import islice
 from typing import Any, Final
 
-from service.model.feeds import MOST_ITEMS, FeedFault
+from service.model.newsroom.feeds import MOST_ITEMS, FeedFault
 from workers.fetching.charset import decoded, named_encoding
 
 LARGEST: Final = 4 << 20  # bytes of a feed; what is longer is cut off

@@ -21,10 +21,10 @@ from urllib.parse import urljoin, urlsplit
 
 import h11
 
-from service.model import traces
-from service.model.addresses import is_public
-from service.model.articles import Fault
-from service.model.links import Origin, web_address
+from service.model.language.links import Origin, web_address
+from service.model.network.addresses import is_public
+from service.model.newsroom.articles import Fault
+from service.model.operations import traces
 from workers.http.channel import CannotConnect, Channel, Proxy, ask_proxy, first_to_connect
 
 _USER_AGENT: Final = "StopPress"

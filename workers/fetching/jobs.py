@@ -15,14 +15,14 @@ from redis import RedisError
 
 from service.config import Config
 from service.domain.store_errors import in_one_line
-from service.model import traces
-from service.model.articles import Article, Reading
-from service.model.process_log import say
-from service.model.webhooks import CALL_SECONDS, Answer
+from service.model.newsroom.articles import Article, Reading
+from service.model.newsroom.webhooks import CALL_SECONDS, Answer
+from service.model.operations import traces
+from service.model.operations.process_log import say
 from service.store import WORKER, connect
-from service.store.articles import Articles
-from service.store.calls import Calls
-from service.store.feeds import FeedRequests
+from service.store.newsroom.articles import Articles
+from service.store.newsroom.calls import Calls
+from service.store.newsroom.feeds import FeedRequests
 from workers.fetching.article import read_article
 from workers.fetching.feed_jobs import FeedReader
 from workers.fetching.fetch import Asking, CannotFetch, Fetcher, Limits

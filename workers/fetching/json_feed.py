@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from time import struct_time
 from typing import Any
 
-from service.model.feeds import MOST_ITEMS, FeedFault
+from service.model.newsroom.feeds import MOST_ITEMS, FeedFault
 from workers.fetching.feed_text import LAST_ITEMS, CannotRead, RawFeed, legal
 
 _MOST_TAGS = 50

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from service.model import clock
 from service.model.delivery_rules import OVER, Ruling
 from service.model.notifications import LIMIT, Outcome
-from service.store.daily_counts import DailyCounts
+from service.model.time import clock
+from service.store.sending.daily_counts import DailyCounts
 from workers.sending.lease import Lease
 from workers.sending.send import Rows
 from workers.sending.wave_digest import WaveDigest

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.model.canary import CANARY, PATH
-from service.model.endpoints import EndpointPolicy, origin_of
-from service.store.names import Names
+from service.model.network.endpoints import EndpointPolicy, origin_of
+from service.model.operations.canary import CANARY, PATH
+from service.store.layout.names import Names
 from workers.sending.health import Health
 from workers.sending.push_service import Service
 

@@ -24,15 +24,21 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from service.domain.counting import status_class
-from service.model import clock
-from service.model.measures import CHECKPOINTS, MICRO, PUSH_ANSWERS, PUSH_RETRIES, WORKER_CPU
 from service.model.notifications import Outcome
+from service.model.operations.measures import (
+    CHECKPOINTS,
+    MICRO,
+    PUSH_ANSWERS,
+    PUSH_RETRIES,
+    WORKER_CPU,
+)
 from service.model.subscriptions import SubscriptionId
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store.batches import Recent
-from service.store.connection import WRITE_REFUSED
-from service.store.held_alerts import NOTHING
-from service.store.newest_first import NewestFirst
+from service.store.redis_servers.connection import WRITE_REFUSED
+from service.store.sending.batches import Recent
+from service.store.sending.held_alerts import NOTHING
+from service.store.sending.newest_first import NewestFirst
 from workers.http.transport import Answer, NoRoom, Transport
 from workers.sending import policy, wire
 from workers.sending.admission import Admission

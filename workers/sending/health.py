@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
-from service.model import clock
-from service.model.canary import CANARY
-from service.model.endpoints import OTHER
+from service.model.network.endpoints import OTHER
 from service.model.notifications import Outcome
+from service.model.operations.canary import CANARY
 from service.model.subscriptions import SubscriptionId
-from service.store.push_services import (
+from service.model.time import clock
+from service.store.sending.push_services import (
     AHEAD,
     GOOD_SPELL,
     LIMITED,

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.model.delivery_rules import Ruling
-from service.model.endpoints import SILENT
+from service.model.network.endpoints import SILENT
 from service.model.notifications import Batch, Outcome
-from service.model.traces import NOT_RECORDED, Span
-from service.store.batches import Recent, Retry
-from service.store.held_alerts import NOTHING, WaveDelivery
-from service.store.newest_first import NewestFirst
-from service.store.outcomes import Result
-from service.store.records import BUCKET
+from service.model.operations.traces import NOT_RECORDED, Span
+from service.store.alerts.outcomes import Result
+from service.store.layout.records import BUCKET
+from service.store.sending.batches import Recent, Retry
+from service.store.sending.held_alerts import NOTHING, WaveDelivery
+from service.store.sending.newest_first import NewestFirst
 from workers.sending import wire
 from workers.sending.destinations import Base
 from workers.sending.send import Row, Send

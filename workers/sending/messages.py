@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from service.model import clock
 from service.model.delivery_rules import OVER
 from service.model.notifications import Outcome
 from service.model.subscriptions import Record, SubscriptionId
-from service.store.held_alerts import NOTHING, WaveDelivery
-from service.store.names import NameTable
-from service.store.records import BUCKET
+from service.model.time import clock
+from service.store.layout.names import NameTable
+from service.store.layout.records import BUCKET
+from service.store.sending.held_alerts import NOTHING, WaveDelivery
 from workers.sending import wire
 from workers.sending.destinations import Base, Bases
 from workers.sending.health import Health

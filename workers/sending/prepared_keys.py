@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis import RedisError
 
 from service.runtime import Runtime
-from service.store.bitmaps import numbers_in
-from service.store.records import BUCKET
+from service.store.layout.bitmaps import numbers_in
+from service.store.layout.records import BUCKET
 from workers.sending import wire
 from workers.sending.wire import PreparedKey
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from service.model.subscriptions import SubscriptionId
-from service.store.push_services import Rest
+from service.store.sending.push_services import Rest
 from workers.sending import policy
 
 FIRST: Final = 16  # messages under way at a push service that has not answered yet

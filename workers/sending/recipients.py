@@ -9,7 +9,7 @@ from typing import Final
 
 from service.model.notifications import Outcome
 from service.model.subscriptions import Record, SubscriptionId
-from service.store.records import Records
+from service.store.layout.records import Records
 from workers.sending.admission import Admission
 from workers.sending.destinations import Base, Bases
 from workers.sending.health import Health

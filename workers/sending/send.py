@@ -8,14 +8,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from service.domain.waves import MOST_HELD, newer_of_story
-from service.model import traces
+from service.domain.sending.waves import MOST_HELD, newer_of_story
 from service.model.delivery_rules import DeliveryRules
 from service.model.inactive import in_language
-from service.model.languages import supported_language
+from service.model.language.languages import supported_language
 from service.model.notifications import Batch, Notification
+from service.model.operations import traces
+from service.model.operations.process_log import log_alert
 from service.model.payload import Payload
-from service.model.process_log import log_alert
 from service.model.subscriptions import Record
 from service.model.two_texts import A, B, text_of
 from service.runtime import Runtime, inactive_policy

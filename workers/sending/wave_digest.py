@@ -6,14 +6,14 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
-from service.domain.waves import MOST_HELD, newer_of_story, wave_may_send
+from service.domain.sending.waves import MOST_HELD, newer_of_story, wave_may_send
 from service.model.inactive import in_language
-from service.model.languages import supported_language
+from service.model.language.languages import supported_language
 from service.model.notifications import Notification, State
 from service.model.payload import Payload, combined
 from service.model.subscriptions import Record, SubscriptionId
 from service.runtime import Runtime, inactive_policy
-from service.store.held_alerts import WaveDelivery
+from service.store.sending.held_alerts import WaveDelivery
 
 _READ_AGAIN = 1.0  # seconds
 

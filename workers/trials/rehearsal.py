@@ -25,7 +25,7 @@ from service.local import logs, pretend_readers, redis_server, rehearsal
 from service.local.rehearsal import Rehearsal, RehearsalError
 from service.local.supervisor import Child, ChildEnded, Supervisor, runs
 from service.model.notifications import Topic
-from service.model.process_log import say
+from service.model.operations.process_log import say
 from service.runtime import Runtime
 from workers.trials.installation import trial_settings
 from workers.trials.processes import TrialError

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from service.cli.doctor.findings import Finding, Level
-from service.model.addresses import host_name
-from service.model.block_lists import is_blocked
+from service.model.network.addresses import host_name
+from service.model.network.block_lists import is_blocked
 from service.runtime import Runtime
 
 _MOST_NAMED = 5  # origins

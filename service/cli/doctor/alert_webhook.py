@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from service.cli.doctor.findings import Finding
-from service.domain.cause_reports import failure_words
-from service.model import clock
-from service.model.causes import Reported
-from service.model.spans import span
+from service.domain.operations.cause_reports import failure_words
+from service.model.operations.causes import Reported
+from service.model.time import clock
+from service.model.time.spans import span
 from service.runtime import Runtime
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from service.cli.doctor.findings import Finding
-from service.model import clock
-from service.model.spans import span
+from service.model.time import clock
+from service.model.time.spans import span
 from service.runtime import Runtime
 
 

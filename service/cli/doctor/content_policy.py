@@ -10,7 +10,7 @@ from hashlib import new as digest
 from urllib.parse import urlsplit
 
 from service.cli.doctor.page import Script
-from service.model.links import Origin
+from service.model.language.links import Origin
 
 # The directives that count where a page does not name the first, in their order.
 _FALLBACK = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.cli.doctor.findings import Finding
-from service.domain.feeds import Feed
-from service.model import clock
-from service.model.spans import span
+from service.domain.newsroom.feeds import Feed
+from service.model.time import clock
+from service.model.time.spans import span
 from service.runtime import Runtime
 
 _FAILS_LONG = 6 * 3600.0  # seconds: what fails for less may come back by itself

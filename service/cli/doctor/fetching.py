@@ -15,8 +15,8 @@ import requests
 
 from service.cli.doctor.session import Session
 from service.config import Config
-from service.model.addresses import is_public
-from service.model.links import Origin, web_address
+from service.model.language.links import Origin, web_address
+from service.model.network.addresses import is_public
 
 _SECONDS = 10.0  # for one request, all in all
 _LARGEST = 2 << 20  # bytes

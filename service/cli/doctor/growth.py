@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from service.cli.doctor.findings import Finding
-from service.domain.daily_totals import today
-from service.model.spans import span
+from service.domain.operations.daily_totals import today
+from service.model.time.spans import span
 from service.runtime import Runtime
-from service.store.connection import servers
+from service.store.redis_servers.connection import servers
 
 # As measured (docs/performance.md).
 _READER = 285  # bytes

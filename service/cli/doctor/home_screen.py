@@ -9,7 +9,7 @@ from typing import Any
 from service.cli.doctor.fetching import CannotFetch, Fetching
 from service.cli.doctor.findings import Finding
 from service.cli.doctor.page import Page
-from service.model.links import Origin, web_address
+from service.model.language.links import Origin, web_address
 
 _WHAT = "Home Screen"
 _NO_PUSH = "so iPhones and iPads get no alerts"

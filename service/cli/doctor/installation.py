@@ -19,17 +19,17 @@ from service.cli.doctor.sign_in import provider
 from service.cli.doctor.time_zones import time_zone_rules
 from service.cli.doctor.way_out import way_out
 from service.cli.doctor.workers_needed import workers_needed
-from service.domain.processes import RELEASE, SKEW, VITAL, differences, named
-from service.domain.unknown_values import PUSH_SERVICES, TIME_ZONES
+from service.domain.operations.processes import RELEASE, SKEW, VITAL, differences, named
+from service.domain.operations.unknown_values import PUSH_SERVICES, TIME_ZONES
 from service.local import redis_server
-from service.model import clock
 from service.model.notifications import Audience
-from service.model.sizes import GB, size
-from service.model.spans import span
+from service.model.operations.sizes import GB, size
+from service.model.time import clock
+from service.model.time.spans import span
 from service.runtime import Runtime
-from service.store.names import MOST_UNPROVEN
-from service.store.processes import Process
-from service.store.push_services import Rest
+from service.store.layout.names import MOST_UNPROVEN
+from service.store.operations.processes import Process
+from service.store.sending.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
 _WITHOUT_CLOCK = (

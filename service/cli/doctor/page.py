@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from service.model.links import web_address
+from service.model.language.links import web_address
 
 
 @dataclass

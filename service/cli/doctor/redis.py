@@ -12,12 +12,12 @@ from redis.exceptions import ResponseError
 from service.cli.doctor.findings import Finding, Level
 from service.config import Config
 from service.domain.store_errors import why_unreachable
-from service.model.redis_urls import is_cluster_url, is_sentinel_url, parse_sentinel_url
-from service.model.sizes import size
-from service.model.spans import span
+from service.model.network.redis_urls import is_cluster_url, is_sentinel_url, parse_sentinel_url
+from service.model.operations.sizes import size
+from service.model.time.spans import span
 from service.store import connect
-from service.store.connection import servers
-from service.store.sentinel import Sentinels
+from service.store.redis_servers.connection import servers
+from service.store.redis_servers.sentinel import Sentinels
 
 _OLDEST_REDIS = (6, 2)
 _PACKED = 512  # bytes; records up to this size stay packed in their bucket

@@ -9,14 +9,14 @@ from pywebpush import WebPushException, webpush
 
 from service.cli.doctor.findings import Finding
 from service.cli.doctor.session import Session
-from service.model import clock
-from service.model.graphemes import cut
 from service.model.keys import VapidKey, b64url
+from service.model.language.graphemes import cut
 from service.model.notifications import Audience, Content, Notification, State
 from service.model.payload import Payload
 from service.model.subscriptions import Subscription, SubscriptionId
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store.subscriptions import NotSubscribed
+from service.store.readers.subscriptions import NotSubscribed
 
 _SIGNED_FOR = 12 * 3600  # seconds; RFC 8292 section 2 allows a day
 _ANSWER = 10.0  # seconds that a push service has to answer

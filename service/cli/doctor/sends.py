@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.cli.doctor.findings import Finding
-from service.model import clock
-from service.model.graphemes import cut
+from service.model.language.graphemes import cut
 from service.model.notifications import Notification, State
-from service.model.spans import span
+from service.model.time import clock
+from service.model.time.spans import span
 from service.runtime import Runtime
 
 _STUCK = 60.0  # seconds; workers take up what a dead one left within 15

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from service.cli.doctor.findings import Finding
 from service.config import Config, ConfigError
-from service.domain.provider import ProviderError
+from service.domain.people.provider import ProviderError
 from service.runtime import provider_of
 
 

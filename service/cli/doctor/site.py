@@ -16,8 +16,8 @@ from service.cli.doctor.fetching import CannotFetch, Fetched, Fetching
 from service.cli.doctor.findings import Finding
 from service.cli.doctor.home_screen import home_screen
 from service.cli.doctor.page import Page, Script, read_page
-from service.model.block_lists import is_blocked
-from service.model.links import Origin, web_address, with_scheme
+from service.model.language.links import Origin, web_address, with_scheme
+from service.model.network.block_lists import is_blocked
 from service.runtime import Runtime
 
 _OPT_IN = re.compile(r"""["'`](https?://[^"'`\s]+/optin\.js)""")

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from service.cli.doctor.findings import Finding
-from service.model import clock
+from service.model.time import clock
 
 _OLD = 12  # months
 _PLACES = ("tzdata.zi", "+VERSION")  # files that say of which release the rules are

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from service.cli.doctor.findings import Finding, Level
 from service.config import Config
-from service.model.endpoints import origin_of
+from service.model.network.endpoints import origin_of
 from service.runtime import Runtime
 
 _ANSWER = 5.0  # seconds, as our workers wait

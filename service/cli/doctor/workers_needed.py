@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.cli.doctor.findings import Finding
-from service.domain.capacity import Need
+from service.domain.operations.capacity import Need
 
 
 def workers_needed(need: Need) -> Finding:

@@ -16,11 +16,11 @@ from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed, may
 from service.desk.session import signed_in
 from service.desk.words import SERVICES, describe
-from service.domain.alert_list import AlertRow
-from service.domain.publishing import MOST_PLANNED
-from service.model import clock
+from service.domain.alerts.alert_list import AlertRow
+from service.domain.alerts.publishing import MOST_PLANNED
 from service.model.notifications import Notification, Topic
 from service.model.roles import Role
+from service.model.time import clock
 
 PAGE = 30  # alerts on one page of the list
 _SOON = 60.0  # seconds before an alert leaves in which the list is refreshed often

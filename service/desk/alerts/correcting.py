@@ -9,7 +9,7 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.api import fields
-from service.api.correction_requests import Correction
+from service.api.alerts.correction_requests import Correction
 from service.current import runtime
 from service.desk.alerts.correction_form import CorrectionForm, draft_of
 from service.desk.alerts.one_alert import TAKEN_BACK
@@ -17,9 +17,9 @@ from service.desk.blueprint import bp
 from service.desk.fields import read_nonce
 from service.desk.permissions import allowed
 from service.desk.session import shown_once, signed_in
-from service.domain.publishing import Conflict, KeyReused, PlanWithdrawn
-from service.domain.requests import Idempotency
-from service.domain.waiting_corrections import Undo
+from service.domain.alerts.publishing import Conflict, KeyReused, PlanWithdrawn
+from service.domain.alerts.requests import Idempotency
+from service.domain.alerts.waiting_corrections import Undo
 from service.model.notifications import Notification, State
 from service.model.roles import Role
 

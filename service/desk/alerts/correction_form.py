@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 
 from flask import request
 
-from service.api.correction_requests import NOTHING_CHANGES
+from service.api.alerts.correction_requests import NOTHING_CHANGES
 from service.api.fields import Invalid
 from service.current import runtime
 from service.desk.fields import complaints_of, texts_of
-from service.domain.publishing import UnknownNotification
+from service.domain.alerts.publishing import UnknownNotification
 from service.model.notifications import Content, Notification, State
 
 _UNCHANGED = "Nothing has changed yet: write a new title, text or link."

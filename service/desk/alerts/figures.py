@@ -22,11 +22,11 @@ from service.desk.words import (
     service_and_browsers,
     topic_names,
 )
-from service.domain.figures import Figures, Row, Usual, topics_of
-from service.domain.receipts import EVENTS, STEPS, estimate
-from service.model import clock
+from service.domain.alerts.figures import Figures, Row, Usual, topics_of
+from service.domain.sending.receipts import EVENTS, STEPS, estimate
 from service.model.notifications import Notification
-from service.model.spans import span
+from service.model.time import clock
+from service.model.time.spans import span
 
 # How many alerts there must be to say what is usual.
 _FEWEST = 3

@@ -15,7 +15,7 @@ from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.tables import table
 from service.desk.times import asked_days, asked_zone, iso
 from service.desk.words import LOGGED, logged_changes
-from service.domain.alert_log import Search
+from service.domain.alerts.alert_log import Search
 from service.model.alert_log import ENTRY_ID, LogEntry
 
 _PAGE = 100  # entries

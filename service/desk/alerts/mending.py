@@ -8,7 +8,7 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.api import fields
-from service.api.correction_requests import Correction
+from service.api.alerts.correction_requests import Correction
 from service.current import runtime
 from service.desk.alerts.correcting import NOBODY_NEEDED, WITHDRAWN
 from service.desk.alerts.correction_form import CorrectionForm, draft_of
@@ -18,9 +18,9 @@ from service.desk.blueprint import bp
 from service.desk.fields import read_nonce
 from service.desk.permissions import allowed
 from service.desk.session import shown_once, signed_in
-from service.domain.publishing import Conflict, KeyReused, PlanWithdrawn
-from service.domain.requests import Idempotency
-from service.model.languages import supported_language, texts
+from service.domain.alerts.publishing import Conflict, KeyReused, PlanWithdrawn
+from service.domain.alerts.requests import Idempotency
+from service.model.language.languages import supported_language, texts
 from service.model.notifications import Content, Notification, State
 from service.model.roles import Role
 

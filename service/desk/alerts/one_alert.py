@@ -17,13 +17,13 @@ from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import show_once, shown_once, signed_in
 from service.desk.words import describe, late_words
-from service.domain.forecast import Forecast
-from service.domain.publishing import Conflict
-from service.domain.receipts import estimates
-from service.domain.waves import HeldSummary
-from service.model import clock
+from service.domain.alerts.forecast import Forecast
+from service.domain.alerts.publishing import Conflict
+from service.domain.sending.receipts import estimates
+from service.domain.sending.waves import HeldSummary
 from service.model.notifications import Audience, Notification, State
 from service.model.roles import Role
+from service.model.time import clock
 
 TAKEN_BACK = "an alert taken back"  # what the page says once, after that
 

@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from service.desk.words import OUTCOMES, outcome_words
-from service.domain.push_services import SlowService
-from service.domain.receipts import Estimate
-from service.domain.waves import HeldSummary
+from service.domain.sending.push_services import SlowService
+from service.domain.sending.receipts import Estimate
+from service.domain.sending.waves import HeldSummary
 from service.model.notifications import QUIET, Notification, Outcome, Progress, State
 from service.model.retention import DAY
-from service.model.times import last_clock
+from service.model.time.times import last_clock
 
 _LATE = 5.0  # seconds after which an alert should have started
 

@@ -11,7 +11,7 @@ from service.desk.alerts.report import STATES
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.times import asked_days, asked_zone
-from service.domain.alert_search import Search
+from service.domain.alerts.alert_search import Search
 from service.model.notifications import DEFAULT_TTL, State
 
 _FIELDS = ("text", "state", "kind", "topic", "by", "since", "until")

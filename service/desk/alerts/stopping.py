@@ -9,7 +9,7 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.permissions import allowed
 from service.desk.session import current_editor, signed_in
-from service.domain.alert_list import Waiting
+from service.domain.alerts.alert_list import Waiting
 from service.model.roles import Role
 from service.model.stop import Stop
 

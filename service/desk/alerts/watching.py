@@ -9,10 +9,10 @@ from service.current import runtime
 from service.desk.alerts.pace import Pace
 from service.desk.alerts.report import Report
 from service.desk.words import number, plural, service_name
-from service.domain.promises import PromiseReport
-from service.domain.push_services import Retried
-from service.model.screen import OnScreen
-from service.model.spans import span
+from service.domain.operations.promises import PromiseReport
+from service.domain.sending.push_services import Retried
+from service.model.operations.screen import OnScreen
+from service.model.time.spans import span
 
 _SOON = 1.0  # seconds that are not worth a word
 _SURE = 0.5  # percent of error that are not either

@@ -8,14 +8,14 @@ from typing import Any
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.feeds import FIELD_OF, NewFeed, rehearsed
 from service.api.fields import Invalid, read_fields
+from service.api.newsroom.feeds import FIELD_OF, NewFeed, rehearsed
 from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import signed_in
-from service.domain.feeds import (
+from service.domain.newsroom.feeds import (
     MOST_FEEDS,
     NOBODY,
     Feed,
@@ -24,9 +24,9 @@ from service.domain.feeds import (
     TooManyFeeds,
     UnknownFeed,
 )
-from service.model import clock
-from service.model.feeds import FeedRules
+from service.model.newsroom.feeds import FeedRules
 from service.model.roles import Role
+from service.model.time import clock
 
 _FULL = f"There are {MOST_FEEDS} feeds, as many as there may be. Remove one that nobody needs."
 _CHANGED = "Another editor has changed this feed meanwhile. Look at it again."

@@ -13,9 +13,9 @@ from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import show_once, shown_once, signed_in, typed
-from service.domain.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook, WrongHook
-from service.model.languages import language_tag
-from service.model.publish_hooks import EVERYONE, FIELDS, NEEDED, PublishHook
+from service.domain.newsroom.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook, WrongHook
+from service.model.language.languages import language_tag
+from service.model.newsroom.publish_hooks import EVERYONE, FIELDS, NEEDED, PublishHook
 from service.model.roles import Role
 
 _ONCE = "hook"

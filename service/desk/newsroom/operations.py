@@ -15,11 +15,18 @@ from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.words import number, plural
-from service.domain.job_queue import CALL, JOB, READ_ARTICLE, READ_FEED, ForeignJob, UnknownJob
-from service.domain.operations import Overview, Send, Service
+from service.domain.operations.operations import Overview, Send, Service
+from service.domain.sending.job_queue import (
+    CALL,
+    JOB,
+    READ_ARTICLE,
+    READ_FEED,
+    ForeignJob,
+    UnknownJob,
+)
+from service.model.operations.sizes import size
 from service.model.roles import Role
-from service.model.sizes import size
-from service.model.spans import span
+from service.model.time.spans import span
 
 _EVERY = 5  # seconds between two refreshes
 _LATE = 1.0  # seconds: a push service that takes longer is slow

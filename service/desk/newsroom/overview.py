@@ -17,7 +17,7 @@ from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.tables import table
 from service.desk.times import asked_zone
 from service.desk.words import number, percent, plural, short_date
-from service.domain.daily_totals import (
+from service.domain.operations.daily_totals import (
     ENDED,
     EVERYONE,
     Clicks,
@@ -27,8 +27,8 @@ from service.domain.daily_totals import (
     sum_of,
     today,
 )
-from service.domain.questions import STEPS
-from service.model.clocks import zone_of
+from service.domain.readers.questions import STEPS
+from service.model.time.clocks import zone_of
 
 PERIODS = {28: "4 weeks", 91: "3 months", 364: "a year"}  # by days
 _LEAST_HAD = 7  # alerts in a day, up to which a row is shown

@@ -17,7 +17,7 @@ from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import signed_in
 from service.live_settings import ChangedMeanwhile, DeskSetting, WrongSettings
-from service.model.languages import texts
+from service.model.language.languages import texts
 from service.model.preferences import NO_QUIET, UNLIMITED, Quiet
 from service.model.roles import Role
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from service.api.alerts.topics import read_topic
 from service.api.fields import Invalid
-from service.api.topics import read_topic
 from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import signed_in
-from service.domain.topics import MOST_TOPICS, MergedTopic, TooManyTopics, UnknownTopic
+from service.domain.alerts.topics import MOST_TOPICS, MergedTopic, TooManyTopics, UnknownTopic
+from service.model.language.slugs import slug_of
 from service.model.notifications import Topic
 from service.model.roles import Role
-from service.model.slugs import slug_of
 from service.model.tokens import digest
 
 _TAKEN = "Another topic has this short name. Choose another."

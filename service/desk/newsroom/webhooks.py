@@ -12,7 +12,7 @@ from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import show_once, shown_once, signed_in
-from service.domain.webhooks import (
+from service.domain.newsroom.webhooks import (
     MOST_WEBHOOKS,
     NO_FETCH_PROCESS,
     TooManyWebhooks,
@@ -21,8 +21,8 @@ from service.domain.webhooks import (
     ended_words,
     result_words,
 )
+from service.model.newsroom.webhooks import EVENTS
 from service.model.roles import Role
-from service.model.webhooks import EVENTS
 
 _ONCE = "webhook"
 _FULL = f"There are {MOST_WEBHOOKS} webhooks, as many as there may be. Remove one first."

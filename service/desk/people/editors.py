@@ -19,7 +19,7 @@ from service.desk.session import (
     typed,
 )
 from service.desk.words import number, plural
-from service.domain.editors import Editor, EditorError, UnknownEditor
+from service.domain.people.editors import Editor, EditorError, UnknownEditor
 from service.model.roles import ROLES, Role
 
 NOT_ADDED = "passkey"  # what `shown_once` calls the sentence why no passkey was added

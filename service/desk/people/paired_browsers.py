@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import abort, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api.notification_requests import CheckedAlert, document_size
+from service.api.alerts.notification_requests import CheckedAlert, document_size
 from service.current import runtime
 from service.desk.blueprint import bp, local
 from service.desk.people.editors import note
@@ -19,15 +19,20 @@ from service.desk.session import show_once, signed_in
 from service.desk.words import number, plural
 from service.desk.writing.compose import SENT_TO_ME, check
 from service.desk.writing.forms import Form
-from service.domain.paired_browsers import MOST_PAIRED, CodeOver, TooManyPaired, TooManyTests
-from service.domain.publishing import UnknownNotification
-from service.domain.reader_alerts import TooManyActive
-from service.domain.stops import EverythingStopped
-from service.model import clock
-from service.model.addresses import is_local_name, is_loopback
-from service.model.languages import supported_language, texts
+from service.domain.alerts.publishing import UnknownNotification
+from service.domain.alerts.stops import EverythingStopped
+from service.domain.readers.paired_browsers import (
+    MOST_PAIRED,
+    CodeOver,
+    TooManyPaired,
+    TooManyTests,
+)
+from service.domain.readers.reader_alerts import TooManyActive
+from service.model.language.languages import supported_language, texts
+from service.model.network.addresses import is_local_name, is_loopback
 from service.model.notifications import MAX_PLAINTEXT, Content, Notification
 from service.model.payload import shortened
+from service.model.time import clock
 
 _TTL = 600  # seconds: the editor waits for it
 _OVER = "The code has ended. Make another, and scan it within two minutes."

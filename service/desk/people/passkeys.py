@@ -23,7 +23,7 @@ from service.desk.session import (
     start_challenge,
     start_session,
 )
-from service.domain.passkeys import PasskeyError
+from service.domain.people.passkeys import PasskeyError
 
 _TOO_OLD = "Sign in again before you add a passkey: this page says how."
 

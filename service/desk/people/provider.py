@@ -23,8 +23,8 @@ from service.desk.session import (
     start_provider_sign_in,
     start_session,
 )
-from service.domain.editors import Halfway
-from service.domain.provider import Provider, ProviderError
+from service.domain.people.editors import Halfway
+from service.domain.people.provider import Provider, ProviderError
 
 _LONGEST_NEXT = 1000  # characters; browsers keep no cookie of more than 4096
 

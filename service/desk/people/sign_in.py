@@ -17,15 +17,15 @@ from service.desk.session import (
     start_halfway,
     start_session,
 )
-from service.domain.editors import (
+from service.domain.people.editors import (
     EditorError,
     Halfway,
     PasswordRefused,
     TooManyGuesses,
 )
-from service.domain.passwords import SHORTEST_PASSWORD
+from service.domain.people.passwords import SHORTEST_PASSWORD
 from service.model.retention import MINUTE
-from service.model.spans import span
+from service.model.time.spans import span
 
 
 @bp.route("/sign-in", methods=["GET", "POST"])

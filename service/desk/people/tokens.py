@@ -12,7 +12,7 @@ from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import show_once, shown_once, signed_in, typed
-from service.domain.api_tokens import TokenError
+from service.domain.people.api_tokens import TokenError
 from service.model.roles import Role
 from service.model.tokens import SCOPES
 

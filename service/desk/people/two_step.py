@@ -21,7 +21,7 @@ from service.desk.session import (
     signed_in,
     start_session,
 )
-from service.domain.editors import WRONG_CODE, TooLate
+from service.domain.people.editors import WRONG_CODE, TooLate
 from service.model.roles import Role
 
 _CODES = "recovery codes"

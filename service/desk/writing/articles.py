@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.permissions import ANY_EDITOR, allowed
-from service.domain.articles import NOBODY, NotALink
+from service.domain.newsroom.articles import NOBODY, NotALink
 from service.model.notifications import Notification
 
 _NO_LINK = "This is no link to a page."

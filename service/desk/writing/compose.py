@@ -11,8 +11,9 @@ from dataclasses import replace
 from flask import current_app, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import fields, notification_requests
-from service.api.notification_requests import CheckedAlert
+from service.api import fields
+from service.api.alerts import notification_requests
+from service.api.alerts.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.alerts.one_alert import describe_audience
 from service.desk.alerts.two_texts import sample_sizes
@@ -22,12 +23,12 @@ from service.desk.session import shown_once, signed_in
 from service.desk.words import late_words
 from service.desk.writing.folds import fold_words, size_words
 from service.desk.writing.forms import DAYS, Form, lifetimes, samples, spreads, waits
-from service.domain.paired_browsers import PairedRow
-from service.domain.stories import RunningStory
-from service.model import clock, times
+from service.domain.alerts.stories import RunningStory
+from service.domain.readers.paired_browsers import PairedRow
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
-from service.model.repeats import WEEKDAYS
 from service.model.retention import DAY
+from service.model.time import clock, times
+from service.model.time.repeats import WEEKDAYS
 
 SENT_TO_ME = "sent to me"  # what the confirmation says once, after a test
 _NOBODY_NEEDED = (

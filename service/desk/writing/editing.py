@@ -9,8 +9,9 @@ from dataclasses import replace
 from flask import abort, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from service.api import fields, references
-from service.api.notification_requests import CheckedAlert
+from service.api import fields
+from service.api.alerts import references
+from service.api.alerts.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.alerts.correcting import correction_page
 from service.desk.alerts.correction_form import CorrectionForm
@@ -30,8 +31,8 @@ from service.desk.writing.compose import (
     review_page,
 )
 from service.desk.writing.forms import Form
-from service.domain.publishing import Conflict, UnknownNotification
-from service.domain.repeating import NothingNew
+from service.domain.alerts.publishing import Conflict, UnknownNotification
+from service.domain.alerts.repeating import NothingNew
 from service.model.notifications import Notification, State
 from service.model.roles import Role
 

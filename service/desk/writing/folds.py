@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from babel.lists import format_list
 
-from service.api.notification_requests import document_size
+from service.api.alerts.notification_requests import document_size
 from service.current import runtime
 from service.desk.times import wall_time
 from service.desk.words import each_of, number, plural, plural_days, topic_names
 from service.desk.writing.forms import Form
 from service.model.notifications import DEFAULT_TTL, ENCRYPTION, MAX_PLAINTEXT
 from service.model.payload import LARGE
-from service.model.repeats import each_day
-from service.model.spans import span
+from service.model.time.repeats import each_day
+from service.model.time.spans import span
 
 _TELLING = 2000  # bytes of a message from which on its size is worth a sentence
 

@@ -11,17 +11,16 @@ from typing import Any
 from flask import request
 from werkzeug.datastructures import MultiDict
 
-from service.api import saved_forms
-from service.api.audience_requests import MOST_DAYS
+from service.api.alerts import saved_forms
+from service.api.alerts.audience_requests import MOST_DAYS
+from service.api.alerts.saved_forms import SPREADS
 from service.api.fields import Invalid
-from service.api.saved_forms import SPREADS
 from service.desk.fields import complaints_of, texts_of, with_plain_line_ends
 from service.desk.writing import repeat_fields
 from service.desk.writing.repeat_fields import RepeatFields
-from service.model import clock, times
-from service.model.clocks import zone_of
-from service.model.languages import browser_language
-from service.model.links import with_scheme
+from service.model.language.languages import browser_language
+from service.model.language.links import with_scheme
+from service.model.language.slugs import slug_of
 from service.model.notifications import (
     ROUND_THE_WORLD,
     Action,
@@ -31,7 +30,8 @@ from service.model.notifications import (
     State,
 )
 from service.model.retention import DAY
-from service.model.slugs import slug_of
+from service.model.time import clock, times
+from service.model.time.clocks import zone_of
 
 # How large a sample of two texts may be (percent), and for how long they are tried (minutes).
 SAMPLES, WAITS = (5, 10, 20, 50), (5, 10, 15, 30, 60)

@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from service.model.repeats import MOST_LISTED, Digest, Repeat
+from service.model.time.repeats import MOST_LISTED, Digest, Repeat
 
 # Fields with several values, each with the name under which the form sends them.
 SEVERAL = {"weekdays": "weekday", "digest_topics": "digest_topic"}

@@ -14,7 +14,7 @@ from service.desk.writing.compose import audience_of, compose_page
 from service.desk.writing.editing import read_form
 from service.desk.writing.forms import Form
 from service.desk.writing.unfinished import kept_or_answer
-from service.domain.templates import TemplateRefused
+from service.domain.alerts.templates import TemplateRefused
 from service.model.roles import Role
 
 

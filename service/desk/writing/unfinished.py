@@ -15,8 +15,8 @@ from flask import abort, jsonify, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import generate_csrf
 
-from service.api import references
-from service.api.notification_requests import CheckedAlert
+from service.api.alerts import references
+from service.api.alerts.notification_requests import CheckedAlert
 from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.fields import is_nonce, read_nonce
@@ -46,9 +46,9 @@ from service.desk.writing.editing import (
 )
 from service.desk.writing.folds import fold_words, size_words
 from service.desk.writing.forms import Form
-from service.domain.publishing import KeyReused, PlanWithdrawn, UnknownNotification
-from service.domain.templates import UnknownTemplate
-from service.domain.unfinished import AlreadySent, ChangedElsewhere, TooLong, sent_by
+from service.domain.alerts.publishing import KeyReused, PlanWithdrawn, UnknownNotification
+from service.domain.alerts.templates import UnknownTemplate
+from service.domain.alerts.unfinished import AlreadySent, ChangedElsewhere, TooLong, sent_by
 from service.model.notifications import Audience, Notification
 from service.model.roles import Role
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from service.domain.daily_totals import today
-from service.model.clocks import QUARTER
+from service.domain.operations.daily_totals import today
 from service.model.notifications import Audience, State
+from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
-from service.store.batches import part_key
-from service.store.receipt_counts import ReceiptRow, Tally
+from service.store.alerts.receipt_counts import ReceiptRow, Tally
+from service.store.sending.batches import part_key
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import (
     EMAIL,

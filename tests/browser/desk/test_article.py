@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from service.domain.receipts import Report
+from service.domain.sending.receipts import Report
 from service.model.subscriptions import SubscriptionId
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import READERS, sign_in

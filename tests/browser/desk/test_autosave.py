@@ -8,7 +8,7 @@ import time
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from service.domain.unfinished import sent_by
+from service.domain.alerts.unfinished import sent_by
 from service.model.notifications import Audience, Content, State
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import (

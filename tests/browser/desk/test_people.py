@@ -8,10 +8,10 @@ import pyotp
 import pytest
 from playwright.sync_api import Page, expect
 
-from service.domain.editors import Editor
-from service.model.publish_hooks import PublishHook
+from service.domain.people.editors import Editor
+from service.model.newsroom.publish_hooks import PublishHook
 from service.model.roles import Role
-from service.store.access import Person
+from service.store.people.access import Person
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import EMAIL, tab_to
 from tests.support.desk_pages import PASSWORD

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.model.languages import texts
+from service.model.language.languages import texts
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
 from tests.support.browser.desktop import Desktop

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.model import clock
+from service.model.time import clock
 from tests.support.doctor import KEY
 from tests.support.redis_server import RedisServer
 from tests.support.whole_newsroom import Newsroom, running_newsroom

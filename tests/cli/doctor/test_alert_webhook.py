@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from service.config import Config
-from service.model import clock
-from service.model.causes import Reported
-from service.model.webhooks import Answer, Health, Waiting
+from service.model.newsroom.webhooks import Answer, Health, Waiting
+from service.model.operations.causes import Reported
+from service.model.time import clock
 from service.runtime import Runtime
 from tests.support.doctor import one
 

@@ -15,13 +15,13 @@ import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from service.domain.daily_totals import today
-from service.domain.job_queue import FETCH_QUEUE, JOB, QUEUE, note_alive
-from service.model import clock
+from service.domain.operations.daily_totals import today
+from service.domain.sending.job_queue import FETCH_QUEUE, JOB, QUEUE, note_alive
 from service.model.keys import VapidKey
 from service.model.notifications import SendAt
-from service.store.batches import part_key
-from service.store.notifications import SCHEDULED
+from service.model.time import clock
+from service.store.alerts.notifications import SCHEDULED
+from service.store.sending.batches import part_key
 from tests.support.doctor import KEY
 from tests.support.newspaper import Newspaper, redirect, response
 from tests.support.proxy import ConnectProxy

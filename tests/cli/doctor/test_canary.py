@@ -6,8 +6,8 @@ import pytest
 
 from service.cli.doctor.canary import canary
 from service.config import Config
-from service.model import clock
-from service.model.canary import Arrival
+from service.model.operations.canary import Arrival
+from service.model.time import clock
 from service.runtime import Runtime
 from tests.support.doctor import findings
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from service.cli.doctor.feeds import feeds, fetch
-from service.model import clock
-from service.model.feed_requests import FeedAnswer
-from service.model.feed_states import FeedState
-from service.model.feeds import FeedFault, FeedReading
+from service.model.newsroom.feed_requests import FeedAnswer
+from service.model.newsroom.feed_states import FeedState
+from service.model.newsroom.feeds import FeedFault, FeedReading
+from service.model.time import clock
 from service.runtime import Runtime
 from tests.support.client import Client
 from tests.support.feeds import ID, pretend_a_fetch_process, store_feed

@@ -24,11 +24,11 @@ from service.cli.doctor.findings import Finding
 from service.config import Config
 from service.local import pretend_readers
 from service.local.redis_server import answers
-from service.model import clock
 from service.model.keys import VapidKey
 from service.model.subscriptions import SubscriptionRequest
+from service.model.time import clock
 from service.runtime import Runtime
-from service.store.push_services import Rest
+from service.store.sending.push_services import Rest
 from tests.support import ROOT
 from tests.support.doctor import KEY, doctor, findings, one, stored
 from tests.support.installation import Installation, wait_until

@@ -12,8 +12,8 @@ import requests
 
 from service.cli.doctor.findings import Finding
 from service.cli.doctor.session import Session
-from service.model.endpoints import EndpointPolicy
 from service.model.keys import VapidKey
+from service.model.network.endpoints import EndpointPolicy
 from tests.support.doctor import KEY, doctor, findings, stored
 from tests.support.push_service import Answer, PushService
 

@@ -16,11 +16,11 @@ from service.app import create_app
 from service.config import Config
 from service.local import pretend_readers, rehearsal
 from service.local.rehearsal import Rehearsal
-from service.model.endpoints import Endpoint
+from service.model.network.endpoints import Endpoint
 from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
-from service.store.records import digest_of
+from service.store.layout.records import digest_of
 from tests.support.client import browser
 from tests.support.installation import content, wait_until
 from tests.support.newsroom import (

@@ -22,7 +22,7 @@ import redis
 from service.config import Config
 from service.runtime import Runtime
 from service.store import WORKER
-from service.store.records import BUCKET
+from service.store.layout.records import BUCKET
 from tests.support.installation import Installation, wait_until
 from tests.support.prepared_keys import READERS, fill, publics, take_all
 from tests.support.redis_server import Proxy, RedisServer

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.model.notifications import Progress, State
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
-from service.store.bitmaps import bitmap_key
-from service.store.records import BUCKET
+from service.store.layout.bitmaps import bitmap_key
+from service.store.layout.records import BUCKET
 from tests.support.installation import Installation, wait_until
 from tests.support.prepared_keys import (
     READERS,

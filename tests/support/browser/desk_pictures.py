@@ -20,24 +20,24 @@ from playwright.sync_api import Page
 
 from service.app import create_app
 from service.config import Config
-from service.domain.daily_totals import today
-from service.domain.receipts import Report, step
-from service.domain.requests import Published
+from service.domain.alerts.requests import Published
+from service.domain.operations.daily_totals import today
+from service.domain.sending.receipts import Report, step
 from service.local import pretend_readers
-from service.model import clock
-from service.model.clocks import QUARTER
 from service.model.keys import VapidKey
 from service.model.notifications import Audience, Content, Outcome, SendAt, Topic
 from service.model.preferences import UNLIMITED, Quiet
 from service.model.retention import DAY
 from service.model.subscriptions import SubscriptionId
+from service.model.time import clock
+from service.model.time.clocks import QUARTER
 from service.model.two_texts import SecondText, text_of
 from service.runtime import Runtime
-from service.store.batches import part_key
-from service.store.bitmaps import bitmap_key
-from service.store.notifications import STARTED, alert_key
-from service.store.outcomes import Result
-from service.store.receipt_counts import ReceiptRow, Tally
+from service.store.alerts.notifications import STARTED, alert_key
+from service.store.alerts.outcomes import Result
+from service.store.alerts.receipt_counts import ReceiptRow, Tally
+from service.store.layout.bitmaps import bitmap_key
+from service.store.sending.batches import part_key
 from tests.support.browser.screenshots import open_chromium
 from tests.support.browser.served import Served
 from tests.support.redis_server import RedisServer

@@ -22,7 +22,7 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusDict, DBusInt32, DBusSignature, DBusStr, DBusUInt32
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_signal
 
-from service.model.languages import LANGUAGES, texts
+from service.model.language.languages import LANGUAGES, texts
 from tests.support.browser import programs
 
 # Each new subscriber gets a test. Tests look at it only if they ask for it.

@@ -8,7 +8,7 @@ const status = document.querySelector("#article");
 const WAIT_MS = 400; // between two looks at a page that is still being read
 const GIVE_UP_MS = 10_000;
 const NAMES = { title: "title", body: "text", image: "picture", lang: "language" };
-// A host of two names or more, and then a path, or nothing more (service/model/links.py).
+// A host of two names or more, and then a path, or nothing more (service/model/language/links.py).
 const WITHOUT_SCHEME = /^[^\s/:@?#]+\.[^\s/:@?#.]+(:\d+)?(?=[/?#]|$)/;
 
 const filled = new Map(); // name of a field: what we wrote into it

@@ -1,0 +1,1 @@
+"""Calls for alerts, drafts, topics and templates."""

@@ -1,0 +1,1 @@
+"""Calls for feeds, webhooks, publish hooks and settings."""

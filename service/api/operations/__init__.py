@@ -1,0 +1,1 @@
+"""Calls of monitors, and for operators."""

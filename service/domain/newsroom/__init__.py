@@ -1,0 +1,1 @@
+"""Articles, feeds, webhooks and publish hooks: what other programs read and call."""

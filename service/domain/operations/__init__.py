@@ -1,0 +1,1 @@
+"""What an operator sees of an installation, and what moves with it."""

@@ -1,0 +1,1 @@
+"""Who may use the desk and the API, and how they sign in."""

@@ -1,0 +1,1 @@
+"""Readers: how they subscribe, leave, are asked, and what they are sent besides."""

@@ -1,0 +1,1 @@
+"""What workers and the clock do with an alert, and what its readers report."""

@@ -1,0 +1,1 @@
+"""Words as readers see them."""

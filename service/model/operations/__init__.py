@@ -1,0 +1,1 @@
+"""What an installation measures and is told."""

@@ -1,0 +1,1 @@
+"""Alerts, their audiences, their outcomes and their log."""

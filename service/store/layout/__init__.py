@@ -1,0 +1,1 @@
+"""How readers are numbered, packed and kept: what the rest of the store builds on."""

@@ -1,0 +1,1 @@
+"""Articles, feeds, webhooks and hooks, and what editors have set."""

@@ -1,0 +1,1 @@
+"""The installation: its processes, totals, conversions, what is wrong."""

@@ -1,0 +1,1 @@
+"""Editors, their sessions and tokens, and what they sign in with."""

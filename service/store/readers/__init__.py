@@ -1,0 +1,1 @@
+"""Subscriptions, what readers follow, and what becomes of them."""
