@@ -8,6 +8,7 @@ import importlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -26,16 +27,16 @@ TABLE = {
     "service/model": "babel cryptography regex",
     "service/store": "service.model hiredis redis",
     "service/domain": "service.model service.store argon2 redis",
-    "service/domain/canary.py": "http_ece",
-    "service/domain/job_queue.py": "rq",
-    "service/domain/openid.py": "authlib requests",
-    "service/domain/two_step.py": "cryptography pyotp",
-    "service/domain/webhooks.py": "cryptography",
-    "service/domain/passwords.py": "zxcvbn",
-    "service/domain/publish_hooks.py": "standardwebhooks",
-    "service/domain/webhook_calls.py": "standardwebhooks",
-    "service/domain/cause_reports.py": "standardwebhooks",
-    "service/domain/web_authentication.py": "webauthn",
+    "service/domain/operations/canary.py": "http_ece",
+    "service/domain/sending/job_queue.py": "rq",
+    "service/domain/people/openid.py": "authlib requests",
+    "service/domain/people/two_step.py": "cryptography pyotp",
+    "service/domain/newsroom/webhooks.py": "cryptography",
+    "service/domain/people/passwords.py": "zxcvbn",
+    "service/domain/newsroom/publish_hooks.py": "standardwebhooks",
+    "service/domain/newsroom/webhook_calls.py": "standardwebhooks",
+    "service/domain/operations/cause_reports.py": "standardwebhooks",
+    "service/domain/people/web_authentication.py": "webauthn",
     "service/local": "service.config service.model service.setting_sources service.store"
     " cryptography redis",
     "service/local/error_reports.py": "sentry_sdk",
@@ -44,14 +45,14 @@ TABLE = {
     "service/local/web_log.py": "gunicorn",
     "service/local/web_worker.py": "gunicorn",
     "service/api": "service.current service.domain service.model service.runtime"
-    " service.store.subscriptions flask pydantic pydantic_core redis",
+    " service.store.readers.subscriptions flask pydantic pydantic_core redis",
     "service/api/docs_page.py": "markupsafe",
-    "service/api/monitoring.py": "prometheus_client",
-    "service/api/publish_hooks.py": "werkzeug",
-    "service/api/problems.py": "service.store.records gunicorn werkzeug",
+    "service/api/operations/monitoring.py": "prometheus_client",
+    "service/api/newsroom/publish_hooks.py": "werkzeug",
+    "service/api/problems.py": "service.store.layout.records gunicorn werkzeug",
     "service/desk": "service.api service.config service.current service.domain"
     " service.live_settings service.local service.model service.runtime"
-    " service.store.subscriptions babel flask flask_wtf itsdangerous redis werkzeug",
+    " service.store.readers.subscriptions babel flask flask_wtf itsdangerous redis werkzeug",
     "service/desk/charts.py": "markupsafe svg",
     "service/desk/people/qr_code.py": "segno",
     "service/desk/times.py": "markupsafe",
@@ -74,7 +75,7 @@ TABLE = {
     "service/app.py": "service.api service.config service.desk service.domain"
     " service.local service.model service.reader service.runtime"
     " service.setting_sources service.store flask flask_wtf redis werkzeug",
-    "service/preload.py": "service.app service.domain.processes service.local",
+    "service/preload.py": "service.app service.domain.operations.processes service.local",
     "workers/http": "h11 hpack",
     "workers/fetching": "service.config service.domain service.model service.store workers.http"
     " h11 lxml redis",
@@ -83,7 +84,7 @@ TABLE = {
     " cryptography redis",
     "workers/jobs.py": "service.config service.domain service.model service.runtime service.store"
     " workers.http workers.rq_worker workers.sending redis",
-    "workers/own_job.py": "service.domain.job_queue rq",
+    "workers/own_job.py": "service.domain.sending.job_queue rq",
     "workers/rq_worker.py": "service.domain service.model service.store workers.own_job redis rq",
     "workers/worker.py": "service.config service.domain service.local service.model workers.jobs"
     " workers.own_job"
@@ -151,7 +152,7 @@ def test_a_file_imports_what_its_rows_of_the_table_allow() -> None:
 
 # Pages and routes reach the store only through the domain; they may import its exceptions. Only
 # monitoring.py, which reports on the store itself, reads it directly.
-READS_THE_STORE = {"service/api/monitoring.py"}
+READS_THE_STORE = {"service/api/operations/monitoring.py"}
 DOORS = [
     path
     for path in MODULES
@@ -202,13 +203,19 @@ def test_every_row_of_the_table_is_a_file_or_a_folder() -> None:
     assert [row for row in TABLE if not (ROOT / row).exists()] == []
 
 
+def test_no_folder_is_a_long_list() -> None:
+    """Who looks for something reads one list of rooms and one of files, each within a screen."""
+    modules = Counter(path.parent.relative_to(ROOT).as_posix() for path in MODULES)
+    assert [folder for folder, files in modules.items() if files > 24] == []
+
+
 def test_no_module_leads_back_to_itself() -> None:
     paths = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
         for path in MODULES
     }
     graph = {name: imports(path) & paths.keys() - {name} for name, path in paths.items()}
-    assert graph["service.store.outcomes"] > {"service.store.batches"}
+    assert graph["service.store.alerts.outcomes"] > {"service.store.sending.batches"}
     # The package hands on the command; modules in it import one another.
     graph.pop("service.cli")
     graphlib.TopologicalSorter(graph).prepare()  # or CycleError
@@ -357,12 +364,24 @@ def test_an_origin_is_kept_in_its_usual_form() -> None:
     assert config.site_origins == ("https://paper.example", "http://[::1]:8080")
 
 
-# A room of the desk may use those before it.
-ROOMS = ("alerts", "writing", "people", "newsroom")
+# The rooms of each folder of `service`; a room may use those before it.
+ROOMS = {
+    "api": ("alerts", "readers", "newsroom", "operations"),
+    "desk": ("alerts", "writing", "people", "newsroom"),
+    "domain": ("sending", "alerts", "readers", "newsroom", "people", "operations"),
+    "store": (
+        *("redis_servers", "layout", "sending", "readers"),
+        *("alerts", "newsroom", "people", "operations"),
+    ),
+    "model": ("time", "network", "language", "newsroom", "operations"),
+}
 
 
-def test_a_room_of_the_desk_uses_only_the_rooms_before_it() -> None:
-    for at, room in enumerate(ROOMS):
-        later = tuple(f"service.desk.{one}" for one in ROOMS[at + 1 :])
-        for path in (ROOT / "service" / "desk" / room).glob("*.py"):
+@pytest.mark.parametrize("folder", ROOMS)
+def test_a_room_uses_only_the_rooms_before_it(folder: str) -> None:
+    rooms = ROOMS[folder]
+    assert {path.parent.name for path in (ROOT / "service" / folder).glob("*/*.py")} == {*rooms}
+    for at, room in enumerate(rooms):
+        later = tuple(f"service.{folder}.{one}." for one in rooms[at + 1 :])
+        for path in (ROOT / "service" / folder / room).glob("*.py"):
             assert [name for name in imports(path) if name.startswith(later)] == [], path
