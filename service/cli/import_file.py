@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from service.cli import reader_rows
 from service.local.reader_files import Row, column_name
@@ -22,8 +22,12 @@ class Survey:
     two bits of a table.
     """
 
-    def __init__(self, size: int, column: str) -> None:
-        """`size` is that of the file, `column` one that rows should have; may be empty."""
+    def __init__(self, size: int, column: str, can_take: Callable[[Row], bool]) -> None:
+        """`size` is that of the file, `column` one that rows should have; may be empty.
+
+        A row that `can_take` refuses is newer than none: it must not cost a reader who has another.
+        """
+        self._can_take = can_take
         self._bits = bytearray(max(_LEAST, min(size // 10, _MOST)))
         self._newest: dict[int, tuple[float, int]] = {}  # by the hash of an endpoint
         self._column = column
@@ -36,14 +40,14 @@ class Survey:
         self.has_column = self.has_column or reader_rows.has_column(row.fields, self._column)
         endpoint = reader_rows.endpoint_in(row.fields)
         if endpoint and not self._is_new(hash(endpoint)):
-            self._note(hash(endpoint), row)
+            self._newest_with(hash(endpoint), row)
 
     def is_older(self, row: Row) -> bool:
         """Whether another row, of those that are read or come yet, is newer for the same reader."""
         if row.why or not self._newest:
             return False
         digest = hash(reader_rows.endpoint_in(row.fields))
-        return digest in self._newest and self._note(digest, row) > _order(row)
+        return digest in self._newest and self._newest_with(digest, row) > _order(row)
 
     def _is_new(self, digest: int) -> bool:
         bits, new = 8 * len(self._bits), False
@@ -53,9 +57,11 @@ class Survey:
             self._bits[byte] |= bit
         return new
 
-    def _note(self, digest: int, row: Row) -> tuple[float, int]:
-        """Return the newest row with an endpoint, of which this is one."""
-        newest = max(self._newest.get(digest, (0.0, 0)), _order(row))
+    def _newest_with(self, digest: int, row: Row) -> tuple[float, int]:
+        """Return the newest row with an endpoint, of which this is one; (0, 0) if none is whole."""
+        newest = self._newest.get(digest, (0.0, 0))
+        if _order(row) > newest and self._can_take(row):
+            newest = _order(row)
         self._newest[digest] = newest
         return newest
 

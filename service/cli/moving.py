@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from service.domain.operations.moving import EXPORT, CannotMove, Moving
 from service.local.reader_files import NotReaders, Row, open_rows
 from service.model.keys import b64url
 from service.model.operations.vapid_formats import read_vapid_keys
+from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
 from service.store.readers.arrivals import Arrival
 from service.store.readers.subscriptions import Added
@@ -126,22 +127,39 @@ class _Import:
             if line["kind"] == "topic":
                 self.known_topics = self.runtime.topics.named().keys()
 
+    def can_take(self, row: Row) -> bool:
+        """Whether a row is whole: it has a reader whom we could store, or says that one left."""
+        if row.why or reader_rows.is_app(row.fields) or reader_rows.is_unsubscribed(row.fields):
+            return not row.why
+        try:
+            self._requested(row.fields, reader_rows.document_of(row.fields), [])
+        except (Invalid, OutsideFlask, CannotMove):
+            return False
+        return True
+
     def _arrival(self, fields: Mapping[str, Any]) -> Arrival:
         document = reader_rows.document_of(fields)
-        if empty := reader_rows.empty_fields(fields, document):
-            raise CannotMove(f"{' and '.join(empty)}: missing")
         names = document["topics"] if self.names is None else self.names.of(fields)
         topics = sorted(self.known_topics & {*names})
-        document["topics"] = topics if topics or self.is_own else sorted(self.topics)
+        chosen = topics if topics or self.is_own else sorted(self.topics)
+        asked = self._requested(fields, document, chosen)
+        self.without_zone += not asked.zone and not self.is_own
+        id = reader_rows.id_of(fields) if self.keeps_ids else None
+        return Arrival(asked, id, *reader_rows.days_of(fields))
+
+    def _requested(
+        self, fields: Mapping[str, Any], document: dict[str, Any], topics: Sequence[str]
+    ) -> SubscriptionRequest:
+        """Return what a row asks the store for; `Invalid`, `OutsideFlask` or `CannotMove`."""
+        if empty := reader_rows.empty_fields(fields, document):
+            raise CannotMove(f"{' and '.join(empty)}: missing")
+        document["topics"] = topics
         for name in ("muted_stories", "followed_stories"):
             if name in document:
                 document[name] = sorted(self._running() & {*map(str, document[name])})
         key = self._key(document.pop("vapid_public_key", None))
         asked = read_fields(NewSubscription, document, self.runtime).requested(key)
-        self.without_zone += not asked.zone and not self.is_own
-        asked = asked._replace(must_confirm=fields.get("confirmed") is False)
-        id = reader_rows.id_of(fields) if self.keeps_ids else None
-        return Arrival(asked, id, *reader_rows.days_of(fields))
+        return asked._replace(must_confirm=fields.get("confirmed") is False)
 
     def _key(self, named: object) -> str:
         """Return the VAPID key of a reader who may name one; `CannotMove`."""
@@ -237,7 +255,7 @@ def import_readers(
             under_way = _begun(first, topics, column, mapped, named, dry_run=dry_run)
             try:
                 if not under_way.is_own:
-                    under_way.survey = _surveyed(file, column_of(column))
+                    under_way.survey = _surveyed(file, column_of(column), under_way.can_take)
                 for row in _shown(_all(first, rows), source, file.stat().st_size):
                     if why := under_way.take(row):
                         line = {"row": row.number, "why": why, "given": dict(row.fields)}
@@ -297,10 +315,10 @@ def _begun(
     return _Import(runtime, key, chosen, known.keys(), dry_run, names)
 
 
-def _surveyed(file: Path, column: str) -> Survey:
+def _surveyed(file: Path, column: str, can_take: Callable[[Row], bool]) -> Survey:
     """Read a file for the first time."""
     size = file.stat().st_size
-    survey = Survey(size, column)
+    survey = Survey(size, column, can_take)
     with suppress(NotReaders), open_rows(file) as (rows, source):  # the second reading says why
         for row in _shown(rows, source, size, "Checking"):
             survey.look(row)

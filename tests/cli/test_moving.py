@@ -396,6 +396,18 @@ def test_of_several_rows_with_one_endpoint_the_newest_counts(
         runtime.subscriptions.at(runtime.endpoints.parse(reader(2)[0]))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_broken_row_costs_no_reader_who_has_a_whole_one(
+    take: Import, runtime: Runtime, order: int
+) -> None:
+    whole = {**browser(0), "last_active": "2024-05-01 10:00:00"}
+    broken = {**browser(0), "last_active": "2024-06-01 10:00:00"}
+    broken["keys"] = {**broken["keys"], "auth": "c2hvcnQ"}
+    rows = [whole, broken][::order]
+    assert take("\n".join(map(json.dumps, rows))) == {"new": 1, "refused": 1}
+    assert runtime.subscriptions.count() == 1
+
+
 def test_endpoints_that_only_seem_to_be_there_twice_are_all_taken(
     take: Import, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
