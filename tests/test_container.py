@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from service.local.redis_server import find_servers
 from service.model.keys import from_b64url
 from tests.support import ROOT
 from tests.support.guides import commands
@@ -23,6 +22,7 @@ from tests.support.hosts import Network
 from tests.support.image import Container, Image
 from tests.support.installation import wait_until
 from tests.support.push_service import PushService
+from tests.support.redis_server import find_tls_server
 from workers.trials.processes import running
 
 pytestmark = [pytest.mark.soak, pytest.mark.processes, pytest.mark.timeout(900)]
@@ -56,10 +56,10 @@ class Composed:
         self.log = folder / "log"
         self.containers: dict[str, Container] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        # This machine's Redis, with the files in a folder of the test, stands in for its image.
+        # The machine's Redis 7, with the files in a folder of the test, stands in for its image.
         _, *options = compose["services"]["redis"]["command"]
         options += ["--protected-mode", "no", "--dir", str(folder), "--logfile", "redis.log"]
-        argv = hosts["redis"].argv(find_servers()[-1].binary, *options)
+        argv = hosts["redis"].argv(find_tls_server().binary, *options)
         stack.enter_context(running(argv))
         for name in compose["services"].keys() - {"redis"}:
             one = Container(self.image, hosts[name], compose, name, folder)
