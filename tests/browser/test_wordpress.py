@@ -65,7 +65,7 @@ def editor(wordpress: WordPress, chromium: Browser) -> Iterator[Callable[[str], 
     """Open pages of the administration, as an editor who is signed in."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     page.goto(f"{wordpress.origin}/wp-login.php")
     page.fill("#user_login", "admin")
     page.fill("#user_pass", PASSWORD)
