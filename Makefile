@@ -28,7 +28,7 @@ AUDIT := pip-audit==2.10.1 cyclonedx-bom==7.5.0
 UNREACHABLE := Nothing was audited: PyPI's list of known faults cannot be reached from here.
 # A test waits for most of its time: while one does, others run. One that ends its process is a
 # failure, not to be tried in another.
-AT_ONCE := --numprocesses 6 --dist worksteal --max-worker-restart 0
+AT_ONCE := --numprocesses 4 --dist worksteal --max-worker-restart 0
 # The files that have tests of a marker. To collect those of all files takes longer than they do.
 FILES_WITH = $$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests)
 # Browsers, and a Redis that is newer than the wheel's and speaks TLS.
