@@ -15,12 +15,11 @@ from redis import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import desk
-from service.api import blueprint, docs_page, problems, rate_limits
-from service.api.alerts.counted_requests import CountedRequests
+from service.api import blueprint, docs_page, hosts, problems, rate_limits
+from service.api.counted_requests import CountedRequests
 from service.api.newsroom import feed_hubs
 from service.api.operations import monitoring
 from service.api.operations.canary import bp as canary
-from service.api.readers import hosts
 from service.api.traced_requests import TracedRequests
 from service.api.without_flask import SubscribingWithoutFlask
 from service.config import Config, ConfigError

@@ -20,8 +20,8 @@ from service.model.keys import VapidKey
 from service.model.language.links import LinkParameters, read_parameters
 from service.model.network.no_proxy import bypasses
 from service.model.operations.promises import Promise, read_promise
-from service.model.operations.vapid_formats import read_vapid_keys
 from service.model.preferences import NewsroomDefaults, Quiet
+from service.model.vapid_formats import read_vapid_keys
 
 # Settings that may have bytes that are no UTF-8, as names of files may.
 _ANY_BYTES = ("data_dir", "push_ca_bundle", "no_proxy")

@@ -10,7 +10,6 @@ from typing import TypeVar
 from redis import BusyLoadingError, Redis, RedisError
 
 from service.config import Config, ConfigError
-from service.domain.alerts.alert_history import AlertHistory
 from service.domain.alerts.alert_list import AlertList
 from service.domain.alerts.alert_log import AlertLog
 from service.domain.alerts.alert_search import AlertSearch
@@ -50,10 +49,11 @@ from service.domain.operations.under_way import UnderWay
 from service.domain.operations.unknown_values import UnknownValues
 from service.domain.people.api_tokens import ApiTokens
 from service.domain.people.editors import Editors
+from service.domain.people.paired_browsers import PairedBrowsers
 from service.domain.people.passkeys import Passkeys
 from service.domain.people.provider import Provider
 from service.domain.people.two_step import TwoStep
-from service.domain.readers.paired_browsers import PairedBrowsers
+from service.domain.readers.alert_history import AlertHistory
 from service.domain.readers.questions import Questions
 from service.domain.readers.reader_alerts import ReaderAlerts, WelcomeSettings
 from service.domain.readers.refused_origins import RefusedOrigins

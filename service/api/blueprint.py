@@ -18,7 +18,7 @@ from service.domain.alerts.topics import MOST_TOPICS, TooManyTopics, UnknownTopi
 from service.domain.newsroom.feeds import MOST_FEEDS, FeedChanged, TooManyFeeds, UnknownFeed
 from service.domain.newsroom.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook
 from service.domain.newsroom.webhooks import MOST_WEBHOOKS, TooManyWebhooks, UnknownWebhook
-from service.domain.readers.paired_browsers import CodeOver
+from service.domain.people.paired_browsers import CodeOver
 from service.domain.readers.reader_alerts import TooManyActive
 from service.domain.sending.job_queue import ForeignJob, UnknownJob
 from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed

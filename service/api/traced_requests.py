@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from service.api.alerts.counted_requests import method_of, route_of
+from service.api.counted_requests import method_of, route_of
 from service.model.operations import traces
 from service.model.operations.process_log import REQUEST
 

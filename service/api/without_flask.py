@@ -14,12 +14,12 @@ from flask import Flask
 from redis import RedisError
 
 from service.api import rate_limits
-from service.api.alerts.counted_requests import ROUTE
+from service.api.counted_requests import ROUTE
 from service.api.fields import parse
+from service.api.hosts import Hosts
 from service.api.problems import Problem
 from service.api.rate_limits import Limits
 from service.api.readers import readers
-from service.api.readers.hosts import Hosts
 from service.api.readers.reader_requests import NewSubscription, OutsideFlask
 from service.model.network.rates import Counted
 from service.runtime import Runtime

@@ -25,8 +25,8 @@ from service.cli.terminal import command_line, examples, json_option, printable
 from service.domain.operations.moving import EXPORT, CannotMove, Moving
 from service.local.reader_files import NotReaders, Row, open_rows
 from service.model.keys import b64url
-from service.model.operations.vapid_formats import read_vapid_keys
 from service.model.subscriptions import SubscriptionRequest
+from service.model.vapid_formats import read_vapid_keys
 from service.runtime import Runtime
 from service.store.readers.arrivals import Arrival
 from service.store.readers.subscriptions import Added

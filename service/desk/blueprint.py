@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from service.api import problems
-from service.api.readers.hosts import WrongHost, check_page
+from service.api.hosts import WrongHost, check_page
 from service.current import runtime
 from service.desk.permissions import ANY_EDITOR, EVERYBODY, allowed, lately, may, needed, rule_of
 from service.desk.session import (

@@ -19,7 +19,7 @@ from service.desk.words import outcome_words
 from service.domain.alerts.publishing import UnknownNotification
 from service.domain.alerts.stops import EverythingStopped
 from service.domain.operations.pretend_readers import Mixture
-from service.domain.readers.paired_browsers import TooManyTests
+from service.domain.people.paired_browsers import TooManyTests
 from service.domain.readers.reader_alerts import TooManyActive
 from service.model.notifications import Audience, Outcome
 from service.model.roles import Role

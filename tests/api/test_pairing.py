@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.domain.readers.paired_browsers import CodeOver
+from service.domain.people.paired_browsers import CodeOver
 from tests.support.client import SITE, Client, Reader, stored
 
 EDITOR = "nora@paper.example"

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.desk.people.paired_browsers import as_test
-from service.domain.readers.paired_browsers import MOST_PAIRED, MOST_TESTS
+from service.domain.people.paired_browsers import MOST_PAIRED, MOST_TESTS
 from service.model.notifications import Action, Content, Notification, State
 from service.model.retention import PAIRED_KEPT, PAIRING_CODE_KEPT, PAIRING_KEPT, READERS_TEST_KEPT
 from service.model.roles import Role

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from service.config import Config, ConfigError
 from service.model.keys import VapidKey, b64url
-from service.model.operations.vapid_formats import read_vapid_keys
+from service.model.vapid_formats import read_vapid_keys
 
 # The secret begins with a zero byte and has both characters in which the alphabets differ.
 KEY = VapidKey(bytes.fromhex("00fbff" + "3e" * 29))

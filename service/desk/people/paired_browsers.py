@@ -21,7 +21,7 @@ from service.desk.writing.compose import SENT_TO_ME, check
 from service.desk.writing.forms import Form
 from service.domain.alerts.publishing import UnknownNotification
 from service.domain.alerts.stops import EverythingStopped
-from service.domain.readers.paired_browsers import (
+from service.domain.people.paired_browsers import (
     MOST_PAIRED,
     CodeOver,
     TooManyPaired,

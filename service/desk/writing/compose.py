@@ -24,7 +24,7 @@ from service.desk.words import late_words
 from service.desk.writing.folds import fold_words, size_words
 from service.desk.writing.forms import DAYS, Form, lifetimes, samples, spreads, waits
 from service.domain.alerts.stories import RunningStory
-from service.domain.readers.paired_browsers import PairedRow
+from service.domain.people.paired_browsers import PairedRow
 from service.model.notifications import DEFAULT_TTL, Audience, Notification, SendAt
 from service.model.retention import DAY
 from service.model.time import clock, times
