@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.cli import reader_rows
 from service.cli.main import open_runtime
-from service.cli.moving import bar, moving_of, written_file
 from service.cli.terminal import examples
+from service.domain.operations.moving import Moving
+from service.runtime import Runtime
 
 _SHOWN = 256  # readers between two looks at the bar
 
@@ -81,3 +84,25 @@ def _onesignal(written: IO[str]) -> Callable[[Any, bool], None]:
 
 def _write(written: IO[str], line: Mapping[str, Any]) -> None:
     written.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def moving_of(runtime: Runtime) -> Moving:
+    """Return what writes all but the readers, and takes it in."""
+    return Moving(runtime.store, runtime.topics, runtime.keys, runtime.tokens)
+
+
+@contextmanager
+def written_file(path: Path) -> Iterator[IO[str]]:
+    """Open a file that only its owner may read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        os.fchmod(file.fileno(), 0o600)  # it may have been there
+        yield file
+
+
+def bar(console: Console) -> Progress:
+    """Return a bar that also shows how many a second, and for how long."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"))
+    shown = console.is_terminal
+    return Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown
+    )

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.api.fields import Invalid, read_fields
 from service.api.readers.reader_requests import NewSubscription, OutsideFlask
 from service.cli import reader_rows
+from service.cli.exporting import bar, moving_of, written_file
 from service.cli.import_file import Survey, TopicNames, column_of, renamed_topics
 from service.cli.main import open_runtime
 from service.cli.terminal import command_line, examples, json_option, printable
@@ -381,11 +380,6 @@ def _begun_of_ours(
     )
 
 
-def moving_of(runtime: Runtime) -> Moving:
-    """Return what writes all but the readers, and takes it in."""
-    return Moving(runtime.store, runtime.topics, runtime.keys, runtime.tokens)
-
-
 def _topics(runtime: Runtime, slugs: Iterable[str]) -> frozenset[str]:
     known = runtime.topics.all()
     if unknown := [slug for slug in slugs if slug not in known]:
@@ -431,23 +425,6 @@ def _public_half(path: Path) -> str:
     if len(keys) != 1:
         raise click.UsageError(f"--vapid-key: {path.name} has {len(keys)} keys, and one is needed")
     return b64url(keys[0].public)
-
-
-@contextmanager
-def written_file(path: Path) -> Iterator[IO[str]]:
-    """Open a file that only its owner may read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        os.fchmod(file.fileno(), 0o600)  # it may have been there
-        yield file
-
-
-def bar(console: Console) -> Progress:
-    """Return a bar that also shows how many a second, and for how long."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"))
-    shown = console.is_terminal
-    return Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown
-    )
 
 
 def _shown(
