@@ -127,7 +127,7 @@ class _Import:
                 self.known_topics = self.runtime.topics.named().keys()
 
     def can_take(self, row: Row) -> bool:
-        """Whether a row is whole: it has a reader whom we could store, or says that one left."""
+        """Whether a row is whole: it has a reader that we could store, or says that one left."""
         if row.why or reader_rows.is_app(row.fields) or reader_rows.is_unsubscribed(row.fields):
             return not row.why
         try:

@@ -59,7 +59,7 @@ _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{0,15})?(?:e\+?\d{1,2})?", re.ASCII)
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?", re.ASCII)
 # OneSignal's device types: apps of all kinds, e-mail (11) and SMS (14).
 _APPS = ("0", "1", "2", "3", "4", "6", "9", "10", "11", "13", "14")
-# The oldest day on which somebody may have subscribed: the first of 2015, when browsers learned it.
+# The oldest day on which a reader may have subscribed: the first of 2015, when browsers learned it.
 _FIRST_DAY = 16_436
 _MILLISECONDS_FROM = 1e11  # as seconds it would be the year 5138
 # What programs write for nothing: pandas, MySQL, JavaScript.

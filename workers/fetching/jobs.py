@@ -123,7 +123,7 @@ def _in_a_thread(name: str, work: Callable[[str], None], id: str) -> None:
 
 
 def _do(name: str, work: Callable[[str], None], id: str) -> None:
-    """Do a job, and report what ended it; whoever waits for the result asks again."""
+    """Do a job, and report what ended it; the code that waits for the result asks again."""
     try:
         with traces.span(name):
             work(id)

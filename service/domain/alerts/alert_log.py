@@ -52,7 +52,7 @@ class AlertLog:
                 yield entry
 
     def note_import(self, readers: int, known: int, by: str) -> None:
-        """Note that somebody imported readers, of whom others of the file were `known`."""
+        """Note an import of readers; `known` more of the file were here already."""
         self._log.note(alert_log.imported(readers, known, by))
 
     def forget_old(self, now: float) -> None:

@@ -132,7 +132,7 @@ class DailyTotals:
         return following < last
 
     def add_imported(self, readers: int) -> None:
-        """Count readers whom an import has brought just now."""
+        """Count readers that an import has brought just now."""
         self._store.daily_totals.add_imported(_number(today()), readers)
 
     # -- what the pages show -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ import base64
 import json
 import re
 import zlib
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import ClassVar, NamedTuple, cast
 from uuid import uuid4
@@ -101,7 +102,7 @@ def _alive(worker: str) -> str:
     return f"stoppress:alive:{worker}"
 
 
-class _Queue:
+class _Queue(ABC):
     """A queue, and the processes that take its jobs."""
 
     _own: ClassVar[re.Pattern[bytes]]  # the calls that may be run again
@@ -216,8 +217,9 @@ class _Queue:
         call = unpacked(data or b"")
         return json.loads(call)[0] if self._own.fullmatch(call) else None
 
+    @abstractmethod
     def _again(self, job: str, *arguments: str) -> None:
-        raise NotImplementedError
+        """Put a job into the queue once more."""
 
 
 def _result_key(id: str) -> str:

@@ -1,8 +1,8 @@
 """Spans: what a process did and how long it took, for OpenTelemetry (decision 131).
 
 They are recorded only where `service/local/span_export.py` has called `record_by`. A span that is
-never ended is not recorded. Its attributes are numbers and words of our own, never what somebody
-wrote or sent: no endpoint, key, token, address or text.
+never ended is not recorded. Its attributes are numbers and words of our own, never what an editor
+or a reader wrote or sent: no endpoint, key, token, address or text.
 """
 
 from __future__ import annotations

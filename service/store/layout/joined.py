@@ -2,7 +2,7 @@
 
   days         sorted set: these numbers (-1: none), scored with the day, counted from 1970 in UTC
   moved        sorted set: spans of numbers, `first-last`, scored with the last, of readers who were
-               imported, and of whom it is known that they subscribed elsewhere on an earlier day
+               imported, and who are known to have subscribed elsewhere on an earlier day
   {g}:days     the first day from whose beginning on this is known
 
 Numbers grow, so that readers since a day are those with larger numbers, without those who moved. A

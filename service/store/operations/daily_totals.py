@@ -45,7 +45,7 @@ class DailyTotals:
             pipe.execute()
 
     def add_imported(self, date: int, readers: int) -> None:
-        """Count readers whom an import has brought on a day."""
+        """Count readers that an import has brought on a day."""
         self._redis.hincrby(_key(date), "imported", readers)
 
     def counted(self) -> int | None:
