@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from service.model.retention import RATE_KEPT
 from service.store.layout.records import StoreFull
+from service.store.operations.rate_counters import RateCounters
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
 from tests.support.inputs import NEWS
 
@@ -32,6 +38,18 @@ def test_a_tool_sees_how_many_calls_it_has_left(client: Client, token: str) -> N
     assert left(refused)["tools by token"][0] == 596, "a call that is refused counts too"
     other = client.call("GET", f"{API}/topics", token=client.add_token("another"))
     assert left(other)["tools by token"][0] == 599
+
+
+@given(now=st.floats(0, 1e8), later=st.floats(0, 59))
+def test_a_rate_begins_anew_within_its_time_whatever_the_clock_says(
+    now: float, later: float
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, redis.Redis() as unasked:
+        counters = RateCounters(unasked)
+        patch.setattr(time, "monotonic", lambda: now)
+        assert counters.count("news", "ada", 100).resets_in == RATE_KEPT
+        patch.setattr(time, "monotonic", lambda: now + later)
+        assert 0 < counters.count("news", "ada", 100).resets_in <= RATE_KEPT
 
 
 @pytest.mark.redis

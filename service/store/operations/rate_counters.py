@@ -52,4 +52,4 @@ class RateCounters:
         if len(self._here) >= _MOST_HERE:
             self._here.clear()
         self._here[call, caller] = since, times + 1
-        return times + 1, math.ceil(since + RATE_KEPT - now)
+        return times + 1, RATE_KEPT - math.floor(now - since)
