@@ -105,6 +105,7 @@ def test_prometheus_finds_nothing_to_improve_in_our_figures(page: str) -> None:
     assert promtool("check", "metrics", given=page) == ""
 
 
+@pytest.mark.processes
 def test_prometheus_takes_the_rules_and_each_fires_when_it_should() -> None:
     assert "SUCCESS" in promtool("check", "rules", str(RULES))
     assert "SUCCESS" in promtool("test", "rules", *map(str, CASES))

@@ -53,6 +53,7 @@ class Caller:
         }
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="schemathesis needs Python 3.11")
 @pytest.mark.filterwarnings("ignore")  # those of libraries, about themselves
 def test_each_call_of_the_description_is_answered_as_it_says(redis_url: str) -> None:

@@ -155,6 +155,7 @@ def test_the_error_that_ends_a_job_arrives_and_a_warning_does_not(
     assert ENDPOINT not in sentry.received[0]
 
 
+@pytest.mark.processes
 def test_a_process_reports_the_error_that_ends_it(redis_url: str, sentry: Sentry) -> None:
     runtime = make_app(redis_url).extensions["stoppress"]
     runtime.store.redis.zadd(SCHEDULED, {ENDPOINT: 1.0})

@@ -169,6 +169,7 @@ def test_a_send_goes_on_and_its_worker_ends_while_the_collector_hangs(
     assert collector.received == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("end", ["atexit._run_exitfuncs()", "clock._end()"])
 def test_a_process_that_ends_sends_its_last_spans(collector: Collector, end: str) -> None:
     program = f"""

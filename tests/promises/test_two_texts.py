@@ -133,6 +133,7 @@ def two_services(
         yield installation
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("one_partition")
 def test_others_wait_neither_for_laggards_of_the_sample_nor_for_a_killed_worker(
     two_services: Installation, push: PushService, sick: PushService
