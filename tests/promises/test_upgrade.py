@@ -198,12 +198,12 @@ def replace_all(
         installation.processes.remove(one)
 
 
-# Not in `make test`: web processes of this last release still reset a connection as they end.
-@pytest.mark.soak
 @pytest.mark.parametrize(
     ("readers", "each"),
-    [(240, 1), (1500, 2)],
-    ids=["few readers", "many readers"],
+    [
+        pytest.param(240, 1, id="few readers"),
+        pytest.param(1500, 2, id="many readers", marks=pytest.mark.soak),
+    ],
 )
 def test_nobody_sees_that_a_release_is_replaced_during_a_send(
     readers: int, each: int, redis_url: str, push: PushService, tmp_path: Path
