@@ -487,7 +487,7 @@ def test_the_table_has_every_call_that_needs_an_api_token(client: Client) -> Non
         )
         for method, path, _, _ in EDITORS_CALLS
     }
-    assert named == guarded
+    assert named == guarded, "a new call of a tool needs a row in `EDITORS_CALLS`"
 
 
 # What readers' browsers and monitors call without a token.

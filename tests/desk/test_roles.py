@@ -256,7 +256,7 @@ def test_the_table_has_every_route_of_the_desk(app: Flask) -> None:
         for rule in app.url_map.iter_rules()
         if rule.endpoint.startswith(("desk.", "start."))
     }
-    assert ours == set(ROUTES)
+    assert ours == set(ROUTES), "a new route of the desk needs a row in `ROUTES`"
 
 
 @pytest.mark.parametrize("role", MAY)

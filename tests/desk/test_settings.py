@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from service.model.notifications import Action, Audience
+from service.model.notifications import Action, Audience, Content
 from service.runtime import Runtime
 from tests.support.desk_pages import hidden_fields, open_form, post, review, words
 from tests.support.planned import edit, only, opened
@@ -56,6 +57,9 @@ def test_all_that_is_set_goes_out_and_is_seen_on_each_page(
         Action("Map", f"{PICTURES}/map"),
     )
     assert (content.lang, content.urgency, content.ttl) == ("lv", "normal", 900)
+    every = dataclasses.fields(Content)
+    usual = [one.name for one in every if getattr(content, one.name) == one.default]
+    assert usual == ["kind"], "a new field of an alert is set in `SET`, and named in `SEEN`"
     assert one.audience == Audience(topics=("world",), exclude=("sport",), locales=("en", "lv"))
     confirmation = editor.get(f"{draft}/send", follow_redirects=True)
     for page in (editor.get(draft), confirmation):
@@ -70,7 +74,10 @@ def test_an_edit_shows_and_changes_what_is_set(
     editor: FlaskClient, runtime: Runtime, readers: int
 ) -> None:
     review(editor, **SET, when="draft")
-    id = only(runtime).id
+    before = only(runtime)
+    id = before.id
+    assert edit(editor, id).status_code == 303
+    assert runtime.publishing.get(id).content == before.content, "`saved_forms` loses a field"
     fields = opened(editor, id)
     assert (fields["button2"], fields["ttl"], fields["exclude"]) == ("Map", "900", ["sport"])
     assert fields["locales"] == "en lv"
