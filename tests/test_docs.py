@@ -14,6 +14,7 @@ from markdown_it.token import Token
 
 from service.cli import main
 from service.config import settings
+from service.model.operations.measures import MEASURES
 from tests.support import ROOT
 
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -61,6 +62,13 @@ def test_every_link_leads_somewhere() -> None:
             file = (page.parent / path).resolve() if path else page
             assert file.exists(), (page, target)
             assert not anchor or anchor in anchors(file), (page, target)
+
+
+def test_every_row_is_in_a_table() -> None:
+    for page in DOCS:
+        lines = [one.content for one in tokens(page) if one.type == "inline"]
+        rows = [line for line in lines if line.startswith("|")]
+        assert rows == [], f"{page}: an empty line above them ends the table"
 
 
 def test_every_command_exists() -> None:
@@ -133,13 +141,21 @@ def test_operations_has_every_setting_with_its_default_and_meaning() -> None:
             row.metadata["meaning"],
         )
         for row in settings()
-    ]
+    ], "give docs/operations.md the rows of service/config.py, in the same order"
 
 
 def test_operations_has_every_command() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     assert isinstance(main, click.Group)
-    assert [name for name in main.commands if f"`stoppress {name}" not in text] == []
+    missing = [name for name in main.commands if f"`stoppress {name}" not in text]
+    assert missing == [], "give the table of commands in docs/operations.md a row for each"
+
+
+def test_operations_has_every_measure() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    named = set(re.findall(r"`stoppress_(\w+?)(?:_total)?[`{]", text))
+    missing = [name for name in MEASURES if name not in named]
+    assert missing == [], "give the table of figures in docs/operations.md a row for each"
 
 
 def test_the_readme_is_short() -> None:

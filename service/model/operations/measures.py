@@ -109,18 +109,4 @@ SCREEN_PROMISES = Measure(
     known=(("yes",), ("no",)),
 )
 
-MEASURES = {
-    one.name: one
-    for one in (
-        PUSH_ANSWERS,
-        PUSH_RETRIES,
-        CHECKPOINTS,
-        WORKER_CPU,
-        HTTP_REQUESTS,
-        ALERTS_ENDED,
-        ALERT_TIMES,
-        PROMISES,
-        PUBLISH_TO_SCREEN,
-        SCREEN_PROMISES,
-    )
-}
+MEASURES = {one.name: one for one in tuple(globals().values()) if isinstance(one, Measure)}
