@@ -261,10 +261,7 @@ class Runtime:
         patience: Patience,
         wait_for: type[RedisError] = RedisError,
     ) -> Runtime:
-        """Open as soon as Redis answers, and say meanwhile what this `process` waits for.
-
-        Errors other than `wait_for` are raised.
-        """
+        """Open as soon as Redis answers; see `as_soon_as_redis_answers`."""
 
         def opened() -> Runtime:
             runtime = cls.open(
@@ -381,9 +378,9 @@ def _for_feeds(config: Config) -> FeedSettings:
 def as_soon_as_redis_answers(
     process: str, do: Callable[[], T], wait_for: type[RedisError] = RedisError
 ) -> T:
-    """Do something as soon as Redis answers, and say meanwhile what this `process` waits for.
+    """Call `do` until it succeeds. Meanwhile the log of this `process` says why it waits.
 
-    Errors other than `wait_for` are raised.
+    Only an error of the kind `wait_for` is waited out; any other is raised.
     """
     said, said_at = "", 0.0
     while True:

@@ -51,7 +51,8 @@ class CauseReports:
             threading.Thread(target=self._run, name="cause-reports", daemon=True).start()
 
     def _run(self) -> None:
-        # With connections of its own, because the clock's wait for Redis, and this says so.
+        # With connections of its own: those of the clock wait while Redis is away, and this thread
+        # reports that.
         runtime = Runtime.start(self._config, "clock", PAGE)
         reporter = CauseReporter(
             runtime.store.causes,

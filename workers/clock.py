@@ -57,7 +57,7 @@ def run(runtime: Runtime, reports: CauseReports) -> NoReturn:
 def _until_due(due: float | None) -> float:
     """Return the seconds until the next tick: less than `TICK` if an alert is due before that."""
     ahead = TICK if due is None else due - clock.time()
-    # What is due by now and has not begun is tried again no sooner than other duties.
+    # An alert that is due already, and could not be started, is tried again with the other duties.
     return min(TICK, ahead + _LITTLE) if ahead > 0 else TICK
 
 

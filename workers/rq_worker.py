@@ -91,7 +91,7 @@ class StoppableWorker(SimpleWorker):
         """Ignore commands that RQ takes by a channel of Redis; our own processes send none."""
 
     def check_for_suspension(self, burst: bool) -> None:
-        """Ignore the key by which anybody who may write it suspends all processes of RQ."""
+        """Ignore RQ's key that suspends all processes, because any user of the queue can set it."""
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:  # noqa: ARG002
         """Return the seconds after which RQ forgets a killed worker's job.

@@ -65,7 +65,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def one_spelling(body: bytes) -> bytes:
-    """Return a JSON document in one spelling; a body that is none as it is.
+    """Return a JSON document with its fields in one order; a body that is no JSON unchanged.
 
     Some programs write the same fields in another order when they repeat a call.
     """

@@ -25,7 +25,7 @@ class Survey:
     def __init__(self, size: int, column: str, can_take: Callable[[Row], bool]) -> None:
         """`size` is that of the file, `column` one that rows should have; may be empty.
 
-        A row that `can_take` refuses is newer than none: it must not cost a reader who has another.
+        A row that `can_take` refuses never counts as the newest, so that a usable one does.
         """
         self._can_take = can_take
         self._bits = bytearray(max(_LEAST, min(size // 10, _MOST)))
@@ -79,7 +79,7 @@ class TopicNames:
         self._slugs = {_alike(one.name): one.slug for one in named.values()}
         self._slugs |= {_alike(slug): one.slug for slug, one in named.items()}
         self._slugs |= {_alike(name): slug for name, slug in renamed.items()}
-        self.unknown = Counter[str]()  # how many rows have a name that is none of ours
+        self.unknown = Counter[str]()  # names that fit no topic of ours, by rows
 
     def of(self, fields: Mapping[str, object]) -> set[str]:
         """Return the slugs of the topics that a row names."""

@@ -35,7 +35,7 @@ _SHOWN = 256  # rows between two looks at the bar
 NEW, KNOWN, LEFT = (one.value for one in Added)
 UNSUBSCRIBED, APP, REFUSED = "unsubscribed", "no_browser", "refused"
 DUPLICATE = "duplicate"
-_SHOWN_NAMES = 20  # of topics that are none of ours
+_SHOWN_NAMES = 20  # names in the file that fit none of our topics
 _WORDS = {
     NEW: "imported",
     KNOWN: "here already, and left as they are",
@@ -53,7 +53,7 @@ class _Import:
 
     runtime: Runtime
     vapid_key: str
-    topics: frozenset[str]  # of who names none
+    topics: frozenset[str]  # for readers whose row names no topic of ours
     known_topics: Set[str]
     dry_run: bool
     names: TopicNames | None = None  # None: an export of ours, which has our own slugs
@@ -103,7 +103,7 @@ class _Import:
         return bool(self.counts[REFUSED]) and not any(self.counts[one.value] for one in Added)
 
     def store(self) -> None:
-        """Store those who wait."""
+        """Store the readers that were read since the last call."""
         if self.dry_run:
             self.counts[NEW] += len(self._waiting)
         else:
@@ -114,7 +114,7 @@ class _Import:
         self._waiting.clear()
 
     def note(self) -> None:
-        """Note in the log of the newsroom what came of it."""
+        """Add the import to the newsroom's log, if it brought new readers."""
         if self.counts[NEW] and not self.dry_run:
             log = self.runtime.alert_log
             log.note_import(self.counts[NEW], self.counts[KNOWN], command_line())

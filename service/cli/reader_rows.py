@@ -109,9 +109,9 @@ def is_app(fields: Mapping[str, Any]) -> bool:
 
 
 def days_of(fields: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the days on which a reader subscribed and came last; 0: not known.
+    """Return the days on which a reader subscribed and last visited the site; 0: not known.
 
-    Other services than ours know the first one only: their visits are none to us.
+    Only our own exports have the second day, because other services count other visits.
     """
     try:
         created, seen = (_day(str(fields[name])) for name in ("subscribed_on", "seen_on"))

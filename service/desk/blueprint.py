@@ -146,7 +146,7 @@ def _page_before() -> str:
 
 
 def _may_not(role: Role) -> ResponseReturnValue:
-    """Say who may do what this editor may not."""
+    """Refuse a request that takes this role, and name editors who have it."""
     others = [one.email for one in runtime().editors.all() if one.role >= role]
     named = [*others[:_MOST_NAMED], *(["others"] if len(others) > _MOST_NAMED else [])]
     text = f"{_MAY_NOT[role].format(who=either(named))} Nothing was sent or changed."

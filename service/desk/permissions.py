@@ -70,7 +70,7 @@ def needed(rule: Role | Callable[[], Role]) -> Role:
 
 
 def may(role: Role) -> bool:
-    """Whether the editor who is signed in may do what this role may do.
+    """Whether the signed-in editor has this role, or a higher one.
 
     In a rehearsal every editor may try everything.
     """
@@ -88,12 +88,15 @@ def _may_here(word: str) -> bool:
 
 
 def for_a_draft() -> Role:
-    """Let any editor open or delete a draft, and only those who send what is more than that."""
+    """Let any editor open or delete a draft; anything more takes the role that sends.
+
+    More is a scheduled alert, a correction and a retraction.
+    """
     return _for_planned((request.view_args or {}).get("id"))
 
 
 def to_keep_a_draft() -> Role:
-    """Let any editor keep what a form has as a draft, and only those who send do more with it."""
+    """Let any editor save a form as a draft; sending or scheduling takes the role that sends."""
     return for_a_draft() if request.form.get("when") == "draft" else Role.SENDS
 
 
@@ -107,13 +110,12 @@ def _for_planned(id: int | None) -> Role:
         one = None if id is None else runtime().publishing.get(id)
     except UnknownNotification:
         one = None
-    # Of an alert that is deleted or sent by now the view says so, and changes nothing. Only those
-    # who send can write a correction or a retraction, also one that waits for a second person.
+    # If the alert is deleted or sent by now, the view says so and changes nothing.
     is_more = one and (one.state is State.SCHEDULED or one.corrects is not None)
     return Role.SENDS if is_more else ANY_EDITOR
 
 
 def for_oneself() -> Role:
-    """Let editors see what belongs to them, and only those who manage what belongs to others."""
+    """Let editors see their own page; the page of another editor takes the role that manages."""
     own = (request.view_args or {})["id"] == signed_in().id
     return ANY_EDITOR if own else Role.MANAGES

@@ -117,7 +117,7 @@ def is_plain_loopback(app: Flask) -> bool:
 
 
 def start_session(session_id: str) -> None:
-    """Sign an editor in, in a new cookie that keeps of the previous one only what was typed."""
+    """Sign an editor in, with a new cookie. Of the old one only an unsent form stays."""
     _begin_cookie()
     session.permanent = True
     session["editor"] = session_id
@@ -175,7 +175,7 @@ def start_provider_sign_in(began: Began, to: str) -> None:
 
 
 def provider_sign_in() -> tuple[Began | None, str]:
-    """Return what was remembered, once."""
+    """Return what `start_provider_sign_in` put into the cookie, and take it out."""
     began, to = session.pop("provider", None) or (None, "")
     return None if began is None else Began(*began), to
 
@@ -186,7 +186,7 @@ def start_challenge(challenge: Challenge) -> None:
 
 
 def challenge() -> Challenge | None:
-    """Return what was remembered, once."""
+    """Return what `start_challenge` put into the cookie, and take it out."""
     kept = session.pop("challenge", None)
     return None if kept is None else Challenge(*kept)
 
@@ -213,7 +213,7 @@ def keep_typed(page: str) -> None:
 
 
 def typed() -> MultiDict[str, str]:
-    """Return the form of this request; of its page, what was typed before signing in again."""
+    """Return the form of this request, or the one that `keep_typed` kept for this page."""
     page, email, fields = session.get("typed") or ("", "", [])
     if request.form or page != request.path:
         return request.form

@@ -241,7 +241,7 @@ def _as_json(one: Action | Content) -> dict[str, Any]:
 
 
 def known_fields(kind: type[Any], document: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a stored document this release knows, so that it reads a newer one's."""
+    """Return the fields that this release knows; a newer one may have stored others."""
     names = {one.name for one in fields(kind)}
     return {name: value for name, value in document.items() if name in names}
 

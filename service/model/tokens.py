@@ -95,12 +95,12 @@ class Tokens:
         return None
 
     def erasure(self, digest: bytes, at: int) -> str:
-        """Return that the reader with this digest of ten bytes left, as a list outside has it."""
+        """Return a line for a list outside: the reader with this digest (ten bytes) has left."""
         block = digest + at.to_bytes(4, "big") + bytes(2)
         return b64url(self._erasures[0].encryptor().update(block))
 
     def open_erasure(self, text: str) -> tuple[bytes, int] | None:
-        """Return digest and time of a line of that list; None if it is none of ours."""
+        """Return digest and time of such a line; None if it was not written with our key."""
         try:
             sealed = from_b64url(text)
         except ValueError:

@@ -132,7 +132,7 @@ def _read(text: str) -> _Page:
     page = _Page()
     # In an encoding that is fixed here, so that no `<meta charset>` counts any more.
     parser = etree.HTMLParser(target=page, encoding="utf-8", no_network=True)
-    # It raises of a page that is empty, or too deep for it; by then it has handed on what it read.
+    # lxml raises for a page that is empty or nested too deeply, once it has handed on what it read.
     with suppress(etree.LxmlError, AssertionError):
         parser.feed(text.encode("utf-8", "replace"))
         parser.close()

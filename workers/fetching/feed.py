@@ -92,9 +92,9 @@ def _parsed(feed: str, address: str) -> RawFeed:
     """Read XML that `mended` returned."""
     headers = {"content-location": address, "content-type": "application/xml; charset=utf-8"}
     try:
-        # As a file, because it would open a file of the name that bytes are.
+        # As a file object: feedparser would take bytes for the name of a file, and open that.
         found = feedparser.parse(io.BytesIO(feed.encode()), response_headers=headers)
-    except Exception as error:  # of the parser, on what a stranger wrote
+    except Exception as error:  # whatever a stranger's feed makes the parser raise
         raise CannotRead(FeedFault.BROKEN) from error
     if found.bozo and not found.entries:
         raise CannotRead(FeedFault.BROKEN)
@@ -149,13 +149,13 @@ def _item(entry: dict[str, Any], base: str) -> FeedItem:
 
 
 def _plain(html: object) -> str:
-    """Return a text without tags, those within a line without a space in their place."""
+    """Return a text without tags; a tag within a line leaves no space."""
     text = plain(_WITHIN_LINE.sub("", _APPEARED_FIRST.sub("", str(html or ""))))
     return text if is_visible(text) else ""
 
 
 def _link(entry: dict[str, Any], base: str) -> str:
-    # Where a feed was handed on by FeedBurner, the newspaper's own address stands here.
+    # In a feed that FeedBurner hands on, `feedburner_origlink` is the newspaper's own address.
     named = (str(entry.get(name) or "").strip() for name in ("feedburner_origlink", "link"))
     return next((made for one in named if one and (made := web_address(one, base))), "")
 
@@ -186,7 +186,7 @@ def _is_picture(media: Mapping[str, Any]) -> bool:
 
 # Dates -------------------------------------------------------------------------------------------
 
-# Of the names of time zones that RFC 822 does not know, those that mean one of them.
+# Names of time zones that RFC 822 does not have, and that mean one zone only.
 _ZONES = {
     "wet": "+0000", "west": "+0100", "bst": "+0100", "cet": "+0100", "cest": "+0200",
     "mez": "+0100", "mesz": "+0200", "eet": "+0200", "eest": "+0300", "msk": "+0300",

@@ -66,7 +66,8 @@ class FeedReader:
     def _ask_hub(self, asked: FeedRequest) -> str:
         """Ask a hub to call us, or to call us no more; return the status of its answer.
 
-        A feed of others may not name a hub at an origin that only a setting lets us reach.
+        Only a setting lets us reach some origins of the newsroom. A hub there must be named by a
+        feed that is there too.
         """
         inward = self._fetcher.origins
         if _origin(asked.hub) in inward and _origin(asked.named_by) not in inward:

@@ -1,4 +1,4 @@
-"""Makes XML that any parser reads of a feed as strangers write it.
+"""Turns a feed, as strangers write it, into XML that any parser reads.
 
 Newspapers' feeds have entities of HTML, ampersands, broken encodings and no end. A parser would
 give up, or take long, so they are mended first, each in one pass over the text.
@@ -63,9 +63,10 @@ class RawFeed:
 
 
 def text_of(document: bytes, content_type: str) -> str:
-    """Return a document as text; what it says of its encoding counts before what the server says.
+    """Return a document as text, in the encoding that the document names, or else the server.
 
-    Many servers say of all files what they are configured to. If it does not fit, neither counts.
+    Many servers name the same encoding for all files. If most of the text does not fit, it is read
+    as Windows-1252.
     """
     if document[:4] in (b"<\0?\0", b"<\0r\0", b"<\0f\0"):
         text = document.decode("utf-16-le", "replace")
@@ -134,7 +135,7 @@ def _end_of_doctype(text: str, at: int) -> int:
 
 
 def _declared(doctype: str) -> dict[str, str]:
-    """Return the short entities of a DOCTYPE, those of other files as nothing."""
+    """Return the short entities that a DOCTYPE declares; those in other files become empty."""
     found = {one[1]: one[2] or one[3] or "" for one in _DECLARED.finditer(doctype)}
     for value in found.values():
         if any(name[1] in found for name in _REFERENCE.finditer(value)):
@@ -145,7 +146,7 @@ def _declared(doctype: str) -> dict[str, str]:
 
 
 def _whole(feed: str, root: str, *, is_cut: bool) -> str:
-    """Return a feed with its end; of one that was cut off, what is whole."""
+    """Return a feed up to its end tag; a feed that was cut off ends after its last whole item."""
     if f"</{root}".lower() in feed[-1000:].lower():
         return feed
     ends = [found.end() for found in _ITEM_END.finditer(feed)]

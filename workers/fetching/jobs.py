@@ -35,7 +35,7 @@ _HTML = ("text/html", "application/xhtml+xml", "")
 
 _AT_ONCE = 8
 _threads = ThreadPoolExecutor(_AT_ONCE, "fetch")
-_free = BoundedSemaphore(_AT_ONCE)  # so that what cannot begin waits in the queue
+_free = BoundedSemaphore(_AT_ONCE)  # further jobs wait in the queue
 
 _reader: ArticleReader | None = None
 _feeds: FeedReader | None = None

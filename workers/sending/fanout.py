@@ -236,7 +236,10 @@ class FanOut:
         return time.monotonic() - self._claimed_at >= LOOK_AHEAD
 
     def _claim(self, urgent: bool | None = None) -> Lease | None:
-        """Lease another batch, of breaking alerts or the alert with the fewest leases here."""
+        """Lease another batch: of breaking alerts first, then of the alert with the fewest leases.
+
+        `urgent` allows breaking alerts only, or only all others; None allows all.
+        """
         due = [s for s in self._sends.values() if s.due and urgent in (None, s.urgent)]
         held = sum(lease.send.urgent or not urgent for lease in self._leases)
         if due and held >= MOST_LEASES and not self._park():
@@ -279,7 +282,7 @@ class FanOut:
         return lease
 
     def _park(self) -> bool:
-        """Give back a batch that only waits for a slow push service; whether there was one."""
+        """Give back a batch that only waits for a slow push service; False if there is none."""
         for lease in reversed(self._leases):
             waits = lease.held_back and not self._recipients.may_start(lease)
             if waits and not lease.under_way and not lease.unrecorded:

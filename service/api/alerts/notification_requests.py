@@ -306,9 +306,10 @@ class ChangedNotification(_Alert):
     audience: AudienceRequest = Field(default_factory=AudienceRequest.model_construct)
 
     def accepted(self, before: Notification, runtime: Runtime) -> CheckedAlert:
-        """Return the alert as it will be; `Invalid` where it cannot be sent like that.
+        """Return the alert with these changes; `Invalid` where it cannot be sent like that.
 
-        What was not sent is not complained of: its time may have come, or a topic may be gone.
+        A field that the caller left out is not checked again. Since the alert was planned its time
+        may have come, or a topic may have been deleted.
         """
         given = {name: getattr(self, name) for name in self.model_fields_set}
         fields = _request_for(before) | given | {"repeat": None}

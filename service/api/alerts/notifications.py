@@ -224,9 +224,9 @@ def skip(id: int) -> tuple[NotificationShown, dict[str, str]]:
 
 @contextmanager
 def _as_seen(one: Notification) -> Iterator[int | None]:
-    """Let the caller's `If-Match` decide about what is done with a planned alert; `Problem` 412.
+    """Refuse a call (`Problem` 412) whose `If-Match` names another version of a planned alert.
 
-    Yields how often the alert has been changed, or None for a caller to whom that does not matter.
+    Yields how often the alert has been changed; None for a call without `If-Match`.
     """
     if "If-Match" not in request.headers or not one.planned:  # what was sent is a conflict
         yield None

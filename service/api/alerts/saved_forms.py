@@ -71,7 +71,7 @@ def story_of(form: Form) -> str:
 
 
 def has_second_text(form: Form) -> bool:
-    """Whether two texts are to be tried; the text alone, as in the first one, is none."""
+    """Whether two texts are to be tried: title B is typed, or a text B other than text A."""
     body = form.get("body_b", "")
     return bool(form.get("title_b") or (body and body != form.get("body", "")))
 
@@ -128,7 +128,7 @@ def _fields_of_second(second: SecondText | None) -> dict[str, Any]:
 
 
 def number(text: str) -> int | str:
-    """Return a whole number that was typed; what is none stays, so that it is complained of."""
+    """Return typed digits as a number; other text unchanged, which the API then refuses."""
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
 
 

@@ -75,7 +75,7 @@ def read_page(document: bytes, address: str) -> Page:
     """Return what a page has."""
     page = Page(address)
     parser = etree.HTMLParser(target=page, no_network=True)
-    # It raises of a page that is empty, or too deep for it; by then it has handed on what it read.
+    # lxml raises for a page that is empty or nested too deeply, once it has handed on what it read.
     with suppress(etree.LxmlError, AssertionError):
         parser.feed(document)
         parser.close()

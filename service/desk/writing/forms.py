@@ -230,7 +230,7 @@ class Form(RepeatFields):
 
     @property
     def days_are_wrong(self) -> bool:
-        """Whether the number of days is none, or out of range."""
+        """Whether the field has a text that is no whole number, or a number out of range."""
         days = self.new_within_days
         if not re.fullmatch("[0-9]{1,9}", days):
             return bool(days)
@@ -282,7 +282,7 @@ class Form(RepeatFields):
 
     @property
     def has_second_text(self) -> bool:
-        """Whether two texts are to be tried; the text alone, as in the first one, is none."""
+        """Whether two texts are to be tried: title B is typed, or a text B other than text A."""
         return saved_forms.has_second_text(self.fields())
 
     @property

@@ -61,9 +61,9 @@ class Approvals:
             raise Conflict(id, _CHANGED)
 
     def approve(self, id: int, digest: str, *, by: str) -> None:
-        """Send what this editor has seen, as `digest` names it.
+        """Send or schedule the alert in the version that this editor has seen (`digest`).
 
-        `Conflict` if it is another text or audience by now, or if the editor has written it.
+        `Conflict` if text or audience have changed since, or if this editor has written it.
         """
         one = self._waiting(id, digest, by)
         is_correction = one.corrects is not None

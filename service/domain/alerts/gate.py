@@ -23,7 +23,7 @@ Warnings = tuple[tuple[str, str], ...]  # field and sentence of each
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """What becomes of an alert that is sent, scheduled or kept as a draft."""
+    """How an alert is stored once it is sent, scheduled or kept as a draft."""
 
     state: State
     send_at: SendAt | None
@@ -70,7 +70,7 @@ class Gate:
             return Leaving(State.DRAFT, send_at)
         by_itself = audience.waking is not None or audience.last_seen_until
         if not by_itself and self._two_persons.applies(content, browsers):
-            # What was to leave now leaves when it is approved.
+            # An alert that was to be sent now is sent when it is approved.
             pressed = send_at is not None and send_at.sent_at is not None
             request = Request(by, now_in_ms())
             at = None if pressed else send_at

@@ -113,11 +113,15 @@ class Publishing:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
         `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
-        for. `KeyReused` for an idempotency key that came before with another body, `PlanWithdrawn`
-        for one whose alert was planned and withdrawn. `warnings` belong to the response. An alert
-        to one reader takes a `place`; `NoRoom`. `EverythingStopped` for an editor's test. With
-        `repeat` it is an occurrence, which the clock makes if it `follows` one. `once_per_link`:
-        `Conflict` if another alert of the day has this link. `link_parameters` replace ours.
+        for. `warnings` are added to the response. With `repeat` it is an occurrence of a series;
+        the clock names the one that it `follows`. `link_parameters` replace those of the newsroom.
+        An alert to one reader needs a `place`.
+
+        - `KeyReused`: the idempotency key came before with another body;
+        - `PlanWithdrawn`: its alert was planned, and has been withdrawn since;
+        - `Conflict`: with `once_per_link`, if another alert of the day has this link;
+        - `NoRoom`: no `place` is free;
+        - `EverythingStopped`: an editor's test while everything is stopped.
         """
         if (before := self.responses.earlier(idempotency)) is not None:
             return before

@@ -130,7 +130,7 @@ class WaitingCorrections:
                 self._planning.advance(root.id)
 
     def _then(self, root: Notification, one: Notification) -> Move | None:
-        """Return what becomes of the alert when its correction starts."""
+        """Return the next state of the alert when its correction starts; None: it stays."""
         if one.mends is None or not one.mends.then:
             return None
         by = one.created_by
@@ -138,7 +138,7 @@ class WaitingCorrections:
             cancelled = alert_log.moved(root, "cancelled", by)
             return Move(State.CANCELLED, stoppable(self._store, root), cancelled)
         self._wake_held(root)
-        # What was paused for these seconds alone is not in the log.
+        # If only the correction had paused the alert, neither pause nor resumption is logged.
         noted = root.id not in one.mends.paused
         entry = alert_log.moved(root, "resumed", by) if noted else None
         return Move(State.SENDING, [State.PAUSED], entry)
@@ -152,7 +152,7 @@ class WaitingCorrections:
             self.release(one)
 
     def release(self, one: Notification) -> None:
-        """Go on with what was paused for a correction that is deleted, or is a draft again."""
+        """Resume the alerts that this correction had paused: it is deleted, or a draft again."""
         for paused in self._store.notifications.all(one.mends.paused if one.mends else ()):
             if paused.state is State.PAUSED:
                 self._wake_held(paused)

@@ -32,7 +32,7 @@ _REFUSAL = re.compile("|".join(["[45][0-9]{2}", *(re.escape(one.value) for one i
 
 
 class NoSubscription(Exception):
-    """A hub has called an address that is none of ours; `is_over` if the feed was removed."""
+    """A call came to an address that no feed has; `is_over` if its feed was removed."""
 
     def __init__(self, *, is_over: bool = False) -> None:
         super().__init__("no subscription")

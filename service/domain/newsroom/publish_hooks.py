@@ -31,7 +31,7 @@ _LONGEST_SECRET = 500
 _SHORTEST_SECRET = 16
 _OLDEST = 5 * MINUTE  # of a call that says when it was made
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,99}")
-_UNSIGNED = (401, 413)  # what anybody can call forth
+_UNSIGNED = (401, 413)  # responses to callers without the secret
 _NOT_STANDARD = "Must begin with whsec_, as Standard Webhooks says, or be empty."
 
 

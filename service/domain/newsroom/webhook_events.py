@@ -145,10 +145,10 @@ def _order(entry: str) -> tuple[int, int]:
 
 
 def _begins(entry: LogEntry, one: Notification) -> bool:
-    """Whether this entry is that of the beginning of an alert.
+    """Whether an alert began to be sent with this entry of the log.
 
-    One that was sent, or approved, for a later time or until it could no longer be taken back has
-    an entry of its start.
+    An alert that waits, for its time or because it can be taken back, begins with another entry:
+    `started`.
     """
     if entry.action == "started":
         return True

@@ -108,7 +108,7 @@ class CauseReporter:
 
 
 class _Kept:
-    """What is stored, which each write compares with what was read or written before."""
+    """The stored reports. A write succeeds only if nobody else has written since the last look."""
 
     def __init__(self, rows: CauseRows, stored: bytes | None) -> None:
         self._rows = rows

@@ -108,9 +108,10 @@ class Presence:
             self._processes.end(self._name)
 
     def check(self) -> None:
-        """Raise `Misfit` if what this process would send is not what web promises readers.
+        """Raise `Misfit` if this process has other settings than the web processes.
 
-        Where all processes are started at once with new settings, it waits for web.
+        Only settings count that change what readers get. If all processes are started at once with
+        new settings, it waits for web to report them.
         """
         until = time.monotonic() + _WEB_STARTS_WITHIN
         with suppress(RedisError):  # then the work of this process says so

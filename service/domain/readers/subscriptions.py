@@ -152,7 +152,7 @@ class Subscriptions:
     def forget_again(self, lines: Iterable[str]) -> tuple[int, int]:
         """Remove readers who left, after an older copy was restored.
 
-        Returns how many were removed, and how many lines are none of ours.
+        Returns how many were removed, and how many lines this installation has not written.
         """
         removed = unknown = 0
         for line in lines:

@@ -26,7 +26,7 @@ _LATEST = 20  # alerts looked through for one that was sent to these hosts
 
 
 class PushHosts:
-    """What the clock does about hosts that anybody could make up."""
+    """Looks after push hosts that anybody could make up: proves them, or frees their room."""
 
     def __init__(self, store: Store, endpoints: EndpointPolicy) -> None:
         self._store = store
@@ -51,7 +51,7 @@ class PushHosts:
         return {wildcard: n for wildcard, n in hosts.items() if n >= _CROWDED}
 
     def _end_unproven(self, now: float) -> None:
-        """Remove readers whose hosts were asked, and have accepted nothing for long enough.
+        """Remove readers whose host was sent alerts, and has accepted none for long enough.
 
         Readers who were sent nothing stay, such as those who paused their alerts. But
         where strangers have made up many hosts, such a reader has to visit now and then.

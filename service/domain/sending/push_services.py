@@ -95,7 +95,10 @@ class PushServices:
         return found
 
     def retried(self, notification: Notification) -> list[Retried]:
-        """Return for whom a notification is tried again, where the push service takes others."""
+        """Return, by push service, the recipients who are tried again one by one.
+
+        Push services that make all recipients wait are left out; see `slowing`.
+        """
         waiting = {} if notification.over else self._store.retries.waiting(notification.id)
         if not waiting:
             return []

@@ -45,7 +45,7 @@ class Report(NamedTuple):
 
 
 class _Alert(NamedTuple):
-    """What of an alert its tallies need."""
+    """The parts of an alert that its tallies need."""
 
     began: float  # seconds since 1970
     topics: tuple[str, ...]  # of its audience, if there are several
@@ -188,7 +188,7 @@ class Receipts:
             self._store.clicks.forget()
 
     def _alert(self, id: int) -> _Alert | None:
-        """Return an alert that was begun; what is said of it stays true."""
+        """Return the parts of a started alert, which do not change any more; None: not started."""
         if (known := self._alerts.get(id)) is not None:
             return known
         one = self._store.notifications.get(id)
@@ -288,8 +288,8 @@ def share_of(event: str, reporting: float) -> float:
 def estimate(reported: int, share: float, of: int | None = None) -> Estimate:
     """Return the estimate for so many reports, if each browser reports with this probability.
 
-    For a tally, `of` is the count that it is a part of. A receipt adds to a tally what it adds to
-    the HyperLogLog: rarely, and then a lot. So the error grows with both.
+    A tally is a part of a count, which is `of`. Few receipts raise the HyperLogLog's count, and
+    those raise it by several at once. The tally gets the same steps, so its error grows with both.
     """
     sampling = reported * (1 - share)  # variance of a binomial distribution
     counting = COUNTING_ERROR**2 * reported * (reported if of is None else of)

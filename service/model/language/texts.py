@@ -103,7 +103,7 @@ def _unseen(given: str, spaces: str) -> Iterator[str]:
 
 
 def _markup(text: str) -> Iterator[str]:
-    """Say what of a text was meant for a web page or a program."""
+    """Warn of HTML, entities and escapes, which readers would see as they are typed."""
     entities = (found for found in _ENTITY.finditer(text) if html.unescape(found[0]) != found[0])
     for found in (next(entities, None), _TAG.search(text), _ESCAPE.search(text)):
         if found is not None:

@@ -111,7 +111,7 @@ class KnownItem:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of one item that was not known."""
+    """Whether a new item is alerted, or why it is left out."""
 
     item: FeedItem
     id: str
@@ -128,7 +128,7 @@ class Notice(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What came of comparing a reading with what is known."""
+    """The result of comparing a feed, as it was just read, with its known items."""
 
     decisions: tuple[Decision, ...]  # the oldest first
     known: tuple[KnownItem, ...]  # to be stored; an alerted item is WAITING
@@ -144,7 +144,7 @@ def decide(
     alerted: Sequence[float],
     last_read: float | None,
 ) -> Decided:
-    """Return what becomes of the items that are not known, and what is known then.
+    """Decide which new items are alerted; return that with all items that are known from now on.
 
     `alerted` is when the feed's alerts of the last day were sent, `last_read` when the feed was
     last read without a fault (unchanged counts), None if it never was.

@@ -66,7 +66,7 @@ class Known:
         return replace(self, since=0.0) if now < self.quiet_until + QUIET else None
 
     def post(self, now: float) -> Post | None:
-        """Return what is to be reported now."""
+        """Return the report that is due now; None if none is."""
         if self.is_reported:
             waits = self.comes_and_goes and now < self.quiet_until
             if self.gone_at and now - self.gone_at >= AWAY and not waits:
@@ -76,7 +76,7 @@ class Known:
         return Post(self.cause, self.since, 0.0) if lasts and now >= self.quiet_until else None
 
     def reported(self, now: float) -> Known:
-        """Return it after that was reported."""
+        """Return the cause as it is once its report (`post`) was made."""
         quiet = now + QUIET
         if self.is_reported:
             return Known(self.cause, quiet_until=quiet)
@@ -103,7 +103,7 @@ class Reported:
         return replace(self, known=known)
 
     def posts(self, now: float) -> list[Post]:
-        """Return what is to be reported now, what is urgent first."""
+        """Return the reports that are due now, the urgent ones first."""
         found = [post for one in self.known.values() if (post := one.post(now))]
         return sorted(found, key=lambda post: (not post.cause.is_urgent, post.since))
 

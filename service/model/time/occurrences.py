@@ -63,9 +63,9 @@ def following(repeat: Repeat, send_at: SendAt, now: float) -> tuple[SendAt, Repe
 
 
 def looks_back_to(repeat: Repeat, until: float) -> float:
-    """Return since when alerts belong into the digest of an occurrence that is made `until` then.
+    """Return when the time begins whose alerts are in a digest; it ends at `until`.
 
-    That of the first one begins as if there had been one before.
+    The first digest of a series has the alerts since the day on which one would have come before.
     """
     since = repeat.since
     if not since:

@@ -42,7 +42,7 @@ _INTERRUPTED = "interrupted"
 
 
 class PromiseRows:
-    """What was measured of all alerts."""
+    """How each alert does by the promise, and how fast it was delivered."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -50,16 +50,16 @@ class PromiseRows:
         self._note = redis.register_script(_NOTE)
 
     def get(self, id: int) -> Measured | None:
-        """Return what was measured of an alert so far."""
+        """Return how an alert does by the promise; None: not measured."""
         return self.read(id)[0]
 
     def read(self, id: int) -> tuple[Measured | None, bytes]:
-        """Return what was measured of an alert so far, and how that is stored, for `keep`."""
+        """Return the same, and the stored text, which `keep` takes as `before`."""
         row = cast("bytes | None", self._redis.hget(alert_key(id), "promise"))
         return (Measured.from_json(json.loads(row)), row) if row else (None, b"")
 
     def keep(self, id: int, measured: Measured, before: bytes) -> None:
-        """Store what was measured of an alert so far, unless it is not stored as `before`."""
+        """Store how an alert does, unless another clock has stored something since `before`."""
         self._keep(keys=[alert_key(id)], args=[json.dumps(asdict(measured)), before])
 
     def reached(self, id: int, share: int, at: float) -> None:
@@ -71,11 +71,11 @@ class PromiseRows:
         self._note(keys=[alert_key(id)], args=[_INTERRUPTED, 1])
 
     def first_on_screens(self, id: int) -> bool:
-        """Whether nobody has counted yet what came of an alert on screens; note that it is done."""
+        """Whether this is the first call for an alert, so that its screens are counted once."""
         return bool(self._note(keys=[alert_key(id)], args=["screen", 1]))
 
     def look(self, id: int) -> tuple[Measured | None, bool]:
-        """Return what was measured of an alert so far, and whether it was interrupted."""
+        """Return how an alert does by the promise, and whether it was interrupted."""
         row = self._redis.hmget(alert_key(id), "promise", _INTERRUPTED)
         measured, interrupted = cast("list[bytes | None]", row)
         known = Measured.from_json(json.loads(measured)) if measured else None

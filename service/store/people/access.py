@@ -187,7 +187,7 @@ class Person(NamedTuple):
 
     @classmethod
     def read(cls, text: bytes | None) -> Person:
-        """Return what was stored, or what is true of editors of earlier releases."""
+        """Read what `as_json` wrote; fields that an earlier release lacks have their defaults."""
         row = json.loads(text) if text else {}
         return cls(**{name: row[name] for name in cls._fields if name in row})
 

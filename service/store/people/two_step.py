@@ -61,7 +61,7 @@ return 1
 
 
 class TwoStepRow(NamedTuple):
-    """What is stored of an editor who signs in in two steps."""
+    """The second step of an editor who has switched it on."""
 
     secret: str  # sealed
     step: int  # the last half minute since 1970 for which a code was accepted
@@ -69,14 +69,14 @@ class TwoStepRow(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """What is to become the row of an editor."""
+    """A second step that an editor sets up, and has not confirmed by a code yet."""
 
     secret: str  # sealed
     codes: str  # the recovery codes, sealed
 
 
 class TwoStepRows:
-    """The rows of all editors, and what is to become some."""
+    """The rows of all editors, and the second steps that are being set up."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -93,12 +93,12 @@ class TwoStepRows:
         return {email.decode() for email in cast("list[bytes]", self._redis.hkeys(TWO_STEP))}
 
     def begin(self, email: str, begun: Begun) -> None:
-        """Store for some minutes what is to become the row of an editor."""
+        """Store, for some minutes, a second step that an editor sets up."""
         kept = json.dumps({"v": _VERSION, **begun._asdict()})
         self._redis.set(begun_key(email), kept, ex=TWO_STEP_BEGUN_KEPT)
 
     def begun(self, email: str) -> Begun | None:
-        """Return what was stored for some minutes; None if there is none."""
+        """Return the second step that an editor sets up; None if there is none."""
         kept = cast("bytes | None", self._redis.get(begun_key(email)))
         if kept is None or not kept.startswith(b"{"):  # an earlier release stored the secret alone
             return None
@@ -106,9 +106,9 @@ class TwoStepRows:
         return Begun(row["secret"], row["codes"])
 
     def add(self, email: str, row: TwoStepRow) -> bool:
-        """Store the row that was begun, or know it by its first code; False: neither is possible.
+        """Switch on the second step that was set up; False if it is another one, or has ended.
 
-        For some time the same first code may be entered again.
+        A call that is repeated with the same first code succeeds too, for some time.
         """
         kept = json.dumps({"v": _VERSION, **row._asdict()})
         args: list[str | int] = [email, kept, TWO_STEP_REPEATED]
@@ -126,7 +126,7 @@ class TwoStepRows:
         return bool(self._use(keys=[TWO_STEP], args=[email, 0, digest, secret]))
 
     def remove(self, email: str) -> None:
-        """Delete the row of an editor, and what was begun."""
+        """Delete the row of an editor, and a second step that is being set up."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hdel(TWO_STEP, email)
             pipe.delete(begun_key(email))

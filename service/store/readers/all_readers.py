@@ -26,7 +26,7 @@ class OneOfAll(NamedTuple):
 
 
 class AllReaders:
-    """Reads them; those who come or go meanwhile may be missing or there."""
+    """Reads all readers. Those who join or leave meanwhile may or may not be among them."""
 
     def __init__(
         self,

@@ -67,7 +67,7 @@ class _Row:
 
 @dataclass
 class _Batch:
-    """What is left to do, and what became of the others."""
+    """Readers still to be stored, and the results of the others."""
 
     untried: bool
     waiting: dict[int, list[_Row]] = field(default_factory=lambda: defaultdict(list))
@@ -101,10 +101,11 @@ class Arrivals:
         )
 
     def take(self, arrivals: Sequence[Arrival], *, untried: bool) -> list[Added]:
-        """Store those of these readers whom nobody knows; return what became of each.
+        """Store the readers who are not known here; return the result of each.
 
-        A reader who is known may have chosen since, and stays as they are; one who has left stays
-        away. `untried`: no push service has accepted a message of ours for any of them.
+        Known readers stay as they are, because they may have changed their choices here. Readers
+        who have left are not stored. `untried`: no push service has accepted a message of ours for
+        any of them.
         """
         batch = _Batch(untried)
         for at, arrival in enumerate(arrivals):

@@ -78,7 +78,7 @@ class RetiringRows:
     def any_seen_since(self, day: int, today: int) -> bool:
         """Whether a reader was seen since a day; both are counted from 1970-01-01.
 
-        Some of those who were seen in that month are looked at: mostly one of them was.
+        Looks at a sample of the readers seen in these months; mostly one was seen since that day.
         """
         months = sorted({month_of(day), month_of(today)})
         for partition in self._partitions:

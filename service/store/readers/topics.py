@@ -104,7 +104,7 @@ _KNOWN_FOR = 1.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was read last."""
+    """The topics as this process last read them."""
 
     at: float = -math.inf  # by the monotonic clock
     slugs: Set[str] = frozenset()

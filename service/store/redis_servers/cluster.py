@@ -347,9 +347,10 @@ class _Exchange:
             raise
 
     def _redirected(self) -> None:
-        """Send alone what was done nowhere: its slot has moved or is moving, or a script was new.
+        """Send the commands again that no node has run, each alone.
 
-        It may so be done after commands that stood behind it; those for one key keep their order.
+        Their slot has moved or is moving, or the node did not know their script. Such a command may
+        run after later ones of the pipeline; commands for one key keep their order.
         """
         missed = [at for at, response in self.responses.items() if self._was_missed(at, response)]
         for at in missed:  # none of them stays, should one of them fail now

@@ -140,8 +140,8 @@ class Sentinels:
     def close(self) -> None:
         """End the connections that no thread uses; another question opens new ones.
 
-        A sentinel that is late may be asked still. Without its socket redis-py raises errors that
-        are none of Redis'.
+        A thread may still wait for a slow sentinel. If its socket were closed, redis-py would raise
+        errors there that are no `RedisError`.
         """
         for client in self._clients.values():
             client.connection_pool.disconnect(inuse_connections=False)

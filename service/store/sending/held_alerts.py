@@ -171,9 +171,9 @@ class HeldAlerts:
         return found
 
     def wake_again(self, id: int) -> None:
-        """Let readers wake in the next quarter hour whose wave has passed and did not bring this.
+        """Put readers into the next wave if their own wave has passed without this notification.
 
-        Those for whom the notification is held and who have yet to wake are left as they are.
+        Readers whose wave is still to come stay in it.
         """
         quarter = int(clock.time() // QUARTER) + 1
         while (later := self._try_to_wake_again(id, quarter)) > 0:
