@@ -84,7 +84,7 @@ def _from_our_own_pages() -> None:
 
 
 @bp.before_request
-def _only_those_who_may() -> ResponseReturnValue | None:
+def _require_role() -> ResponseReturnValue | None:
     rule = rule_of(request.endpoint or "")
     if rule is EVERYBODY:
         return None
@@ -218,7 +218,7 @@ def _form_expired() -> ResponseReturnValue:
         return redirect(local(request.args.get("next", "")), 303)
     if request.endpoint == "desk.welcome" and current_editor() is not None:
         return redirect(request.path, 303)  # which says whether the link still works
-    if current_editor() is None and (answer := _only_those_who_may()) is not None:
+    if current_editor() is None and (answer := _require_role()) is not None:
         return answer  # signed out in another tab
     text = "Nothing was sent or changed. Go back, reload the page and do it again."
     if not request.is_secure and not is_plain_loopback(current_app):

@@ -153,7 +153,7 @@ def current_editor() -> Editor | None:
 def signed_in() -> Editor:
     """Return the editor who is signed in, on a page that only editors reach."""
     editor = current_editor()
-    assert editor is not None  # noqa: S101 - `_only_editors` has checked it
+    assert editor is not None  # noqa: S101 - `_require_role` has checked it
     return editor
 
 

@@ -4,7 +4,7 @@ One turn of the loop in `FanOut._send`: look for work, start messages, take answ
 the store it needs five things:
 
 - `Planning.sending`: the alerts that are being sent, and whether they have batches to lease;
-- `Batches.claim` and `release`: a lease of a batch, which other workers then leave alone;
+- `Batches.claim_any` and `release`: a lease of a batch, which other workers then leave alone;
 - `Records.read`: the recipients of a batch;
 - `Outcomes.record`: writes outcomes down, extends the lease, and says whether it still holds;
 - `Planning.advance`: closes an alert of which no batch is left.
@@ -93,7 +93,7 @@ class FanOut:
         self._counting = runtime.counting
         self._worked = 0.0  # seconds of processor time of this thread that are counted
         self._planning = runtime.planning
-        self._sending = store.batches
+        self._batches = store.batches
         self._outcomes = store.outcomes
         self._subscriptions = store.subscriptions
         self._admission = Admission(store.daily_counts)
@@ -256,7 +256,7 @@ class FanOut:
         self._claims += 1
         paced = self._health.paced
         owner = f"{self._name}:{self._claims} {','.join(sorted(paced))}"
-        claim = self._sending.claim_any(send.id, owner, int(LEASE * 1000))
+        claim = self._batches.claim_any(send.id, owner, int(LEASE * 1000))
         if claim is None:
             return None
         lease = Lease(
@@ -448,7 +448,7 @@ class FanOut:
         self._admission.take_back(lease)
         if wait is None or self._failed:
             wait = self._due_in(lease)
-        self._sending.release(
+        self._batches.release(
             lease.send.id,
             lease.batch,
             lease.owner,
