@@ -133,7 +133,7 @@ class Keys:
         self._installation.note_backup(Backup(clock.time(), self._fingerprints[0], self.publics))
 
     def backed_up_at(self) -> float | None:
-        """Return when all keys that are set were printed for a backup; None if not all were."""
+        """Return when the present keys were printed for a backup; None if one of them was not."""
         kept = self._installation.backup()
         if kept is None or kept.secret != self._fingerprints[0]:
             return None

@@ -62,7 +62,7 @@ def entry(one: Notification, action: str, by: str = "") -> LogEntry:
 def moved(one: Notification, action: str, by: str) -> LogEntry:
     """Return the entry for an alert that is paused, resumed or cancelled.
 
-    That of a correction is in the log of its alert, whose page shows it.
+    The entry of a correction is in the log of the alert that it corrects, whose page shows it.
     """
     return replace(entry(one, action, by), alert=one.corrects or one.id)
 
@@ -122,7 +122,7 @@ def _rule(one: Notification) -> tuple[object, ...]:
 
 
 def _begins(one: Notification) -> str:
-    """Return what was done last with an alert that is planned, or that is sent by that."""
+    """Return the action that has brought an alert, planned or just sent, into its state."""
     if one.waits_for_approval:
         return "asked"
     return "sent" if one.waits_for_undo else _BEGUN.get(one.state, "cancelled")

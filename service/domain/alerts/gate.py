@@ -89,7 +89,7 @@ class Gate:
     def asked_to_correct(
         self, correction: Notification, revision: int, browsers: int
     ) -> Notification | None:
-        """Return a correction as it waits for a second person; None if it needs none.
+        """Return a correction as the draft that waits for a second person; None if it needs none.
 
         `revision` is how often the alert was corrected before. `browsers` have the alert, or would
         get its text.

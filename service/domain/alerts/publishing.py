@@ -270,7 +270,7 @@ class Publishing:
         )
 
     def approved(self, one: Notification, *, by: str) -> bool:
-        """Send or schedule what waits for a second person, if it is that still; see `Approvals`."""
+        """Send or schedule an alert that a second person approved; False if it waits no more."""
         self.conditions.check(one, one.send_at)
         leaves = self._gate.leaves_now(one.audience, one.send_at, by)
         after = dataclasses.replace(
@@ -322,7 +322,7 @@ class Publishing:
             self._planning.begin(after)
 
     def take_back(self, id: int, *, by: str) -> None:
-        """Make a draft of an alert that waits for this; `Conflict` if readers get it by now."""
+        """Make a draft of an alert that can still be taken back; `Conflict` if it is too late."""
         one = self.get(id)
         if one.waits_for_undo and one.corrects is not None:
             self._corrections.waiting.put_back(one, "taken back", by)

@@ -86,9 +86,9 @@ class Repeating:
         return dataclasses.replace(one, repeat=dataclasses.replace(before, followed=True))
 
     def sent_early(self, one: Notification, content: Content) -> tuple[Content, Repeat | None]:
-        """Plan the occurrence after one that is sent now; return its text, and that it is followed.
+        """Plan the occurrence after `one`, which is sent now; return text and repeat of `one`.
 
-        `NothingNew` if its digest has nothing to say.
+        `NothingNew` if there is no alert for its digest.
         """
         made = self.with_text(dataclasses.replace(one, content=content), now_in_ms())
         if made is None:

@@ -59,9 +59,9 @@ class SameLink:
     def publish(
         self, one: Notification, kept: IdempotencyRecord | None, entry: LogEntry | None
     ) -> dict[str, Any] | None:
-        """Store an alert unless another has its link; of two such calls at once, one does.
+        """Store an alert unless another one has its link; `Conflict`. Of two such calls one wins.
 
-        The store writes an alert only if the claim to its link is still that which was looked at.
+        The store refuses the alert if its link was claimed after `claim` looked; then look again.
         """
         while True:
             try:

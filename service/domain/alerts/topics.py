@@ -173,10 +173,10 @@ class Topics:
             raise UnknownTopic
 
     def _keep_readers(self, slugs: Set[str], followed: str = "") -> None:
-        """Choose the readers of each alert that names one of these topics and is being sent.
+        """Freeze the audience of each alert that is being sent and names one of these topics.
 
-        A worker would choose them later, when these topics have other followers or none. Their
-        followers are those of the topic `followed`, if that is given.
+        A worker would freeze it later, when these topics have other followers or none. After a
+        merge the topic `followed` stands for them.
         """
         stored = self._store.notifications
         for one in stored.all(stored.active()):

@@ -118,7 +118,7 @@ class Canary:
 
 
 def _opened(browser: CanaryBrowser, body: bytes) -> float:
-    """Decrypt a message by another library than made it; return when it was published."""
+    """Decrypt a message, by another library than encrypted it; return when it was published."""
     with suppress(Exception):  # whatever was encrypted by a stranger who knows our keys
         text = http_ece.decrypt(
             body, private_key=browser.private_key, auth_secret=browser.auth, version="aes128gcm"

@@ -35,7 +35,7 @@ class ApiToken:
 
     @property
     def id(self) -> str:
-        """What operators call it by, as two tokens may have one name; says nothing of the token."""
+        """Tells tokens with the same name apart; nobody can make the token from it."""
         return self.digest[:ID_LENGTH]
 
     def may(self, scopes: Iterable[str]) -> bool:

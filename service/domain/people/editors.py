@@ -183,7 +183,7 @@ class Editors:
         return found[0]
 
     def set_role(self, email: str, role: Role) -> None:
-        """Let an editor do more or less, from the next request on.
+        """Give an editor another role, from the next request on.
 
         `UnknownEditor`; `EditorError` for the last one who manages.
         """

@@ -118,7 +118,7 @@ class Retiring:
         return True
 
     def _can_be(self, inactive: int, latest: Round, now: float) -> bool:
-        """Whether so many readers can be inactive; if not, it is noted why, for `Causes`."""
+        """Whether so many inactive readers are plausible; if not, note why, for `Causes`."""
         today = int(now // DAY)
         visits = self._rows.any_seen_since(today - NOBODY_FOR, today)
         why = brake(inactive, self._subscriptions.count(), visits=visits)

@@ -91,7 +91,7 @@ def held_summary(store: Store, notification: Notification) -> HeldSummary:
 
 
 def held_summaries(store: Store, notifications: Sequence[Notification]) -> list[HeldSummary]:
-    """Return the same for each of several; what concerns all of them is read once."""
+    """Return the summary of each notification; the running waves are read once for all."""
     if not notifications:
         return []
     running = [

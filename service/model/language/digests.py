@@ -18,10 +18,10 @@ _SHORTEST = 40  # characters that are left of a text which is too long to be pus
 
 
 def belongs(one: Notification, topics: frozenset[str], audience: frozenset[str]) -> bool:
-    """Whether an alert that was sent belongs into a digest of these topics; none: of all.
+    """Whether a digest of these topics (empty: of all) has this alert.
 
-    `audience` are the topics that the alert has now. A digest is in no digest, nor is what an
-    editor has paused, cancelled or retracted.
+    `audience` are the topics that the alert has now. A digest has no other digest, and no alert
+    that an editor has paused, cancelled or retracted.
     """
     if one.corrects is not None or one.wave or one.to_one or one.withheld:
         return False

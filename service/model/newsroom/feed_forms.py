@@ -85,7 +85,7 @@ def words_in_order(title: str) -> str:
 def nearly_same(one: str, other: str) -> bool:
     """Whether two titles, as `words_in_order` returns them, differ by a slip or an addition.
 
-    Titles with other numbers are others: of many results at once, only those may differ.
+    Titles with different numbers are different: those of two results may differ in nothing else.
     """
     if one == other:
         return True
