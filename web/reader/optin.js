@@ -181,10 +181,14 @@ function alone(run) {
   return Promise.race([locked, pause(CALL_TIMEOUT_MS).then(once)]);
 }
 
+// Firefox takes the workers from a registration that no script of the page holds, when it looks for
+// garbage, and may hand out the same object again, empty (seen in 153).
+let held = [];
+
 /** Return in one line all that this page view sees of subscriptions on this origin; 0 for none. */
 async function sight() {
-  const registrations = await navigator.serviceWorker.getRegistrations();
-  const found = await Promise.all(registrations.map((one) => one.pushManager.getSubscription()));
+  held = await navigator.serviceWorker.getRegistrations();
+  const found = await Promise.all(held.map((one) => one.pushManager.getSubscription()));
   const endpoints = found.filter(Boolean).map((one) => one.endpoint);
   const terms = [receipts, Notification.permission];
   return endpoints.length && [...terms, (await site()).vapid_public_key, ...endpoints].join();

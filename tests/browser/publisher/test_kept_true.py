@@ -25,6 +25,12 @@ STUCK = "(PushSubscription.prototype.unsubscribe = () => Promise.reject(new Erro
 MESSAGE = """[...document.querySelectorAll("*")]
   .map((one) => one.shadowRoot?.querySelector("[role=alert]")?.textContent).find(Boolean)"""
 
+# Asks for this site's registration again and again, and records what its worker is.
+LOOK = """(window.seen = new Set(), setInterval(async () => {
+  const { active } = await navigator.serviceWorker.getRegistration("/");
+  seen.add(active?.state ?? "none");
+}, 5), 0)"""
+
 
 @pytest.fixture
 def tab(installation: Installation, page: str, firefox: Firefox) -> Tab:
@@ -255,3 +261,21 @@ def test_a_subscription_of_another_service_is_left_alone(
     assert settled(tab)
     assert tab.evaluate(f"{SUBSCRIPTION}.then(({{ endpoint }}) => endpoint)") == theirs
     assert readers(installation) == 0
+
+
+def test_a_page_keeps_its_worker_when_firefox_looks_for_garbage(
+    page: str, firefox: Firefox
+) -> None:
+    """Where it did not, it waited in vain for the worker, and its reader was not asked."""
+    tab = firefox.open(page)
+    registered = "navigator.serviceWorker.register('/sw.js')"
+    tab.evaluate(f"{registered}.then(() => navigator.serviceWorker.ready).then(() => 0)")
+    tab.go(page)
+    assert settled(tab)
+    tab.evaluate(LOOK)
+    for _ in range(5):
+        tab.evaluate("(window.garbage = new WeakRef({}), 0)")
+        firefox.collect_garbage()
+        tab.wait_until("!garbage.deref()")
+    seen = tab.evaluate("[...seen]")
+    assert seen and "none" not in seen

@@ -230,6 +230,16 @@ class Firefox:
             origin=origin,
         )
 
+    def collect_garbage(self) -> None:
+        """Have all processes look for garbage, as a Firefox that runs out of memory does."""
+        windows = self.command("browsingContext.getTree", **{"moz:scope": "chrome"})["contexts"]
+        self.command(
+            "script.evaluate",
+            expression='Services.obs.notifyObservers(null, "memory-pressure", "heap-minimize")',
+            target={"context": windows[0]["context"]},
+            awaitPromise=False,
+        )
+
     def _contexts(self) -> list[dict[str, Any]]:
         tree = self.command("browsingContext.getTree", maxDepth=0)
         contexts: list[dict[str, Any]] = tree["contexts"]
@@ -348,6 +358,7 @@ def _process(home: Path, profile: Path, bus_address: str) -> Iterator["subproces
     programs.require_libnotify()
     command = [programs.find(programs.FIREFOX), "-headless", "-no-remote", "-new-instance"]
     command += ["-profile", str(profile), "--remote-debugging-port=0", "about:blank"]
+    command += ["-remote-allow-system-access"]  # for `collect_garbage`
     with (
         (home / _LOG_NAME).open("wb") as log,
         subprocess.Popen(
