@@ -208,6 +208,60 @@ def test_a_question_that_loads_slowly_does_not_appear_where_the_reader_now(
     ask(page)
 
 
+def test_a_question_that_gave_way_while_it_loaded_comes_later_on_the_same_page(
+    visit: Visit,
+) -> None:
+    page = visit(main=FIELD % "<textarea></textarea>")
+    wait_for_page(page, "localStorage['stop-press-asked']")
+    stop_clock(page)
+    page.reload()
+    slow: list[Route] = []
+    page.route("**/panel.js", lambda route: slow.append(route))
+    run_clock(page, 21_000, timer=ASKED_AFTER_MS)
+    wait_until(lambda: page.evaluate("1") and slow)
+    page.locator("textarea").focus()
+    page.unroute("**/panel.js")
+    slow[0].continue_()
+    wait_for_page(page, f"{ASKED}.open === 0")
+    expect(panel(page)).to_have_count(0)
+    page.evaluate("document.activeElement.blur()")
+    run_clock(page, 21_000, timer=ASKED_AFTER_MS)
+    expect(panel(page)).to_be_visible()
+
+
+def test_a_page_that_is_left_while_its_question_loads_lets_the_next_page_ask(
+    visit: Visit,
+) -> None:
+    page = visit(script=FOLLOW)
+    slow: list[Route] = []
+    page.route("**/panel.js", lambda route: slow.append(route))
+    page.evaluate("document.querySelector('.kicker').click()")
+    wait_until(lambda: page.evaluate("1") and slow)
+    page.unroute("**/panel.js")
+    page.reload()
+    wait_for_page(page, "window.StopPress")
+    ask(page)
+
+
+def test_a_page_whose_panel_gives_way_to_another_pages_keeps_a_third_from_asking(
+    visit: Visit,
+) -> None:
+    first = visit(script=FOLLOW)
+    first.evaluate(
+        "void Object.defineProperty(Document.prototype, 'hidden', { get: () => testHidden })"
+    )
+    first.evaluate(SEE % "false")
+    ask(first)
+    first.evaluate(SEE % "true")
+    second = visit(script=FOLLOW, context=first.context)
+    ask(second)
+    first.evaluate(SEE % "false")
+    expect(panel(first)).to_have_count(0)
+    third = visit(script=FOLLOW, context=first.context)
+    with not_asked(third, "another page has the question"):
+        third.evaluate("document.querySelector('.kicker').click()")
+
+
 @pytest.mark.parametrize("origin", ["same", "other"])
 def test_a_page_in_a_frame_asks_nothing(
     firefox: Firefox, publisher: Publisher, quick: str, origin: str

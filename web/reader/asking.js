@@ -111,28 +111,42 @@ function isOccupied() {
   return of("hidden") || isZoomed || isTyping() || somethingIsOpen();
 }
 
-/** Show the panel, in one page of the site at a time, and see to it that it stays in nobody's way. */
+/** Show the panel, in one page of the site at a time, and see to it that it stays in nobody's way.
+    Return false if it could not be shown now. */
 async function show(reader) {
   const { open = 0, ignored = 0 } = asked();
-  if (Math.abs(Date.now() - open) < FORGOTTEN_MS || !reader.mayAsk()) return;
-  if (isOccupied()) return;
+  if (Math.abs(Date.now() - open) < FORGOTTEN_MS || !reader.mayAsk() || isOccupied()) return false;
   const mine = Date.now();
   note({ open: mine });
+  const end = new AbortController();
+  const on = (target, type, run) => target.addEventListener(type, run, { signal: end.signal });
+  const inAnotherPage = () => ![0, mine].includes(asked().open ?? 0);
+  const finish = () => {
+    end.abort();
+    if (!inAnotherPage()) note({ open: 0 });
+  };
+  let panel;
+  // Nothing of it comes back from the back/forward cache, also if it was still loading.
+  on(window, "pagehide", () => {
+    finish();
+    panel?.close();
+  });
   // To load it may take so long that the reader now does something else, or has answered elsewhere.
-  const isBusy = () => isOccupied() || !reader.mayAsk();
+  let wasBusy = false;
+  const isBusy = () => (wasBusy = end.signal.aborted || isOccupied() || !reader.mayAsk());
   const opening = reader.load("./panel.js").then(({ open }) => open(reader, true, undefined, isBusy));
-  const panel = await opening.catch((error) => {
-    note({ open: 0 });
+  panel = await opening.catch((error) => {
+    finish();
     throw error;
   });
-  if (!panel) return note({ open: 0 }); // or has opened it meanwhile
+  if (!panel) {
+    finish();
+    return !wasBusy; // then the reader has opened it
+  }
   reader.load("./counting.js").then(({ follow }) => follow(reader, panel)).catch(() => {});
   const isLast = ignored + 1 >= MOST_IGNORED;
   note({ ignored: isLast ? 0 : ignored + 1, rest: isLast ? mine + IGNORED_REST_MS : 0 });
 
-  const end = new AbortController();
-  const on = (target, type, run) => target.addEventListener(type, run, { signal: end.signal });
-  const inAnotherPage = () => ![0, mine].includes(asked().open ?? 0);
   // The page that the reader looks at has it.
   on(document, "visibilitychange", () => {
     if (of("hidden")) note({ open: 0 });
@@ -140,13 +154,12 @@ async function show(reader) {
     else note({ open: mine });
   });
   on(window, "storage", () => inAnotherPage() && panel.close());
-  // Nothing of it comes back from the back/forward cache.
-  on(window, "pagehide", () => panel.close());
   on(document, "focusin", () => panel.hide(isTyping()));
   on(document, "focusout", () => panel.hide(false));
   const escaped = await panel.closed;
-  end.abort();
-  note({ open: 0, ...(escaped && { rest: Date.now() + DAY_MS }) });
+  finish();
+  if (escaped) note({ rest: Date.now() + DAY_MS });
+  return true;
 }
 
 /** Ask once the newsroom's conditions for that are met on this page view, the `views`th. */
@@ -159,8 +172,7 @@ export async function askInTime(reader, { prompt }, views) {
     await new Promise((resolve) => setTimeout(resolve, wait * 1000));
     if (pathname !== location.pathname) return; // another page of an application
     wait = Math.max(wait, LOOK_AGAIN_S);
-  } while (isOccupied());
-  await show(reader);
+  } while (reader.mayAsk() && !(await show(reader)));
 }
 
 /** Ask at once. */
