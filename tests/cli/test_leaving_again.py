@@ -12,7 +12,7 @@ from service.model.time import clock
 from service.runtime import Runtime
 from service.store.readers.arrivals import Arrival
 from service.store.readers.subscriptions import HasLeft
-from tests.store.test_subscriptions import requested
+from tests.store.readers.test_subscriptions import requested
 from tests.support.command import stoppress
 
 

@@ -19,7 +19,7 @@ from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
 from service.store.alerts.receipt_counts import ReceiptRow, Tally
 from service.store.readers.arrivals import Arrival
-from tests.domain.test_untried import send
+from tests.domain.sending.test_untried import send
 from tests.support.client import browser
 from tests.support.command import stoppress
 

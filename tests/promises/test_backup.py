@@ -18,7 +18,7 @@ from service.model.notifications import State
 from service.model.subscriptions import Subscription
 from service.store.readers.subscriptions import HasLeft
 from service.store.sending.batches import part_key
-from tests.store.test_subscriptions import requested
+from tests.store.readers.test_subscriptions import requested
 from tests.support import ROOT
 from tests.support.command import stoppress
 from tests.support.installation import Installation, wait_until

@@ -14,7 +14,7 @@ from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
 from service.store.layout.bitmaps import bitmap_key
 from service.store.readers.arrivals import Arrival
-from tests.store.test_subscriptions import requested
+from tests.store.readers.test_subscriptions import requested
 from tests.support.client import Client
 from tests.support.installation import content
 

@@ -15,7 +15,7 @@ from service.model.notifications import Audience, Outcome, State, Topic
 from service.model.preferences import Quiet
 from service.runtime import Runtime
 from service.store.layout.joined import today
-from tests.store.test_subscriptions import requested
+from tests.store.readers.test_subscriptions import requested
 from tests.support.desk_pages import (
     EMAIL,
     NASTY,

@@ -10,16 +10,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from playwright._impl._driver import compute_driver_executable
 
 from service.model.notifications import Notification, State
+from tests.support import ROOT
 from tests.support.browser.served import Served
 from tests.support.client import Client
 
-ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "cms.md").read_text()
 TRUE = {"true": "false", "True": "False"}
 WITHOUT_WAITS = "import time\n\ntime.sleep = lambda _: None\n"

@@ -20,7 +20,7 @@ from service.model.time.clocks import QUARTER
 from service.store.layout.records import records_key
 from service.store.readers.arrivals import Arrival
 from service.store.readers.retiring import RetiringRows
-from tests.store.test_subscriptions import requested
+from tests.store.readers.test_subscriptions import requested
 from tests.support.client import API, Client
 from tests.support.night import deliver, hold
 from workers.sending.send import Send

@@ -14,7 +14,7 @@ from service.desk.words import FILTERS
 from service.domain.alerts import forecast
 from service.model.notifications import Content, Outcome, SendAt, State
 from service.runtime import Runtime
-from tests.store.test_subscriptions import requested
+from tests.store.readers.test_subscriptions import requested
 from tests.support.desk_pages import (
     EMAIL,
     Page,

@@ -57,7 +57,7 @@ def test_no_two_messages_have_the_same_key_though_workers_are_killed(
 ) -> None:
     files = [tmp_path / f"used-{n}" for n in range(workers)]
     for number, file in enumerate(files):
-        installation.start("-m", "tests.store.prepared.test_once", str(file))
+        installation.start("-m", "tests.store.sending.prepared_keys.test_once", str(file))
         if number >= 3:
             used = files[number - 3]
             wait_until(lambda used=used: used.exists() and used.stat().st_size > 6400, timeout=120)

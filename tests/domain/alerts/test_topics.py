@@ -12,7 +12,7 @@ from service.model.notifications import Audience, Content, Topic
 from service.model.time import clock
 from service.store import Store
 from service.store.redis_servers.scripts import answers
-from tests.store.test_subscriptions import requested
+from tests.store.readers.test_subscriptions import requested
 from tests.support.client import API, Client, Reader
 
 pytestmark = pytest.mark.redis
