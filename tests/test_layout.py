@@ -205,7 +205,8 @@ def test_every_row_of_the_table_is_a_file_or_a_folder() -> None:
 
 def test_no_folder_is_a_long_list() -> None:
     """Who looks for something reads one list of rooms and one of files, each within a screen."""
-    modules = Counter(path.parent.relative_to(ROOT).as_posix() for path in MODULES)
+    tests = [path for folder in ROOMS for path in (ROOT / "tests" / folder).glob("**/*.py")]
+    modules = Counter(path.parent.relative_to(ROOT).as_posix() for path in [*MODULES, *tests])
     long = [folder for folder, files in modules.items() if files > 24]
     assert long == [], "put the new module into another room, or merge two that belong together"
 
@@ -386,3 +387,15 @@ def test_a_room_uses_only_the_rooms_before_it(folder: str) -> None:
         later = tuple(f"service.{folder}.{one}." for one in rooms[at + 1 :])
         for path in (ROOT / "service" / folder / room).glob("*.py"):
             assert [name for name in imports(path) if name.startswith(later)] == [], path
+
+
+@pytest.mark.parametrize("folder", ROOMS)
+def test_a_test_is_in_the_room_of_what_it_tests(folder: str) -> None:
+    service, tests = ROOT / "service" / folder, ROOT / "tests" / folder
+    for path in tests.glob("**/test_*.py"):
+        room = service / path.parent.relative_to(tests)
+        # A module with several files of tests has a folder for them.
+        assert room.is_dir() or room.with_suffix(".py").exists(), path
+        name = path.name.removeprefix("test_")
+        rooms = {module.parent for module in service.glob(f"**/{name}")}
+        assert not rooms or room in rooms, path
