@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+import pytest
 import requests
 from flask.testing import FlaskClient
 from joserfc import jwt
@@ -19,6 +20,7 @@ from werkzeug.test import TestResponse
 from werkzeug.wrappers import Request, Response
 
 from service.model.keys import b64url
+from tests.support.desk_pages import Page, words
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -29,6 +31,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the provider uses a module of Authlib that is going away
     from oidc_provider_mock import run_server_in_thread
 
+# What `service/domain/people/provider.py` uses of Authlib is going away.
+AUTHLIB_IS_CHANGING = pytest.mark.filterwarnings(
+    "ignore::authlib.deprecate.AuthlibDeprecationWarning", "ignore:get_jwt_config"
+)
+TOM = "tom@paper.example"
 NAME, CLIENT, SECRET = "Paper accounts", "the desk", "a secret of the desk"
 START, BACK = "/desk/sign-in/provider", "/desk/sign-in/provider/back"
 TOKEN, KEYS, METADATA = "/oauth2/token", "/jwks", "/.well-known/openid-configuration"
@@ -109,6 +116,28 @@ def sign_in_with(
 
 def query_of(address: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(address).query))
+
+
+def signed_in(client: FlaskClient) -> bool:
+    return client.get("/desk/").status_code == 200
+
+
+def complaint(client: FlaskClient, response: TestResponse) -> str:
+    """What the page of the sign-in says, to which a refused sign-in leads."""
+    assert response.status_code == 303
+    assert response.location.startswith("/desk/sign-in?")
+    assert not signed_in(client)
+    page = client.get(response.location)
+    Page(page.text)
+    assert page.status_code == 200
+    assert '<p class="error" role="alert">' in page.text
+    assert 'role="alert">' not in client.get("/desk/sign-in").text, "it is said once"
+    return words(page.text.partition('role="alert">')[2].partition("</p>")[0])
+
+
+def came(asked: str) -> dict[str, str]:
+    """What the provider adds to the address to which it leads back."""
+    return {"code": "a code", "state": query_of(asked)["state"]}
 
 
 OUR_KEY = RSAKey.generate_key(2048, {"kid": "ours"})

@@ -11,14 +11,9 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import EMAIL, TITLE, new_alert, tab_to
 from tests.support.installation import Installation
-from tests.support.provider import NAME, Provider, running_provider
+from tests.support.provider import AUTHLIB_IS_CHANGING, NAME, Provider, running_provider
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings(
-        "ignore::authlib.deprecate.AuthlibDeprecationWarning", "ignore:get_jwt_config"
-    ),
-]
+pytestmark = [pytest.mark.browser, AUTHLIB_IS_CHANGING]
 
 
 @pytest.fixture

@@ -7,15 +7,10 @@ import pytest
 from service.cli.doctor.sign_in import provider
 from service.config import Config
 from tests.support.doctor import findings
-from tests.support.provider import METADATA, answer, running_provider
+from tests.support.provider import AUTHLIB_IS_CHANGING, METADATA, answer, running_provider
 from workers.trials.processes import free_port
 
-pytestmark = [
-    pytest.mark.processes,
-    pytest.mark.filterwarnings(
-        "ignore::authlib.deprecate.AuthlibDeprecationWarning", "ignore:get_jwt_config"
-    ),
-]
+pytestmark = [pytest.mark.processes, AUTHLIB_IS_CHANGING]
 
 
 def test_a_provider_that_cannot_be_used_is_reported(environment: dict[str, str]) -> None:
