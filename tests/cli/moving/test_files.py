@@ -1,85 +1,33 @@
-"""Readers of other services move in from a file."""
+"""What the files of other services say of their readers."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import json
-import socket
 import stat
-from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from service.cli import import_file, moving
+from service.cli import import_file
 from service.cli.terminal import date_of
-from service.domain.alerts.alert_log import Search
-from service.domain.operations.daily_totals import today
-from service.domain.readers.subscriptions import Subscriptions
-from service.local import pretend_readers
-from service.local.reader_files import NotReaders, Row, open_rows
-from service.model.keys import VapidKey, b64url
 from service.model.notifications import Audience, Topic
 from service.model.retention import DAY
 from service.model.time import clock
 from service.runtime import Runtime
-from service.store.readers import all_readers
-from service.store.readers.arrivals import Arrival
-from service.store.readers.subscriptions import Added, NotSubscribed
-from tests.support.client import Client, browser, make_app
+from service.store.readers.subscriptions import NotSubscribed
+from tests.support.client import browser
 from tests.support.command import stoppress
-from tests.support.installation import Installation
-from tests.support.push_service import PushService
-
-Import = Callable[..., dict[str, int]]
-
-
-@pytest.fixture
-def runtime(runtime: Runtime) -> Runtime:
-    """An installation with two topics."""
-    runtime.topics.add(Topic("world", "World"))
-    runtime.topics.add(Topic("sport", "Sport"))
-    return runtime
-
-
-@pytest.fixture
-def take(environment: dict[str, str], runtime: Runtime, tmp_path: Path) -> Import:
-    """Import a file with this content; return how many readers were what."""
-    path = tmp_path / "readers"
-
-    def taken(content: str | bytes, *options: str, code: int = 0) -> dict[str, int]:
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        named = ("--topic", "world", "--vapid-key", runtime.keys.current)
-        done = stoppress(environment, "import", str(path), "--json", *named, *options)
-        assert done.exit_code == code, done.output
-        found = json.loads(done.stdout)
-        return {kind: count for kind, count in found.items() if count}
-
-    return taken
-
-
-def reader(number: int) -> tuple[str, str, str]:
-    """Return endpoint, p256dh and auth."""
-    made = browser(number)
-    return made["endpoint"], made["keys"]["p256dh"], made["keys"]["auth"]
+from tests.support.moving import Import, reader, table
 
 
 def padded(text: str) -> str:
     """Return a key in standard base64."""
     raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     return base64.b64encode(raw).decode()
-
-
-def table(rows: Sequence[Sequence[str]], delimiter: str = ",") -> str:
-    return "".join(delimiter.join(f'"{cell}"' for cell in row) + "\r\n" for row in rows)
 
 
 def onesignal(number: int, **more: str) -> list[str]:
@@ -93,6 +41,8 @@ def onesignal(number: int, **more: str) -> list[str]:
 
 
 ONESIGNAL = ["id", "identifier", "language", "timezone", "device_type", "tags"]
+
+
 ONESIGNAL += ["invalid_identifier", "notification_types", "web_auth", "web_p256"]
 
 
@@ -174,73 +124,6 @@ def test_wonderpush_installations_move_in(take: Import, runtime: Runtime) -> Non
         assert (one.locale, one.zone, one.topics) == ("lv-LV", "Europe/Riga", {"world"})
 
 
-THEIRS = VapidKey.generate()
-
-
-def pem(form: PrivateFormat) -> bytes:
-    return THEIRS.signing_key.private_bytes(Encoding.PEM, form, NoEncryption())
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        THEIRS.private,
-        f"VAPID_PRIVATE_KEY={THEIRS.text}\n".encode(),
-        pem(PrivateFormat.PKCS8),
-        pem(PrivateFormat.TraditionalOpenSSL),
-        THEIRS.signing_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
-        json.dumps({"publicKey": b64url(THEIRS.public), "privateKey": THEIRS.text}).encode(),
-    ],
-    ids=["raw", "setting", "PEM", "SEC 1", "DER", "web-push"],
-)
-def test_key_of_the_other_service_is_named_by_its_file_in_any_form(
-    environment: dict[str, str], runtime: Runtime, tmp_path: Path, given: bytes
-) -> None:
-    file, key = tmp_path / "readers.jsonl", tmp_path / "their.key"
-    file.write_text(json.dumps(browser(0)))
-    key.write_bytes(given)
-    ours = {**environment, "VAPID_PRIVATE_KEY": f"{environment['VAPID_PRIVATE_KEY']},{THEIRS.text}"}
-    for settings, code in ((environment, 2), (ours, 0)):
-        named = ("--vapid-key", str(key), "--topic", "world")
-        done = stoppress(settings, "import", str(file), *named)
-        assert done.exit_code == code, done.output
-    one = runtime.subscriptions.at(runtime.endpoints.parse(reader(0)[0]))
-    assert one.vapid_key == b64url(THEIRS.public)
-
-
-def test_alert_to_a_reader_who_moved_in_is_signed_with_the_key_of_the_other_service(
-    redis_url: str, push: PushService, tmp_path: Path
-) -> None:
-    ours = VapidKey.generate()
-    keys = {"VAPID_PRIVATE_KEY": f"{ours.text},{THEIRS.text}"}
-    with Installation(redis_url, push, tmp_path, **keys) as installation:
-        file = tmp_path / "readers.jsonl"
-        reader = push.subscribe(THEIRS.public)
-        file.write_text(json.dumps(reader.as_json()))
-        named = ("--topic", "world", "--vapid-key", b64url(THEIRS.public)[:20])
-        done = stoppress(installation.environment, "import", str(file), *named)
-        assert done.exit_code == 0, done.output
-        worker = installation.worker()
-        id = installation.publish()
-        installation.runtime.planning.advance(id)
-        installation.over(id)
-        installation.end(worker)
-        assert installation.outcomes(id) == {"accepted": 1}
-    assert [message.path for message in push.received] == [urlsplit(reader.endpoint).path]
-
-
-@pytest.mark.parametrize("option", [(), ("--dry-run",)], ids=["import", "dry run"])
-def test_readers_are_bound_to_no_key_that_nobody_named(
-    environment: dict[str, str], runtime: Runtime, tmp_path: Path, option: tuple[str, ...]
-) -> None:
-    file = tmp_path / "readers.jsonl"
-    file.write_text(json.dumps(browser(0)))
-    done = stoppress(environment, "import", str(file), "--topic", "world", *option)
-    assert done.exit_code == 2
-    assert "say with --vapid-key with which key these readers subscribed" in done.stderr
-    assert runtime.subscriptions.count() == 0
-
-
 def test_broken_rows_are_refused_each_with_the_reason_and_the_rest_moves_in(
     take: Import, tmp_path: Path
 ) -> None:
@@ -314,29 +197,6 @@ def test_tags_of_json_lines_are_found_as_well(take: Import, runtime: Runtime) ->
     options = ("--topics-from", "tags")
     assert take("\n".join(map(json.dumps, rows)), *options)["unknown_topics"] == {"x=…": 1}
     assert runtime.topics.followers()["sport"] == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (("--topics-from", "segments"), "no row of the file has the column segments"),
-        (("--map", "cricket"), "write THEIRS=SLUG"),
-        (("--map", "cricket=cricket"), "cricket is no topic (world, sport)"),
-    ],
-)
-def test_topics_that_cannot_be_found_stop_an_import_before_it_begins(
-    environment: dict[str, str],
-    runtime: Runtime,
-    tmp_path: Path,
-    options: tuple[str, ...],
-    says: str,
-) -> None:
-    path = tmp_path / "readers"
-    path.write_text(json.dumps(browser(0)))
-    named = ("--topic", "world", "--vapid-key", runtime.keys.current)
-    done = stoppress(environment, "import", str(path), *named, *options)
-    assert done.exit_code in (1, 2) and says in done.stderr
-    assert runtime.subscriptions.count() == 0
 
 
 def test_readers_keep_the_day_on_which_they_subscribed_and_are_not_new(
@@ -416,73 +276,6 @@ def test_endpoints_that_only_seem_to_be_there_twice_are_all_taken(
     assert runtime.subscriptions.count() == 60
 
 
-def test_desk_says_who_imported_readers_and_how_many_came(take: Import, runtime: Runtime) -> None:
-    content = "\n".join(json.dumps(browser(number)) for number in range(3))
-    take(content, "--dry-run")
-    assert not list(runtime.alert_log.found(Search()))
-    take(content)
-    take(content)  # brings nobody
-    take("\n".join(json.dumps(browser(number)) for number in range(2, 4)))
-    entries = list(runtime.alert_log.found(Search(action="imported")))
-    said = [(one.title, one.others, one.by) for one in entries]
-    host = f"the command line of {socket.gethostname()}"
-    assert said == [("1 reader", ("1 was here already",), host), ("3 readers", (), host)]
-    assert runtime.daily_totals.days(today(), 1)[0].imported == 4
-
-
-def test_import_of_which_all_is_refused_ends_with_1(take: Import) -> None:
-    broken = json.dumps({"endpoint": "", "keys": {"p256dh": "", "auth": ""}})
-    for option in ((), ("--dry-run",)):
-        assert take(broken, *option, code=1) == {"refused": 1}
-    assert take(json.dumps({**browser(0), "unsubscribed": True})) == {"unsubscribed": 1}
-    for _ in range(2):
-        assert take(broken + "\n" + json.dumps(browser(1)))["refused"] == 1
-
-
-def test_a_choice_that_a_reader_has_made_here_stays(take: Import, runtime: Runtime) -> None:
-    row = {**browser(0), "topics": ["sport", "cats"], "timezone": "Europe/Riga"}
-    assert take(json.dumps(row)) == {"new": 1, "unknown_topics": {"cats": 1}}
-    one = runtime.subscriptions.at(runtime.endpoints.parse(row["endpoint"]))
-    assert (one.topics, one.zone) == ({"sport"}, "Europe/Riga")
-    assert take(json.dumps(browser(0))) == {"known": 1}
-    assert runtime.subscriptions.get(str(one.id)).topics == {"sport"}
-
-
-def test_an_import_that_was_stopped_goes_on_and_stores_nobody_twice(
-    environment: dict[str, str],
-    runtime: Runtime,
-    take: Import,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    content = "\n".join(json.dumps(browser(number % 90)) for number in range(100))
-    (tmp_path / "some").write_text(content)
-    whole = Subscriptions.take_over
-
-    def stopped(self: Subscriptions, arrivals: Sequence[Arrival], **options: Any) -> list[Added]:
-        done = whole(self, arrivals[:30], **options)
-        if self.count() > 50:
-            raise KeyboardInterrupt
-        return done + whole(self, arrivals[30:], **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(moving, "_AT_ONCE", 40)
-        patched.setattr(Subscriptions, "take_over", stopped)
-        named = ("--topic", "world", "--vapid-key", runtime.keys.current)
-        done = stoppress(environment, "import", str(tmp_path / "some"), *named)
-    assert done.exit_code == 130
-    assert " 40 imported, at least" in done.stdout
-    assert "The same command goes on where it was" in done.stderr
-    assert runtime.subscriptions.count() == 70
-    assert take(content) == {"new": 20, "known": 70, "duplicate": 10}
-    assert runtime.subscriptions.count() == 90
-
-
-def test_a_dry_run_stores_nothing(take: Import, runtime: Runtime) -> None:
-    assert take(json.dumps(browser(0)), "--dry-run") == {"new": 1}
-    assert runtime.subscriptions.count() == 0
-
-
 @pytest.mark.parametrize(
     ("content", "options", "says"),
     [
@@ -496,9 +289,19 @@ def test_a_dry_run_stores_nothing(take: Import, runtime: Runtime) -> None:
             (),
             "column web_p256 and none web",
         ),
-        (json.dumps(browser(0)), ("--vapid-key", ""), "with which key these readers subscribed"),
+        (
+            json.dumps(browser(0)),
+            ("--topics-from", "segments"),
+            "no row of the file has the column",
+        ),
+        (json.dumps(browser(0)), ("--map", "cricket"), "write THEIRS=SLUG"),
+        (
+            json.dumps(browser(0)),
+            ("--map", "cricket=cricket"),
+            "cricket is no topic (world, sport)",
+        ),
     ],
-    ids=["empty", "no header", "half", "topic", "key", "no columns", "no key"],
+    ids=["empty", "no header", "half", "topic", "key", "no columns", "tags", "map", "mapped"],
 )
 def test_what_cannot_be_imported_is_said_in_a_line(
     environment: dict[str, str],
@@ -513,27 +316,8 @@ def test_what_cannot_be_imported_is_said_in_a_line(
     named = ("--topic", "world", "--vapid-key", runtime.keys.current)
     done = stoppress(environment, "import", str(path), *named, *options)
     assert done.exit_code in (1, 2)
-    assert says in done.output
+    assert says in done.stderr
     assert runtime.subscriptions.count() == 0
-
-
-@given(content=st.binary(max_size=400) | st.text(alphabet='ab",;\n\r{}[]:\0', max_size=300))
-@example(content=b"\xef")  # the beginning of a byte-order mark
-@example(content=b"\xef\xbb")
-@example(content=b"\xff\xfe")
-@example(content=b"\xff\xfe\x00")
-@example(content="[" * 100_000)
-@example(content='{"a":' * 100_000)
-def test_no_file_ends_the_reading_but_by_a_word(
-    content: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "any"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    try:
-        with open_rows(path) as (rows, _):
-            assert all(isinstance(row, Row) for row in rows)
-    except NotReaders:
-        pass
 
 
 def test_values_as_programs_spell_them_mean_what_they_say(take: Import, runtime: Runtime) -> None:
@@ -578,92 +362,3 @@ def test_endpoints_that_a_program_has_spelt_otherwise_are_found(
     content = "\n".join(map(json.dumps, rows))
     assert take(content) == {"new": 4, "duplicate": 1, "refused": 1}
     assert runtime.subscriptions.at(runtime.endpoints.parse(reader(0)[0]))
-
-
-def test_a_spreadsheet_or_an_archive_is_called_so(tmp_path: Path) -> None:
-    path = tmp_path / "readers.xlsx"
-    path.write_bytes(b"PK\x03\x04" + bytes(100))
-    with pytest.raises(NotReaders, match="ZIP archive or a spreadsheet"), open_rows(path):
-        pass
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"a," * (1 << 20) + b"z\n1,2\n",
-        b"a,b\n" + b"x" * (3 << 20) + b"\n1,2\n",
-        b'{"a": "' + b"x" * (3 << 20) + b'"}\n{"a": 1}\n',
-        b"\xff\xfe" + "a,b\n1,2\n".encode("utf-16-le")[:-1],
-        b'a,b\r\n"1\r\n\r\n",2\r\n',
-        b"a,b\r1,2\r",
-    ],
-    ids=["columns", "line", "JSON line", "half", "CRLF", "CR"],
-)
-def test_a_file_of_an_odd_form_ends_no_more_than_its_own_rows(
-    tmp_path: Path, content: bytes
-) -> None:
-    path = tmp_path / "readers"
-    path.write_bytes(content)
-    found = []
-    with suppress(NotReaders), open_rows(path) as (rows, _):
-        found.extend(rows)
-    assert found and (len(found) > 1 or not found[0].why)
-
-
-def test_blank_lines_may_stand_before_a_header(tmp_path: Path) -> None:
-    path = tmp_path / "readers.csv"
-    path.write_text("\ufeff\n \r\nendpoint;auth\nhttps://push.example/1;secret\n")
-    with open_rows(path) as (rows, _):
-        assert [row.fields for row in rows] == [
-            {"endpoint": "https://push.example/1", "auth": "secret"}
-        ]
-
-
-def exported(environment: dict[str, str]) -> list[dict[str, Any]]:
-    done = stoppress(environment, "export", "-")
-    assert done.exit_code == 0, done.output
-    lines = map(json.loads, done.stdout.splitlines())
-    return [line for line in lines if "kind" not in line]
-
-
-def test_an_export_has_all_of_a_reader_and_moves_in_elsewhere(
-    environment: dict[str, str], runtime: Runtime, take: Import, tmp_path: Path
-) -> None:
-    client = Client(make_app(environment["REDIS_URL"]))
-    chosen = (
-        {"quiet_hours": {"from": "21:15", "to": "06:00"}, "daily_limit": 3, "topics": ["sport"]},
-        {"quiet_hours": None, "daily_limit": None, "allow_breaking": True, "receipts": False},
-        {"paused_for": 86_400, "locale": "lv", "timezone": "Europe/Riga", "topics": ["world"]},
-    )
-    for number, preferences in enumerate(chosen):
-        body = {"subscription": browser(number), "topics": ["world", "sport"], **preferences}
-        assert client.call("POST", "/api/v1/subscriptions", body).status_code == 201
-    file = tmp_path / "all.jsonl"
-    assert stoppress(environment, "export", str(file)).exit_code == 0
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    before = exported(environment)
-    assert sorted(row["topics"] for row in before) == [["sport"], ["sport", "world"], ["world"]]
-    for row in before:
-        runtime.subscriptions.remove(runtime.subscriptions.get(row["id"]), lost=True)
-    assert exported(environment) == []
-    assert take(file.read_text()) == {"new": 3}  # with new ids: the installation had readers
-
-    def without_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        rows = [{name: row[name] for name in row if name != "id"} for row in rows]
-        return sorted(rows, key=lambda row: row["subscription"]["endpoint"])
-
-    assert without_id(exported(environment)) == without_id(before)
-
-
-def test_more_readers_than_are_read_at_once_are_exported(
-    environment: dict[str, str], runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(all_readers, "_AT_ONCE", 256)
-    topics, key = ("world", "sport"), runtime.keys.current
-    given = {"origins": ["https://push.example"], "vapid_key": key, "topics": topics}
-    count = 256 * 12 * 3
-    list(pretend_readers.seed(runtime.store, count, **given))
-    rows = exported(environment)
-    assert len({row["id"] for row in rows}) == len(rows) == count
-    followers = Counter(topic for row in rows for topic in row["topics"])
-    assert dict(followers) == runtime.topics.followers()
