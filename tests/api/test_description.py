@@ -9,7 +9,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.support.client import API, Client, open_client
+from tests.support.client import (
+    API,
+    Client,
+    open_client,
+)
 from tests.support.inputs import BAD, GOOD, LINKS, NEWS, ROUTES, with_field
 from tests.support.kept import KEPT, PUBLISH_HOOK
 from tests.support.redis_server import RedisServer, connections_closed
@@ -180,3 +184,29 @@ def test_people_can_read_the_description_of_every_call(client: Client) -> None:
     assert "`" not in page
     for kind in ("whole number, 60 to 2,419,200", "list of", "link, up to 2,000 characters"):
         assert kind in page
+
+
+def test_the_description_has_exactly_the_calls_of_the_api(client: Client) -> None:
+    described = client.call("GET", f"{API}/openapi.json").json
+    assert described["openapi"] == "3.1.0"
+    calls = {(method.upper(), path) for path, row in described["paths"].items() for method in row}
+    routes = {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in client.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith("/api/v") or rule.endpoint.startswith("health.")
+    }
+    assert calls == routes
+    assert len(calls) > 15
+
+
+def test_the_description_defines_every_model_and_names_every_call(client: Client) -> None:
+    response = client.call("GET", f"{API}/openapi.json")
+    schemas = response.json["components"]["schemas"]
+    references = set(re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', response.text))
+    assert references <= set(schemas)
+    assert {"NewSubscription", "PushSubscription", "NewNotification"} <= references
+    assert "$defs" not in response.text
+    operations = [call for row in response.json["paths"].values() for call in row.values()]
+    assert all(operation["summary"] for operation in operations)
+    assert len({operation["operationId"] for operation in operations}) == len(operations)

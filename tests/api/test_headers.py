@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
@@ -27,23 +28,32 @@ def responses(app: Flask) -> Iterator[tuple[str, TestResponse]]:
         yield path, calls.get(path)
 
 
-def test_every_response_to_every_method_has_the_headers_that_protect_pages(redis_url: str) -> None:
-    app, for_others = make_app(redis_url, SITE_URL=URL, TRUSTED_HOSTS="localhost"), set()
+@pytest.mark.parametrize(("url", "by_tls"), [(URL, "max-age=31536000"), ("http://localhost", None)])
+def test_every_response_to_every_method_has_the_headers_that_protect_pages(
+    redis_url: str, url: str, by_tls: str | None
+) -> None:
+    app, for_others = make_app(redis_url, SITE_URL=url, TRUSTED_HOSTS="localhost"), set()
     for what, response in responses(app):
         headers = response.headers
         assert response.status_code < 500, what
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin", what
         assert headers["X-Content-Type-Options"] == "nosniff", what
         assert headers["Referrer-Policy"] == "same-origin", what
-        assert headers["Strict-Transport-Security"] == "max-age=31536000", what
-        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"], what
+        assert headers.get("Strict-Transport-Security") == by_tls, what
+        sources = headers["Content-Security-Policy"]
+        none = {"default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"}
+        assert none <= {*sources.split("; ")}, what
+        assert "unsafe" not in sources, what
         is_page = headers.get("Content-Type", "").startswith("text/html")
         off = set(re.findall(r"([a-z-]+)=\(\)", headers.get("Permissions-Policy", "")))
         assert off == (OFF if is_page else set()), what
         policy = headers["Cross-Origin-Resource-Policy"]
-        assert policy in ("same-origin", "cross-origin"), what
-        if policy == "cross-origin":
+        for_all = headers.get("Access-Control-Allow-Origin") == "*"
+        assert policy == ("cross-origin" if for_all else "same-origin"), what
+        if for_all:
             for_others.add(what)
+        names = [name for name, _ in headers if name not in ("Vary", "Set-Cookie")]
+        assert len(names) == len(set(names)), f"{what}: each of them once"
     # What publishers' pages load, and nothing else.
     assert {"GET /optin.js", "GET /sw.js"} <= for_others
     ours = re.compile(r"[A-Z]+ /(desk|api|metrics|demo|privacy|canary|feeds)\b")
@@ -96,3 +106,12 @@ def test_the_observatory_gives_our_pages_an_a_plus(redis_url: str) -> None:
             follow_redirects=True,
         )
         assert observatory(response) >= 100, path
+
+
+def test_browsers_come_back_by_tls_alone(redis_url: str) -> None:
+    app = make_app(redis_url, SITE_URL="https://push.paper.example", TRUSTED_PROXIES="1")
+    for path in ("/optin.js", "/desk/sign-in", f"{API}/site"):
+        response = app.test_client().get(
+            path, headers={"Host": "push.paper.example", "X-Forwarded-Proto": "https"}
+        )
+        assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
