@@ -9,11 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.support.client import (
-    API,
-    Client,
-    open_client,
-)
+from tests.support.client import API, Client, open_client
 from tests.support.inputs import BAD, GOOD, LINKS, NEWS, ROUTES, with_field
 from tests.support.kept import KEPT, PUBLISH_HOOK
 from tests.support.redis_server import RedisServer, connections_closed

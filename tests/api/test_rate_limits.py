@@ -18,13 +18,7 @@ from service.app import Proxies
 from service.model.retention import RATE_KEPT
 from service.store.layout.records import StoreFull
 from service.store.operations.rate_counters import RateCounters
-from tests.support.client import (
-    API,
-    NOTIFICATIONS,
-    Client,
-    Reader,
-    make_app,
-)
+from tests.support.client import API, NOTIFICATIONS, Client, Reader, make_app
 from tests.support.inputs import NEWS
 
 TOOLS = '"tools by token"'

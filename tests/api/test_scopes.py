@@ -18,14 +18,8 @@ from tests.support.inputs import GOOD, NEWS
 from tests.support.kept import KEPT, PUBLISH_HOOK, store_kept
 
 HOOK = "https://cms.paper.example/hook"
-
-
 ARTICLE = sha256(HOOK.encode()).hexdigest()[:32]  # the id of the page behind this link
-
-
 WEBHOOK = Webhook("0123456789abcdef", HOOK, ("alert.sent",), "sealed")
-
-
 EDITORS_CALLS = [
     ("POST", f"{API}/notifications", NEWS, {"send"}),
     ("GET", f"{API}/notifications", None, {"send", "read"}),
