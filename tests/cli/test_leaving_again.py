@@ -12,8 +12,8 @@ from service.model.time import clock
 from service.runtime import Runtime
 from service.store.readers.arrivals import Arrival
 from service.store.readers.subscriptions import HasLeft
-from tests.store.readers.test_subscriptions import requested
 from tests.support.command import stoppress
+from tests.support.requested import requested
 
 
 def move_in(runtime: Runtime, readers: range, day: int) -> None:

@@ -18,12 +18,12 @@ from service.model.notifications import State
 from service.model.subscriptions import Subscription
 from service.store.readers.subscriptions import HasLeft
 from service.store.sending.batches import part_key
-from tests.store.readers.test_subscriptions import requested
 from tests.support import ROOT
 from tests.support.command import stoppress
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
+from tests.support.requested import requested
 from tests.support.seeded import begin_send
 
 READERS = 400

@@ -16,9 +16,9 @@ from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
 from service.store.sending.held_alerts import WaveDelivery
+from tests.support.as_workers import deliver, hold
 from tests.support.client import API, Client, make_app
 from tests.support.installation import Installation, wait_until
-from tests.support.night import deliver, hold
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.redis_server import RedisServer
 from tests.support.seeded import (

@@ -15,6 +15,7 @@ from service.model.subscriptions import SubscriptionId
 from service.model.time.clocks import QUARTER, day
 from service.store.alerts.outcomes import Result
 from service.store.layout.bitmaps import bitmap_key
+from tests.support.as_workers import hold
 from tests.support.client import (
     NOTIFICATIONS,
     SUBSCRIPTIONS,
@@ -25,7 +26,6 @@ from tests.support.client import (
     open_client,
 )
 from tests.support.installation import Installation, content
-from tests.support.night import hold
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
 

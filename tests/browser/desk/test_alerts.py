@@ -17,6 +17,7 @@ from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.receipt_counts import ReceiptRow, Tally
 from service.store.sending.batches import part_key
+from tests.support.as_workers import deliver, hold
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import (
     EMAIL,
@@ -34,7 +35,6 @@ from tests.support.browser.desk import (
 from tests.support.browser.readers import wait_for_page
 from tests.support.desk_pages import PASSWORD
 from tests.support.installation import Installation, wait_until
-from tests.support.night import deliver, hold
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
 

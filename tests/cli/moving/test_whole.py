@@ -19,7 +19,7 @@ from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
 from service.store.alerts.receipt_counts import ReceiptRow, Tally
 from service.store.readers.arrivals import Arrival
-from tests.domain.sending.test_untried import send
+from tests.support.as_workers import send
 from tests.support.client import browser
 from tests.support.command import stoppress
 

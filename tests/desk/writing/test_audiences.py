@@ -15,7 +15,6 @@ from service.model.notifications import Audience, Outcome, State, Topic
 from service.model.preferences import Quiet
 from service.runtime import Runtime
 from service.store.layout.joined import today
-from tests.store.readers.test_subscriptions import requested
 from tests.support.desk_pages import (
     EMAIL,
     NASTY,
@@ -32,6 +31,7 @@ from tests.support.desk_pages import (
     words,
 )
 from tests.support.planned import edit, later, opened, plan
+from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis
 

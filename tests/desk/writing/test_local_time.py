@@ -14,7 +14,6 @@ from service.desk.words import FILTERS
 from service.domain.alerts import forecast
 from service.model.notifications import Content, Outcome, SendAt, State
 from service.runtime import Runtime
-from tests.store.readers.test_subscriptions import requested
 from tests.support.desk_pages import (
     EMAIL,
     Page,
@@ -26,6 +25,7 @@ from tests.support.desk_pages import (
     words,
 )
 from tests.support.planned import WORLD, confirmed, edit, go_on, only, opened
+from tests.support.requested import requested
 
 
 def wall(ahead: float) -> str:

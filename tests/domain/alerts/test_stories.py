@@ -16,10 +16,10 @@ from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.layout.bitmaps import bitmap_key
 from service.store.readers.stories import MOST_OPEN
-from tests.store.readers.test_subscriptions import requested
 from tests.support.client import API, Client, browser, open_client
 from tests.support.installation import Installation, content
 from tests.support.push_service import PushService
+from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis
 

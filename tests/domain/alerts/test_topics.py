@@ -12,8 +12,8 @@ from service.model.notifications import Audience, Content, Topic
 from service.model.time import clock
 from service.store import Store
 from service.store.redis_servers.scripts import answers
-from tests.store.readers.test_subscriptions import requested
 from tests.support.client import API, Client, Reader
+from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis
 

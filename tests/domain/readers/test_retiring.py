@@ -20,9 +20,9 @@ from service.model.time.clocks import QUARTER
 from service.store.layout.records import records_key
 from service.store.readers.arrivals import Arrival
 from service.store.readers.retiring import RetiringRows
-from tests.store.readers.test_subscriptions import requested
+from tests.support.as_workers import deliver, hold
 from tests.support.client import API, Client
-from tests.support.night import deliver, hold
+from tests.support.requested import requested
 from workers.sending.send import Send
 
 pytestmark = pytest.mark.redis

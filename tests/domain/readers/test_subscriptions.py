@@ -11,8 +11,8 @@ from service.model.network.endpoints import EndpointPolicy
 from service.model.notifications import Audience, Notification
 from service.runtime import Runtime
 from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
-from tests.store.readers.test_subscriptions import requested
 from tests.support.client import Client
+from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis
 

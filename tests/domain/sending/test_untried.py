@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
 from service.domain.sending.gone import TOO_MANY
-from service.model.notifications import Audience, Outcome
 from service.model.retention import GONE_KEPT
-from service.runtime import Runtime
-from service.store.alerts.outcomes import Result
 from service.store.layout.bitmaps import bitmap_key
 from service.store.readers.arrivals import Arrival
-from tests.store.readers.test_subscriptions import requested
+from tests.support.as_workers import send
 from tests.support.client import Client
-from tests.support.installation import content
+from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis
-
-WORKER = "a worker"
-EVERYONE = Audience(everyone=True)
 
 
 def move_in(client: Client, readers: range) -> None:
     key = client.runtime.keys.current
     arrivals = [Arrival(requested(name)._replace(vapid_key=key)) for name in readers]
     client.runtime.subscriptions.take_over(arrivals, untried=True)
-
-
-def send(runtime: Runtime, is_gone: Callable[[int], bool]) -> int:
-    """Send an alert to everyone; return how many are gone, by their places in a row."""
-    gone = at = 0
-    one = runtime.publishing.publish(content(), EVERYONE, by="a test")
-    runtime.planning.plan(runtime.publishing.get(one.id))
-    for partition in runtime.store.partitions:
-        while claim := runtime.store.batches.claim(one.id, partition, WORKER, 60_000):
-            kinds: dict[bool, list[int]] = {True: [], False: []}
-            for number in claim.pending:
-                kinds[is_gone(at)].append(number)
-                at += 1
-            results = {
-                Result(Outcome.GONE, "google", 1): kinds[True],
-                Result(Outcome.ACCEPTED, "google", 1, revision=0): kinds[False],
-            }
-            record = runtime.store.outcomes.record
-            record(one.id, claim.batch, WORKER, 60_000, {r: n for r, n in results.items() if n})
-            runtime.store.batches.release(one.id, claim.batch, WORKER, wait_ms=None)
-            gone += len(kinds[True])
-    runtime.planning.advance(one.id)
-    assert runtime.publishing.get(one.id).finished_at is not None
-    return gone
 
 
 def untried(client: Client) -> int:

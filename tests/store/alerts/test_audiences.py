@@ -21,8 +21,8 @@ from service.store.layout.bitmaps import bitmap_key
 from service.store.layout.joined import days_key, moved_key, today
 from service.store.sending.batches import part_key
 from service.store.sending.held_alerts import wakes_key
-from tests.store.readers.test_subscriptions import requested
 from tests.support.redis_users import as_users
+from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis
 

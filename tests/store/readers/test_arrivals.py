@@ -18,7 +18,7 @@ from service.store.layout.joined import moved_key
 from service.store.layout.records import digest_of
 from service.store.readers.arrivals import Arrival
 from service.store.readers.subscriptions import NotSubscribed
-from tests.store.readers.test_subscriptions import requested
+from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis
 

@@ -11,9 +11,9 @@ from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.layout.records import digest_of
-from tests.store.readers.test_subscriptions import requested
 from tests.support.command import stoppress
 from tests.support.installation import TOPICS, Installation
+from tests.support.requested import requested
 
 
 def seed(installation: Installation, *arguments: str) -> Result:

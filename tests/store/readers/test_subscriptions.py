@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,18 +25,9 @@ from service.store.layout.names import MOST_UNPROVEN
 from service.store.layout.records import digest_of, records_key
 from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.support.redis_server import RedisServer
+from tests.support.requested import KEY, requested
 
 pytestmark = pytest.mark.redis
-
-KEY = "the public half of a VAPID key"
-
-
-def requested(name: object, keys: int = 0, **preferences: object) -> SubscriptionRequest:
-    """The request of the browser `name` with its nth pair of keys."""
-    url = f"https://fcm.googleapis.com/fcm/send/{name}"
-    p256dh = b"\x04" + hashlib.sha512(f"{name} {keys}".encode()).digest()
-    auth = hashlib.md5(f"{name} {keys}".encode()).digest()
-    return SubscriptionRequest(EndpointPolicy().parse(url), p256dh, auth, KEY, **preferences)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=[1, 3], ids=["one partition", "three partitions"])

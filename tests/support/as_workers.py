@@ -1,16 +1,40 @@
-"""Does what workers do at night and in the morning, for tests without one: hold, then deliver."""
+"""Does what workers do, for tests without one: send, hold for the morning, deliver then."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
-from service.model.notifications import Outcome
+from service.model.notifications import Audience, Outcome
 from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
 from service.store.sending.held_alerts import WaveDelivery
+from tests.support.installation import content
 
 _WORKER = "a test "
+
+
+def send(runtime: Runtime, is_gone: Callable[[int], bool]) -> int:
+    """Send an alert to everyone; return how many are gone, by their places in a row."""
+    places, all_gone = itertools.count(), 0
+
+    def results(pending: Sequence[int]) -> dict[Result, Sequence[int]]:
+        nonlocal all_gone
+        kinds: dict[bool, list[int]] = {True: [], False: []}
+        for number in pending:
+            kinds[is_gone(next(places))].append(number)
+        all_gone += len(kinds[True])
+        found = {
+            Result(Outcome.GONE, "google", 1): kinds[True],
+            Result(Outcome.ACCEPTED, "google", 1, revision=0): kinds[False],
+        }
+        return {result: numbers for result, numbers in found.items() if numbers}
+
+    one = runtime.publishing.publish(content(), Audience(everyone=True), by="a test")
+    _work(runtime, one.id, results)
+    assert runtime.publishing.get(one.id).finished_at is not None
+    return all_gone
 
 
 def hold(runtime: Runtime, id: int, sleepers: Mapping[int, int]) -> None:
