@@ -19,7 +19,7 @@ from service.app import create_app
 from service.config import Config
 from service.local import pretend_readers
 from service.model.keys import VapidKey, b64url
-from service.model.notifications import Topic
+from service.model.notifications import Notification, Topic
 from service.model.tokens import digest
 from service.runtime import Runtime
 
@@ -189,3 +189,9 @@ def stored(client: Client) -> dict[bytes, Any]:
         for key, kind in zip(keys, pipe.execute(), strict=True):
             unordered.get(kind, pipe.dump)(key)
         return dict(zip(keys, pipe.execute(), strict=True))
+
+
+def to_one(runtime: Runtime) -> list[Notification]:
+    """The active alerts to a single reader: welcomes and tests."""
+    active = runtime.publishing.all(runtime.store.notifications.active())
+    return [one for one in active if one.to_one]

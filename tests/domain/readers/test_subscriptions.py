@@ -8,10 +8,10 @@ import pytest
 
 from service.domain.readers.reader_alerts import TooManyActive
 from service.model.network.endpoints import EndpointPolicy
-from service.model.notifications import Audience, Notification
+from service.model.notifications import Audience
 from service.runtime import Runtime
 from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
-from tests.support.client import Client
+from tests.support.client import Client, to_one
 from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis
@@ -22,12 +22,6 @@ RuntimeWith = Callable[..., Runtime]
 @pytest.fixture
 def runtime_with(client_with: Callable[..., Client]) -> RuntimeWith:
     return lambda **settings: client_with(**settings).runtime
-
-
-def sent_to_one(runtime: Runtime) -> list[Notification]:
-    """The active alerts to a single reader."""
-    active = runtime.publishing.all(runtime.store.notifications.active())
-    return [one for one in active if one.audience.subscription is not None]
 
 
 def test_a_subscription_is_found_by_its_id_and_token_alone(runtime_with: RuntimeWith) -> None:
@@ -79,10 +73,10 @@ def test_where_confirmation_is_required_a_new_reader_gets_the_welcome_and_nothin
     one, _ = readers.subscribe(requested("reader"))
     assert not one.preferences.confirmed
     assert readers.count_unconfirmed() == 1
-    assert [alert.audience.subscription for alert in sent_to_one(runtime)] == [one.id]
+    assert [alert.audience.subscription for alert in to_one(runtime)] == [one.id]
     assert runtime.publishing.reach(Audience(everyone=True)) == 0
     readers.subscribe(requested("reader"), refresh=True)
-    assert len(sent_to_one(runtime)) == 1, "at most one welcome a day"
+    assert len(to_one(runtime)) == 1, "at most one welcome a day"
 
 
 def test_a_new_endpoint_of_an_unconfirmed_reader_gets_the_welcome(
@@ -94,7 +88,7 @@ def test_a_new_endpoint_of_an_unconfirmed_reader_gets_the_welcome(
     moved = requested("reader")._replace(endpoint=endpoint)
     after = runtime.subscriptions.change(before, moved)
     assert after.id != before.id
-    assert {alert.audience.subscription for alert in sent_to_one(runtime)} == {before.id, after.id}
+    assert {alert.audience.subscription for alert in to_one(runtime)} == {before.id, after.id}
 
 
 def test_a_test_goes_to_one_reader_unless_too_many_tests_are_active(
@@ -103,7 +97,7 @@ def test_a_test_goes_to_one_reader_unless_too_many_tests_are_active(
     runtime = runtime_with(SITE_NAME="The Paper")
     one, _ = runtime.subscriptions.subscribe(requested("reader", locale="de-AT"))
     assert runtime.reader_alerts.send_test(one).recipients == 1
-    (test,) = sent_to_one(runtime)
+    (test,) = to_one(runtime)
     assert (test.audience.subscription, test.content.lang) == (one.id, "de")
     assert "The Paper" in test.content.body
     for _ in range(24):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,14 @@ from service.local import pretend_readers
 from service.model.language.languages import texts
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification
 from service.model.payload import Payload
-from service.model.retention import CALLERS_KEPT
 from service.model.subscriptions import SubscriptionId
-from tests.support.client import API, Client, browser, make_app
+from tests.support.client import API, SUBSCRIPTIONS, Client, browser, make_app, to_one
 from tests.support.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer
 from tests.support.seeded import shown
 
-SUBSCRIPTIONS, RECEIPTS = f"{API}/subscriptions", f"{API}/receipts"
+RECEIPTS = f"{API}/receipts"
 EVERYONE = Audience(everyone=True)
 ClientWith = Callable[..., Client]
 
@@ -56,12 +54,6 @@ class Reader:
         return bool(self.call("GET", "/export").json["confirmed"])
 
 
-def welcomes(client: Client) -> list[Notification]:
-    """The active alerts to a single reader."""
-    active = client.runtime.store.notifications.active()
-    return [one for one in map(client.runtime.publishing.get, active) if one.to_one]
-
-
 def asked(one: Notification) -> dict[str, list[str]]:
     """The parameters in the fragment of a welcome's link."""
     return parse_qs(urlsplit(one.text.url).fragment)
@@ -73,14 +65,14 @@ def asked(one: Notification) -> dict[str, list[str]]:
 def test_no_welcome_is_sent_by_default(client_with: ClientWith) -> None:
     client = client_with()
     reader = Reader(client)
-    assert welcomes(client) == []
+    assert to_one(client.runtime) == []
     assert reader.confirmed
 
 
 def test_new_reader_gets_one_welcome_and_all_other_alerts(client_with: ClientWith) -> None:
     client = client_with(WELCOME="yes")
     reader = Reader(client, locale="fr-CA")
-    (one,) = welcomes(client)
+    (one,) = to_one(client.runtime)
     assert one.audience == Audience(subscription=reader.id)
     assert (one.text.title, one.text.lang) == ("Bienvenue", "fr")
     assert one.text.body == "Les alertes de The Daily Example auront cet aspect."
@@ -89,14 +81,14 @@ def test_new_reader_gets_one_welcome_and_all_other_alerts(client_with: ClientWit
     assert client.runtime.publishing.reach(EVERYONE) == 1
     for more in ({}, {"refresh": True}, {"topics": []}):
         assert reader.subscribe(**more).status_code == 200
-    assert welcomes(client) == [one]
+    assert to_one(client.runtime) == [one]
 
 
 def test_own_words_of_the_newsroom_are_in_its_own_language(client_with: ClientWith) -> None:
     words = {"WELCOME_TITLE": "Sveiki!", "WELCOME_BODY": "Labi, ka esat ar mums: {}."}
     client = client_with(WELCOME="yes", SITE_LANGUAGE="lv", **words)
     Reader(client, locale="fr")
-    (one,) = welcomes(client)
+    (one,) = to_one(client.runtime)
     assert (one.text.title, one.text.body, one.text.lang) == (*words.values(), "lv")
 
 
@@ -150,7 +142,7 @@ def test_seeing_the_welcome_confirms_and_changes_nothing_else(
     client = client_with(WELCOME="confirm")
     reader = Reader(client, topics=[], timezone="Europe/Riga", daily_limit=3, wording=7)
     before = reader.call("GET").json
-    (one,) = welcomes(client)
+    (one,) = to_one(client.runtime)
     reader.reports(event, one.id)
     assert reader.confirmed is confirms
     assert reader.call("GET").json == {**before, "confirmed": confirms}
@@ -181,7 +173,7 @@ def test_reader_who_left_before_seeing_the_welcome_stays_away(client_with: Clien
 def test_click_confirms_by_the_page_that_opens_and_counts_nothing(client_with: ClientWith) -> None:
     client = client_with(WELCOME="confirm")
     reader = Reader(client, receipts=False)
-    (one,) = welcomes(client)
+    (one,) = to_one(client.runtime)
     assert one.text.url.startswith("https://paper.example/#")
     assert asked(one)["stop-press"] == ["welcome"]
     (token,) = asked(one)["receipt"]
@@ -208,7 +200,7 @@ def test_reader_who_can_only_confirm_by_a_click_is_asked_to_click(
     given["endpoint"] = endpoint or given["endpoint"]
     body = {"subscription": given, "receipts": receipts, "locale": "de"}
     assert client.call("POST", SUBSCRIPTIONS, body).status_code == 201
-    (one,) = welcomes(client)
+    (one,) = to_one(client.runtime)
     words = texts("de")["alerts"]["press" if press else "shown"]
     assert one.text.body == words.format(site="The Daily Example")
     assert Payload(one, "https://push.example").size < MAX_PLAINTEXT
@@ -222,17 +214,17 @@ def test_unconfirmed_reader_gets_one_welcome_a_day_on_any_number_of_visits(
     for more in ({}, {"refresh": True}, {"topics": []}):
         answer = reader.subscribe(**more)
         assert (answer.status_code, answer.json["confirmed"]) == (200, False)
-    assert len(welcomes(client)) == 1
+    assert len(to_one(client.runtime)) == 1
     redis = client.runtime.store.redis
     (memory,) = [key for key in redis.scan_iter() if b":idempotency:" in key]
     assert 0 < redis.ttl(memory) <= 86_400
     redis.delete(memory)  # a day later
     reader.subscribe(refresh=True)
-    assert len(welcomes(client)) == 2
+    assert len(to_one(client.runtime)) == 2
     reader.reports()
     redis.delete(*[key for key in redis.scan_iter() if b":idempotency:" in key])
     assert reader.subscribe(refresh=True).json["confirmed"]
-    assert len(welcomes(client)) == 2
+    assert len(to_one(client.runtime)) == 2
 
 
 def move(reader: Reader, given: dict[str, Any]) -> None:
@@ -251,7 +243,7 @@ def test_a_confirmation_does_not_move_to_another_endpoint_which_may_be_anybodys(
         move(reader, browser(number))
         assert not reader.confirmed
     assert reach(client, everyone=True) == 0
-    welcomed = [one.audience.subscription for one in welcomes(client)]
+    welcomed = [one.audience.subscription for one in to_one(client.runtime)]
     assert [welcomed.count(one.id) for one in (waiting, sure)] == [1, 1]
     sure.reports()
     assert sure.confirmed
@@ -278,7 +270,7 @@ def test_other_keys_for_the_same_endpoint_leave_a_reader_confirmed(
     sure.reports()
     move(sure, browser(1, keys=2))
     assert sure.confirmed
-    assert len(welcomes(client)) == 1
+    assert len(to_one(client.runtime)) == 1
 
 
 def test_without_confirmation_a_new_endpoint_is_as_good_as_the_old_one(
@@ -311,149 +303,7 @@ def test_readers_from_before_confirmation_was_required_stay_confirmed(
     reader.subscribe(refresh=True)
     reader.subscribe()
     assert reader.confirmed
-    assert welcomes(reader.client) == []
-
-
-def test_alerts_of_the_newsroom_keep_nobody_from_the_welcome(client_with: ClientWith) -> None:
-    client = client_with(WELCOME="confirm")
-    for _ in range(100):
-        client.runtime.publishing.publish(content(), EVERYONE, by="")
-    Reader(client)
-    assert len(welcomes(client)) == 1
-
-
-def test_with_many_welcomes_at_one_push_service_another_waits_for_a_visit(
-    client_with: ClientWith,
-) -> None:
-    client = client_with(WELCOME="confirm")
-    for number in range(50):
-        Reader(client, number)
-    waiting = welcomes(client)
-    assert len(waiting) == 50
-    reader = Reader(client, 50)
-    assert len(welcomes(client)) == 50
-    client.runtime.publishing.cancel(waiting[0].id, by="a test")
-    client.runtime.planning.advance_all()
-    assert reader.subscribe(refresh=True).status_code == 200
-    assert len(welcomes(client)) == 50
-
-
-def test_junk_at_push_services_that_are_down_leaves_room_at_the_others(
-    client_with: ClientWith,
-) -> None:
-    """Their welcomes stay active for ten minutes; strangers can subscribe as often as they like."""
-    client = client_with(WELCOME="confirm", PUSH_SERVICES="https://up.example https://a.example")
-
-    def subscribes(origin: str, number: int) -> Any:
-        given = {**browser(number), "endpoint": f"{origin}/{number}"}
-        return client.call("POST", SUBSCRIPTIONS, {"subscription": given})
-
-    for origin in ("https://up.example", "https://updates.push.services.mozilla.com"):
-        for number in range(51):
-            subscribes(origin, number)
-    before = len(welcomes(client))
-    for origin in ("https://a.example", "https://web.push.apple.com", "https://fcm.googleapis.com"):
-        honest = subscribes(origin, 0).json
-        assert len(welcomes(client)) == before + 1, origin
-        test = f"{SUBSCRIPTIONS}/{honest['id']}/test"
-        assert client.call("POST", test, token=honest["token"]).status_code == 202
-        before += 2
-
-
-def comes(client: Client, number: int, address: str, **given: Any) -> None:
-    """Subscribe a browser from a network address."""
-    body = {"subscription": {**browser(number), **given}}
-    assert client.call("POST", SUBSCRIPTIONS, body, address=address).status_code == 201
-
-
-def test_one_stranger_leaves_half_of_the_room_at_a_push_service_to_others(
-    client_with: ClientWith,
-) -> None:
-    client = client_with(WELCOME="confirm")
-    for number in range(60):
-        comes(client, number, f"2001:db8:0:1::{number}")
-    assert len(welcomes(client)) == 25, "one network is one caller"
-    before = 25
-    for number in range(60, 80):
-        comes(client, number, f"192.0.2.{number}")
-        before += 1
-        assert len(welcomes(client)) == before, "honest readers"
-
-
-def test_many_strangers_get_less_and_less_of_the_room_that_is_left(
-    client_with: ClientWith,
-) -> None:
-    client = client_with(WELCOME="confirm")
-    had = []
-    for stranger in range(4):
-        before = len(welcomes(client))
-        for number in range(30):
-            comes(client, stranger * 30 + number, f"192.0.2.{stranger}")
-        had.append(len(welcomes(client)) - before)
-    assert had == [25, 4, 3, 3]
-
-
-def test_one_stranger_at_many_push_services_leaves_half_of_all_room(
-    client_with: ClientWith,
-) -> None:
-    client = client_with(WELCOME="confirm", PUSH_SERVICES="https://up.example https://a.example")
-    origins = (
-        *("https://fcm.googleapis.com", "https://updates.push.services.mozilla.com"),
-        *("https://web.push.apple.com", "https://up.example", "https://a.example"),
-    )
-    redis = client.runtime.store.redis
-    for origin in origins:
-        for number in range(50):
-            comes(client, number, "192.0.2.1", endpoint=f"{origin}/{number}")
-        redis.delete(*redis.scan_iter("stoppress:rate:*"))  # a minute later
-    assert len(welcomes(client)) == 50
-    for number, origin in enumerate(origins):
-        before = len(welcomes(client))
-        comes(client, 50, f"198.51.100.{number}", endpoint=f"{origin}/50")
-        assert len(welcomes(client)) == before + 1, origin
-
-
-def test_tests_of_one_stranger_leave_room_for_the_tests_of_others(
-    client_with: ClientWith,
-) -> None:
-    client = client_with()
-    readers = [Reader(client, number) for number in range(30)]
-    answers = [one.call("POST", "/test", address="192.0.2.1").status_code for one in readers]
-    assert answers == [202] * 13 + [429] * 17
-    assert readers[20].call("POST", "/test", address="192.0.2.2").status_code == 202
-
-
-def test_a_caller_is_forgotten_with_the_next_welcome_after_it_is_over(
-    client_with: ClientWith,
-) -> None:
-    client = client_with(WELCOME="confirm")
-    redis, key = client.runtime.store.redis, "{g}:readers_alerts:proven:callers"
-    comes(client, 0, "192.0.2.77")
-    (code,) = redis.hvals(key)
-    assert re.fullmatch(rb"[0-9a-f]{32}", code), "no address"
-    assert 0 < redis.ttl(key) <= CALLERS_KEPT
-    client.runtime.publishing.cancel(welcomes(client)[0].id, by="a test")
-    client.runtime.planning.advance_all()
-    comes(client, 1, "192.0.2.78")
-    assert redis.hlen(key) == 1
-    assert code not in redis.hvals(key)
-
-
-def test_two_processes_never_take_the_last_place_both(
-    client_with: ClientWith, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client, other = client_with(WELCOME="confirm"), client_with(WELCOME="confirm")
-    for number in range(49):
-        Reader(client, number)
-    new_id = client.runtime.store.notifications.new_id
-
-    def another_process_is_faster() -> int:
-        comes(other, 49, "192.0.2.1")
-        return new_id()
-
-    monkeypatch.setattr(client.runtime.store.notifications, "new_id", another_process_is_faster)
-    comes(client, 50, "192.0.2.2")
-    assert len(welcomes(client)) == 50
+    assert to_one(reader.client.runtime) == []
 
 
 # When Redis is full -------------------------------------------------------------------------------
