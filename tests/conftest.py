@@ -120,7 +120,14 @@ def _spread(items: list[pytest.Item], over: list[list[pytest.Item]]) -> None:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """A Redis as `stoppress up` runs it. A test that stops Redis must start its own."""
+    """A Redis as `stoppress up` runs it, which all tests of this process use."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis of the test's own, which it may stop, fill up and break."""
     with RedisServer() as server:
         yield server
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 from flask import Flask
 from werkzeug.test import create_environ, run_wsgi_app
 
@@ -16,7 +14,7 @@ from service.config import Config, ConfigError
 from service.model.keys import VapidKey, b64url
 from service.model.subscriptions import SubscriptionId
 from service.store import PAGE
-from tests.support.client import API, SITE, VAPID, Client, Reader, browser, make_app, stored
+from tests.support.client import API, SITE, VAPID, Client, Reader, browser, make_app
 from tests.support.command import make_secrets
 from tests.support.redis_server import RedisServer
 
@@ -28,13 +26,6 @@ READERS_CALLS = {
     "/receipts": ["POST"],
 }
 CALLS = [(method, API + path) for path, methods in READERS_CALLS.items() for method in methods]
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """A Redis that the test may stop."""
-    with RedisServer() as server:
-        yield server
 
 
 # Other origins ----------------------------------------------------------------------------------
@@ -218,32 +209,6 @@ def test_without_redis_every_call_is_503_and_works_again_with_it(own_redis: Redi
     own_redis.start()
     for method, path, body, with_token in calls:
         assert client.call(method, path, body, token=with_token).status_code < 300
-
-
-def test_with_a_full_redis_readers_can_leave_and_alerts_be_cancelled(
-    own_redis: RedisServer,
-) -> None:
-    client = Client(make_app(own_redis.url))
-    token = client.add_token()
-    reader = client.call("POST", f"{API}/subscriptions", {"subscription": browser()}).json
-    alert = client.call("POST", f"{API}/notifications", NEWS, token=token)
-    with redis.Redis.from_url(own_redis.url) as admin:
-        admin.config_set("maxmemory", "1")
-    before = stored(client)
-    for path, body in (
-        ("/subscriptions", {"subscription": browser(1)}),
-        ("/notifications", NEWS),
-        ("/topics", {"slug": "new", "name": "New"}),
-    ):
-        response = client.call("POST", API + path, body, token=token)
-        assert response.status_code == 503
-        assert "full" in response.json["detail"]
-    assert stored(client) == before
-    stopped = client.call("POST", f"{alert.headers['Location']}/cancel", token=token)
-    assert stopped.status_code == 202
-    leave = f"{API}/subscriptions/{reader['id']}"
-    assert client.call("DELETE", leave, token=reader["token"]).status_code == 204
-    assert client.runtime.store.subscriptions.count() == 0
 
 
 def test_nothing_that_a_reader_sends_is_logged(

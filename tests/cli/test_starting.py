@@ -39,12 +39,6 @@ OWN_REDIS = {"rehearse"}
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     return {
         "PATH": "/usr/bin:/bin",
@@ -94,21 +88,21 @@ def test_a_missing_file_of_redis_certificates_is_named_and_not_waited_for(
 
 
 def test_every_command_says_that_redis_refuses_the_password(
-    environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with server.client() as admin:
+    with own_redis.client() as admin:
         admin.config_set("requirepass", "another")
-    given = {**environment, "REDIS_URL": f"{server.url}?password={SECRET}"}
+    given = {**environment, "REDIS_URL": f"{own_redis.url}?password={SECRET}"}
     for command in COMMANDS - OWN_REDIS - {"keys backup"}:  # that one prints the keys all the same
         said = fault(call(command, given, monkeypatch))
         assert "REDIS_URL: Redis refuses our password" in said, command
 
 
 def test_every_command_refuses_the_store_of_a_later_release_in_one_line(
-    environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {**environment, "REDIS_URL": server.url}
-    with server.client() as client:
+    given = {**environment, "REDIS_URL": own_redis.url}
+    with own_redis.client() as client:
         Store(client)
         before = {**client.hgetall("{g}:layout"), b"needs": b"%d" % (CONVERSION + 1)}
         client.hset("{g}:layout", mapping=before)
@@ -154,24 +148,24 @@ def test_a_command_without_redis_fails_in_one_line_and_does_not_wait(
 
 
 def test_an_error_that_nobody_foresaw_is_one_line_without_what_it_says(
-    environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise KeyError(SECRET)
 
     monkeypatch.setattr(Runtime, "start", fail)
-    said = fault(call("services", {**environment, "REDIS_URL": server.url}, monkeypatch))
+    said = fault(call("services", {**environment, "REDIS_URL": own_redis.url}, monkeypatch))
     assert said.startswith("stoppress: unexpected KeyError at ")
 
 
 @contextmanager
 def started(
-    arguments: list[str], server: RedisServer, environment: dict[str, str]
+    arguments: list[str], own_redis: RedisServer, environment: dict[str, str]
 ) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """Run Python with these arguments on that Redis: the process, and the lines of its errors."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
-        env={**environment, "REDIS_URL": server.url},
+        env={**environment, "REDIS_URL": own_redis.url},
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -241,27 +235,27 @@ sys.exit(process.main())
 
 @pytest.mark.parametrize("kind", ["worker", pytest.param("clock", marks=pytest.mark.soak)])
 def test_a_process_whose_redis_goes_away_while_it_starts_says_so_and_goes_on(
-    kind: str, server: RedisServer, environment: dict[str, str]
+    kind: str, own_redis: RedisServer, environment: dict[str, str]
 ) -> None:
     program = GONE_AFTER_THE_START.format(kind=kind)
-    with started(["-c", program], server, environment) as (process, lines):
+    with started(["-c", program], own_redis, environment) as (process, lines):
         for line in (lines.readline(), lines.readline()):
             assert f"{kind}: Redis cannot be reached: there is no such socket" in line
         assert process.poll() is None
 
 
 def test_a_web_process_whose_redis_goes_away_while_it_starts_serves_what_needs_no_redis(
-    server: RedisServer, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    own_redis: RedisServer, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = Runtime.start
 
     def start_and_lose(*given: Any) -> Runtime:
         runtime = start(*given)
-        server.stop()
+        own_redis.stop()
         return runtime
 
     monkeypatch.setattr(Runtime, "start", start_and_lose)
-    for name, value in {**environment, "REDIS_URL": server.url}.items():
+    for name, value in {**environment, "REDIS_URL": own_redis.url}.items():
         monkeypatch.setenv(name, value)
     app = serve().test_client()
     assert app.get("/healthz").status_code == 200
@@ -270,10 +264,10 @@ def test_a_web_process_whose_redis_goes_away_while_it_starts_serves_what_needs_n
 
 @pytest.mark.soak
 def test_a_command_waits_while_redis_loads_its_data_and_says_so(
-    environment: dict[str, str], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {**environment, "REDIS_URL": server.url}
-    with server.loading():
+    given = {**environment, "REDIS_URL": own_redis.url}
+    with own_redis.loading():
         result = call("token add tool", given, monkeypatch)
     assert result.exit_code == 0
     assert "stoppress: waiting, because REDIS_URL: Redis is loading its data" in result.output

@@ -30,16 +30,9 @@ LOST = 0.1  # seconds of writes
 
 
 @pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A Redis of the test's own, because the test kills it."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def proxy(redis: RedisServer) -> Iterator[Proxy]:
+def proxy(own_redis: RedisServer) -> Iterator[Proxy]:
     """The address of Redis for all processes, whichever server it leads to."""
-    with Proxy(redis) as proxy:
+    with Proxy(own_redis) as proxy:
         yield proxy
 
 
@@ -86,13 +79,13 @@ SOAK = pytest.mark.soak
     "answered", [pytest.param(200, marks=SOAK), 700, pytest.param(1450, marks=SOAK)]
 )
 def test_send_survives_a_power_cut(
-    installation: Installation, redis: RedisServer, answered: int
+    installation: Installation, own_redis: RedisServer, answered: int
 ) -> None:
     """The writes of the last tenth of a second never reached the disk."""
     send = Send(installation)
     send.reach(answered)
     send.loses_from_now_on()
-    with redis.losing_power():
+    with own_redis.losing_power():
         time.sleep(LOST)
     send.loses_no_more()
     send.check()
@@ -101,13 +94,13 @@ def test_send_survives_a_power_cut(
 @pytest.mark.soak
 @pytest.mark.parametrize("answered", [200, pytest.param(1100, marks=SOAK)])
 def test_send_survives_a_kill_of_redis(
-    installation: Installation, redis: RedisServer, answered: int
+    installation: Installation, own_redis: RedisServer, answered: int
 ) -> None:
     send = Send(installation)
     send.reach(answered)
     send.loses_from_now_on()
-    redis.kill()
-    redis.start()
+    own_redis.kill()
+    own_redis.start()
     send.loses_no_more()
     send.check()
 
@@ -115,11 +108,11 @@ def test_send_survives_a_kill_of_redis(
 @pytest.mark.soak
 @pytest.mark.parametrize("answered", [400, pytest.param(1450, marks=SOAK)])
 def test_send_survives_a_failover_to_a_lagging_replica(
-    installation: Installation, redis: RedisServer, proxy: Proxy, answered: int
+    installation: Installation, own_redis: RedisServer, proxy: Proxy, answered: int
 ) -> None:
     with ExitStack() as stack:
         replica = stack.enter_context(RedisServer())
-        link = stack.enter_context(Proxy(redis))
+        link = stack.enter_context(Proxy(own_redis))
         replica.follow(link)
         send = Send(installation)
         send.reach(answered)
@@ -127,7 +120,7 @@ def test_send_survives_a_failover_to_a_lagging_replica(
         with link.frozen():
             time.sleep(LOST)
             with proxy.cut():
-                redis.kill()
+                own_redis.kill()
                 replica.promote()
                 proxy.lead_to(replica)
         send.loses_no_more()
@@ -145,10 +138,10 @@ def test_worker_that_redis_lost_registers_again(installation: Installation) -> N
 
 
 def test_id_of_a_lost_alert_is_not_given_away_again(
-    installation: Installation, redis: RedisServer
+    installation: Installation, own_redis: RedisServer
 ) -> None:
     first = installation.publish()
-    with redis.losing_power():
+    with own_redis.losing_power():
         lost = [installation.publish() for _ in range(3)]
     assert lost[0] == first + 1
     assert installation.runtime.store.notifications.get(lost[0]) is None
@@ -249,10 +242,10 @@ def finish(runtime: Runtime, id: int) -> None:
 
 
 def test_every_recipient_has_one_outcome_whatever_redis_loses_and_when(
-    redis: RedisServer, push: PushService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_redis: RedisServer, push: PushService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.domain.sending.planning.BATCH_RECIPIENTS", 64)
-    with Installation(redis.url, push, tmp_path, STORE_PARTITIONS="1") as installation:
+    with Installation(own_redis.url, push, tmp_path, STORE_PARTITIONS="1") as installation:
         installation.seed(170)
         runtime = installation.runtime
         steps = sum(1 for _ in one_send(runtime, installation.publish()))
@@ -262,7 +255,7 @@ def test_every_recipient_has_one_outcome_whatever_redis_loses_and_when(
             id = installation.publish()
             for step, _ in enumerate(one_send(runtime, id)):
                 if step == since:
-                    before = Snapshot(redis)
+                    before = Snapshot(own_redis)
                 elif step == until:
                     before.put_back()
             finish(runtime, id)

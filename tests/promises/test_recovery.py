@@ -25,24 +25,19 @@ WINDOW = 256
 
 
 @pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A Redis of the test's own, because the test stops it."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def installation(redis: RedisServer, push: PushService, tmp_path: Path) -> Iterator[Installation]:
-    with Installation(redis.url, push, tmp_path, PUSH_WINDOW=str(WINDOW)) as installation:
+def installation(
+    own_redis: RedisServer, push: PushService, tmp_path: Path
+) -> Iterator[Installation]:
+    with Installation(own_redis.url, push, tmp_path, PUSH_WINDOW=str(WINDOW)) as installation:
         yield installation
 
 
 def test_restart_of_redis_during_a_send_loses_no_subscription_and_no_recipient(
-    installation: Installation, redis: RedisServer, push: PushService
+    installation: Installation, own_redis: RedisServer, push: PushService
 ) -> None:
     id = begin_send(installation, 1200, received=200)
 
-    redis.restart()
+    own_redis.restart()
     push.go_on()
 
     assert installation.runtime.store.subscriptions.count() == 1200
@@ -55,16 +50,16 @@ def test_restart_of_redis_during_a_send_loses_no_subscription_and_no_recipient(
 
 
 def test_workers_and_clock_wait_while_redis_is_away(
-    installation: Installation, redis: RedisServer, push: PushService
+    installation: Installation, own_redis: RedisServer, push: PushService
 ) -> None:
     installation.seed(800)
     push.answer_with(lambda _message: Answer(201, delay=0.1))
     worker, clock = installation.worker(), installation.clock()
     id = installation.publish()
     push.wait_for(200, timeout=30)
-    redis.stop()
+    own_redis.stop()
     time.sleep(3)
-    redis.start()
+    own_redis.start()
     installation.over(id)
     assert installation.outcomes(id) == {"accepted": 800}
     assert (worker.poll(), clock.poll()) == (None, None), "neither had to be started again"

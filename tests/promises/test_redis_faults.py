@@ -1,72 +1,25 @@
-"""Redis full, read-only, stuck, loading or cut off: which calls are refused, and what goes on.
-
-Redis and its faults are real. A promise of 20 seconds without Redis is tested for six: workers try
-again up to 30 times, at most two seconds apart, so that 20 seconds only mean more of the same.
-"""
+"""Redis full, read-only, stuck, loading or stopped: which calls are refused, and what goes on."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
-from unittest.mock import Mock
+from contextlib import AbstractContextManager
 
 import pytest
 from flask import Flask
-from redis.commands.core import Script
-from redis.exceptions import ResponseError
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from service.model.notifications import (
-    Audience,
-    Content,
-    Notification,
-    Request,
-    State,
-    Topic,
-)
+from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
-from service.store import connect
 from service.store.sending.push_services import Rest
 from tests.support.client import API, Client, browser, make_app, stored
 from tests.support.desk_pages import path_of, sign_in_link
-from tests.support.in_process import fan_out_of, send_all
-from tests.support.installation import Installation, wait_until
-from tests.support.push_service import Answer, Message, PushService
-from tests.support.redis_server import Proxy, RedisServer
+from tests.support.redis_server import REFUSING, RedisServer
 from tests.support.short_forms import some
-
-WINDOW = 256
-READERS = 1500
-AWAY = 6.0  # seconds; a call is given up after five
-HELD = 2.0  # seconds, where a call fails at once
-
-Fault = Callable[[RedisServer, Proxy], AbstractContextManager[None]]
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """A Redis of the test's own, because the test breaks it."""
-    with RedisServer() as server:
-        yield server
-
-
-# Calls --------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def stopped(server: RedisServer) -> Iterator[None]:
-    server.stop()
-    try:
-        yield
-    finally:
-        server.start()
-
 
 # By fault: what the test does, a word of the reason in the response, and whether reading works.
 REFUSALS: dict[str, tuple[Callable[[RedisServer], AbstractContextManager[None]], str, bool]] = {
@@ -75,9 +28,8 @@ REFUSALS: dict[str, tuple[Callable[[RedisServer], AbstractContextManager[None]],
     "read-only": (RedisServer.read_only, "read-only", True),
     "stuck in a script": (RedisServer.stuck, "busy", False),
     "loading": (RedisServer.loading, "loading", False),
-    "stopped": (stopped, "cannot be reached", False),
+    "stopped": (RedisServer.stopped, "cannot be reached", False),
 }
-REFUSING = ("out of memory", "its disk full", "read-only")
 NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
 # Bodies of calls; other calls have none.
 BODIES = {
@@ -162,8 +114,8 @@ def field_in(page: TestResponse, name: str) -> str:
 
 
 @pytest.fixture
-def callers(server: RedisServer) -> Callers:
-    return Callers(server.url)
+def callers(own_redis: RedisServer) -> Callers:
+    return Callers(own_redis.url)
 
 
 def refused_with(answer: TestResponse, word: str) -> bool:
@@ -174,12 +126,12 @@ def refused_with(answer: TestResponse, word: str) -> bool:
 
 @pytest.mark.parametrize("what", REFUSING)
 def test_calls_get_503_and_no_key_is_half_written_with_redis(
-    what: str, callers: Callers, server: RedisServer
+    what: str, callers: Callers, own_redis: RedisServer
 ) -> None:
     fault, word, _ = REFUSALS[what]
     api, token, reader = callers.api, callers.token, callers.reader
     own = f"{API}/subscriptions/{callers.id}"
-    with fault(server):
+    with fault(own_redis):
         before = callers.stored()
         for answer in (
             callers.subscribe(1),
@@ -202,12 +154,12 @@ def test_calls_get_503_and_no_key_is_half_written_with_redis(
 
 
 def test_readers_can_leave_and_editors_can_cancel_while_redis_is_full(
-    callers: Callers, server: RedisServer
+    callers: Callers, own_redis: RedisServer
 ) -> None:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 9000))
     later = {**NEWS, "send_at": at}
     planned = callers.api.call("POST", f"{API}/notifications", later, token=callers.token)
-    with server.full():
+    with own_redis.full():
         assert callers.leave().status_code == 204
         for alert in (callers.alert, planned.json["id"]):
             stop = f"{API}/notifications/{alert}/cancel"
@@ -220,13 +172,13 @@ def test_readers_can_leave_and_editors_can_cancel_while_redis_is_full(
 @pytest.mark.processes
 @pytest.mark.parametrize("what", some(REFUSALS, ["out of memory", "stopped"]))
 def test_every_route_answers_without_a_trace_with_redis(
-    what: str, callers: Callers, server: RedisServer, caplog: pytest.LogCaptureFixture
+    what: str, callers: Callers, own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Every route is called, with the credentials that it needs."""
     fault, word, reading_goes_on = REFUSALS[what]
     secrets = (callers.token, callers.reader, *browser(0)["keys"].values())
     refused = 0
-    with fault(server):
+    with fault(own_redis):
         for rule, method in routes(callers.app, few=what == "loading"):
             with call(callers, rule, method) as answer:
                 assert answer.status_code < 500 or answer.status_code == 503, rule
@@ -244,7 +196,7 @@ def test_every_route_answers_without_a_trace_with_redis(
 
 @pytest.mark.parametrize("what", some(REFUSING, ["out of memory"]))
 def test_editors_see_reach_and_waiting_readers_while_redis_refuses_writes(
-    what: str, callers: Callers, server: RedisServer
+    what: str, callers: Callers, own_redis: RedisServer
 ) -> None:
     """They are counted by scripts that write a bitmap, which they delete again."""
     store = callers.runtime.store
@@ -272,7 +224,7 @@ def test_editors_see_reach_and_waiting_readers_while_redis_refuses_writes(
         callers.subscribe(number)
     reach = callers.runtime.publishing.reach
     before = seen()
-    with REFUSALS[what][0](server):
+    with REFUSALS[what][0](own_redis):
         assert seen()[:-1] == before[:-1]
         assert store.audiences.draw(Audience(everyone=True), 5)[0] == 12
 
@@ -300,212 +252,3 @@ def call(callers: Callers, rule: Rule, method: str) -> TestResponse:
         return callers.desk.open(path, method=method, data=fields)
     token = callers.reader if own else callers.token
     return callers.api.call(method, path, BODIES.get((rule.endpoint, method)), token=token)
-
-
-# Sends --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def proxy(server: RedisServer) -> Iterator[Proxy]:
-    with Proxy(server) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def installation(
-    server: RedisServer, proxy: Proxy, push: PushService, tmp_path: Path
-) -> Iterator[Installation]:
-    """An installation whose processes reach Redis through the proxy; the test itself does not."""
-    with Installation(server.url, push, tmp_path, PUSH_WINDOW=str(WINDOW)) as installation:
-        installation.environment["REDIS_URL"] = proxy.url
-        yield installation
-
-
-FAULTS: dict[str, tuple[Fault, float]] = {
-    "killed and slow to load": (lambda server, _: server.loading(), 0),
-    "cut off": (lambda _, proxy: proxy.cut(), HELD),
-    "frozen": (lambda _, proxy: proxy.frozen(), AWAY),
-    "lost without a word": (lambda _, proxy: proxy.lost(), AWAY),
-}
-
-
-@pytest.mark.parametrize("what", some(FAULTS, ["killed and slow to load", "cut off"]))
-def test_send_survives_redis(
-    what: str, installation: Installation, server: RedisServer, proxy: Proxy, push: PushService
-) -> None:
-    push.answer_with(lambda _message: Answer(201, delay=0.1))
-    worker, clock = installation.worker(), installation.clock()
-    fault, seconds = FAULTS[what]
-    id = begin(installation)
-    with fault(server, proxy):
-        time.sleep(seconds)
-    assert repeats_when_over(installation, id) <= WINDOW
-    assert (worker.poll(), clock.poll()) == (None, None), "no process has ended"
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("what", some(REFUSING, ["out of memory"]))
-def test_send_survives_redis_that_refuses_writes(
-    what: str, installation: Installation, server: RedisServer, push: PushService
-) -> None:
-    """RQ ends if Redis refuses to count its jobs; `stoppress worker` starts it again."""
-    push.answer_with(lambda _message: Answer(201, delay=0.1))
-    workers, clock = installation.worker(), installation.clock()
-    fault, _, _ = REFUSALS[what]
-    id = begin(installation)
-    with fault(server):
-        time.sleep(HELD)
-    assert repeats_when_over(installation, id) <= WINDOW
-    assert (workers.poll(), clock.poll()) == (None, None)
-
-
-def test_no_answer_is_lost_when_a_new_push_host_proves_itself_while_redis_is_full(
-    installation: Installation, server: RedisServer, push: PushService
-) -> None:
-    """Of a host that anybody could make up, workers note the first message that it accepts."""
-    installation.seed(300)
-    installation.runtime.store.redis.delete("{g}:proof")
-    id = installation.publish()
-    with fan_out_of(installation) as fan_out, ExitStack() as faults:
-        service = fan_out._health.of(push.origin, "microsoft", "https://*.notify.windows.com")
-        assert service.is_made_up
-
-        def fill_up(_message: Message) -> Answer:
-            if len(push.received) <= 1:
-                faults.enter_context(server.full())
-            return Answer(201, delay=0.2)
-
-        push.answer_with(fill_up)
-        fan_out.run(lambda: len(push.received) < 200)
-        faults.close()
-        send_all(installation, fan_out, id)
-    assert installation.outcomes(id) == {"accepted": 300}
-    assert len(push.received) == 300, "no reader gets it twice"
-
-
-def test_answers_are_recorded_though_redis_refuses_what_one_of_them_proves(
-    installation: Installation, push: PushService
-) -> None:
-    installation.seed(300)
-    redis = installation.runtime.store.redis
-    redis.delete("{g}:proof")
-    id = installation.publish()
-    with fan_out_of(installation) as fan_out:
-        fan_out._health.of(push.origin, "microsoft", "https://*.notify.windows.com")
-        redis.set("{g}:proof", "of no type that we know")
-        push.answer_with(lambda _message: Answer(201, delay=0.2))
-        with pytest.raises(ResponseError):
-            fan_out.run(lambda: True)
-    redis.delete("{g}:proof")
-    with fan_out_of(installation) as fan_out:
-        send_all(installation, fan_out, id)
-    assert installation.outcomes(id) == {"accepted": 300}
-    assert len(push.received) == 300, "no reader gets it twice"
-
-
-def test_connection_closed_by_redis_is_made_anew(server: RedisServer) -> None:
-    ours, another = connect(server.url), connect(server.url)
-    ours.set("news", "late")
-    assert another.client_kill_filter(_type="normal", skipme=True) == 1
-    assert ours.get("news") == b"late"
-    ours.close()
-    another.close()
-
-
-def test_late_answer_of_redis_is_not_taken_for_another_ones(
-    server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = connect(server.url)
-    client.mset({"first": "one's own", "second": "another's"})
-    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
-        interrupted.setattr(client, "parse_response", Mock(side_effect=KeyboardInterrupt))
-        client.get("first")
-    assert client.get("second") == b"another's"
-    client.close()
-
-
-def test_call_whose_reply_is_lost_is_done_once_and_succeeds(
-    server: RedisServer, proxy: Proxy
-) -> None:
-    runtime: Runtime = make_app(proxy.url).extensions["stoppress"]
-    publishing, rows = runtime.publishing, runtime.store.notifications
-    news, everyone = Content("Ten dead", "https://paper.example/"), Audience(everyone=True)
-
-    def losing(script: Script) -> None:
-        runtime.store.redis.script_load(script.script)
-        proxy.lose_reply(script.sha.encode())
-
-    losing(rows._publish)
-    id = publishing.publish(news, everyone, by="Ada", draft=True).id
-    losing(rows._change)
-    assert publishing.send(id, by="Ada").state is State.SENDING
-    losing(rows._move)
-    publishing.pause(id, by="Ada")
-    losing(rows._move)
-    publishing.resume(id, by="Ada")
-    losing(rows._correct)
-    given = {"title": "Nobody dead", "body": None, "url": None, "replace": True, "by": "Ada"}
-    correction = runtime.corrections.correct(id, **given).id
-    assert publishing.get(id).corrections == (correction,)
-    losing(rows._move)
-    publishing.cancel(id, by="Ada")
-    log = [entry.action for entry in runtime.alert_log.of(id)]
-    assert log == ["written", "sent", "paused", "resumed", "corrected", "cancelled"]
-
-    one = Notification(
-        *(rows.new_id(), news, everyone, State.DRAFT, time.time(), "Ada"),
-        request=Request("Ada", time.time()),
-    )
-    rows.publish(one)
-    waiting = publishing.get(one.id)
-    losing(rows._approve)
-    assert publishing.approved(waiting, by="Ben")
-    assert not publishing.approved(waiting, by="Cyd"), "a second call is another one"
-    planned = publishing.publish(news, everyone, by="Ada", draft=True).id
-    losing(rows._remove)
-    publishing.remove(planned, by="Ada")
-    assert rows.get(planned) is None
-
-
-def test_publishing_whose_reply_is_lost_does_not_begin_a_finished_alert_again(
-    server: RedisServer,
-) -> None:
-    runtime: Runtime = make_app(server.url).extensions["stoppress"]
-    rows, news = runtime.store.notifications, Content("Late news", "https://paper.example/")
-    everyone = Audience(everyone=True)
-    one = Notification(rows.new_id(), news, everyone, State.SENDING, time.time(), "Ada")
-    rows.publish(one)
-    runtime.planning.plan(one)
-    runtime.planning.advance(one.id)
-    assert runtime.publishing.get(one.id).state is State.SENT
-    rows.publish(one)
-    assert runtime.publishing.get(one.id).state is State.SENT
-    assert rows.active() == []
-
-
-def test_process_stops_at_once_while_redis_is_away(
-    installation: Installation, server: RedisServer
-) -> None:
-    worker, clock = installation.worker(), installation.clock()
-    wait_until(lambda: installation.runtime.job_queue.workers() == 1)
-    wait_until(lambda: installation.runtime.store.installation.clock_age() < HELD)
-    with stopped(server):
-        time.sleep(HELD)  # both have noticed by then
-        assert (installation.end(worker), installation.end(clock)) == (0, 0)
-
-
-def begin(installation: Installation) -> int:
-    """Publish to all readers and wait for the first 300 messages."""
-    installation.seed(READERS)
-    id = installation.publish()
-    installation.push.wait_for(300, timeout=30)
-    return id
-
-
-def repeats_when_over(installation: Installation, id: int) -> int:
-    """Wait until all are accepted; return how many messages were repeats."""
-    installation.over(id)
-    assert installation.outcomes(id) == {"accepted": READERS}
-    came = Counter(message.path for message in installation.push.received)
-    assert len(came) == READERS
-    return came.total() - READERS

@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,22 +101,15 @@ def test_a_worker_killed_meanwhile_and_all_processes_begun_anew_change_nothing(
     assert repeats <= WINDOW, "only the killed worker's window may come twice"
 
 
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A Redis of the test's own, because the test stops it."""
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.mark.soak
 def test_it_holds_after_a_restart_of_redis(
-    redis: RedisServer, push: PushService, tmp_path: Path
+    own_redis: RedisServer, push: PushService, tmp_path: Path
 ) -> None:
-    with Installation(redis.url, push, tmp_path) as installation:
+    with Installation(own_redis.url, push, tmp_path) as installation:
         id = under_way(installation, push, 2000, 300)
         stop(installation)
         received = after_a_second(push)  # in which Redis writes its file, every second
-        redis.restart()
+        own_redis.restart()
         wait_until(lambda: installation.runtime.store.installation.clock_age() < 2)
         assert silence(push) == received
         held = installation.runtime.stops.current()
@@ -233,10 +225,10 @@ def test_a_page_of_an_earlier_stop_does_not_release_a_later_one(
 
 
 def test_a_full_redis_keeps_nobody_from_stopping(
-    redis: RedisServer, push: PushService, tmp_path: Path
+    own_redis: RedisServer, push: PushService, tmp_path: Path
 ) -> None:
-    with Installation(redis.url, push, tmp_path) as installation:
-        with redis.full():
+    with Installation(own_redis.url, push, tmp_path) as installation:
+        with own_redis.full():
             stop(installation)
             assert installation.runtime.planning.sending() == []
             release(installation)

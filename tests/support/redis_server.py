@@ -143,6 +143,14 @@ class RedisServer:
     # Faults that last as long as the `with` block.
 
     @contextmanager
+    def stopped(self) -> Iterator[None]:
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
     def full(self) -> Iterator[None]:
         """Out of memory: it refuses every command that might need more."""
         with self.client() as admin:
@@ -233,6 +241,14 @@ class RedisServer:
         except redis.RedisError:
             return False
         raise RuntimeError("Redis has loaded its data already")
+
+
+# Faults in which it answers, and refuses to write.
+REFUSING = {
+    "out of memory": RedisServer.full,
+    "its disk full": RedisServer.disk_full,
+    "read-only": RedisServer.read_only,
+}
 
 
 class Proxy:

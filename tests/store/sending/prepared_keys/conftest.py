@@ -34,11 +34,10 @@ def pool(installation: Installation) -> Pool:
 
 
 @pytest.fixture
-def own_redis(push: PushService, tmp_path: Path) -> Iterator[tuple[RedisServer, Installation]]:
+def apart(
+    own_redis: RedisServer, push: PushService, tmp_path: Path
+) -> Iterator[tuple[RedisServer, Installation]]:
     """An installation with two full buckets of readers and a Redis of its own."""
-    with (
-        RedisServer() as server,
-        Installation(server.url, push, tmp_path, STORE_PARTITIONS="1") as installation,
-    ):
+    with Installation(own_redis.url, push, tmp_path, STORE_PARTITIONS="1") as installation:
         installation.seed(READERS)
-        yield server, installation
+        yield own_redis, installation

@@ -74,9 +74,9 @@ def test_no_two_messages_have_the_same_key_though_workers_are_killed(
 
 
 def test_restored_copy_of_redis_files_brings_no_key_back(
-    own_redis: tuple[RedisServer, Installation],
+    apart: tuple[RedisServer, Installation],
 ) -> None:
-    server, installation = own_redis
+    server, installation = apart
     pool = Pool(installation.runtime)
     installation.runtime.store.redis.config_set("appendfsync", "always")
     fill(installation.runtime)
@@ -93,9 +93,9 @@ def test_restored_copy_of_redis_files_brings_no_key_back(
 
 
 def test_failover_and_back_brings_no_key_back(
-    own_redis: tuple[RedisServer, Installation],
+    apart: tuple[RedisServer, Installation],
 ) -> None:
-    first, installation = own_redis
+    first, installation = apart
     with ExitStack() as stack:
         second = stack.enter_context(RedisServer())
         ways = [stack.enter_context(Proxy(server)) for server in (first, second)]
@@ -155,9 +155,9 @@ def losing_the_first_answer(server: RedisServer, to: bytes) -> Iterator[str]:
 
 
 def test_keys_are_not_stored_again_when_the_response_was_lost(
-    own_redis: tuple[RedisServer, Installation],
+    apart: tuple[RedisServer, Installation],
 ) -> None:
-    server, installation = own_redis
+    server, installation = apart
     fill(installation.runtime)
     keys = Pool(installation.runtime).take(0, 0)
     few = {number: keys[number] for number in range(10)}

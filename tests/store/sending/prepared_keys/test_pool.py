@@ -122,9 +122,9 @@ def test_no_key_is_prepared_for_gone_readers(installation: Installation, pool: P
 
 
 def test_neither_redis_nor_its_file_ever_contains_a_key(
-    own_redis: tuple[RedisServer, Installation], monkeypatch: pytest.MonkeyPatch
+    apart: tuple[RedisServer, Installation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, installation = own_redis
+    server, installation = apart
     derived = watch_derivations(monkeypatch)
     fill(installation.runtime)
     pool = Pool(installation.runtime)
@@ -274,9 +274,9 @@ def test_filling_stops_at_once_for_a_job_and_keeps_its_keys(
 
 @pytest.mark.soak
 def test_filling_begins_anew_after_a_restart_of_redis(
-    own_redis: tuple[RedisServer, Installation],
+    apart: tuple[RedisServer, Installation],
 ) -> None:
-    server, installation = own_redis
+    server, installation = apart
     prepared = installation.runtime.store.prepared_keys
     with filling(installation.runtime):
         wait_until(lambda: prepared.ready() == READERS)
@@ -288,9 +288,9 @@ def test_filling_begins_anew_after_a_restart_of_redis(
 
 
 def test_last_fifth_of_redis_memory_is_kept_for_readers(
-    own_redis: tuple[RedisServer, Installation], monkeypatch: pytest.MonkeyPatch
+    apart: tuple[RedisServer, Installation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, installation = own_redis
+    server, installation = apart
     prepared = installation.runtime.store.prepared_keys
     derived = watch_derivations(monkeypatch)
     with server.client() as admin:
