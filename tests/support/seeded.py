@@ -17,6 +17,7 @@ from service.model.notifications import State
 from service.model.preferences import NO_QUIET, Quiet
 from service.model.subscriptions import SubscriptionRequest
 from service.model.time.clocks import QUARTER
+from tests.support.client import Client
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
@@ -197,3 +198,10 @@ def waking(installation: Installation, push: PushService) -> Iterator[list[Messa
     (wave,) = installation.runtime.publishing.waves(9)
     installation.over(wave.id)
     accepted += [message for message in push.received[before:] if message.status == 201]
+
+
+def seed(client: Client, count: int) -> None:
+    """Store readers of an installation whose processes do not run."""
+    runtime = client.runtime
+    origins, key = ["https://push.example"], runtime.keys.current
+    list(pretend_readers.seed(runtime.store, count, origins=origins, vapid_key=key, topics=[]))
