@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from service.model.notifications import Outcome
 from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.sending.push_services import Pace, Rest
+from tests.support.health import ACCEPTED, READER, WINDOW, worker
 from tests.support.installation import wait_until
 from workers.sending import policy
 from workers.sending.health import Health
@@ -20,20 +20,6 @@ from workers.sending.push_service import Service
 
 ORIGIN = "https://web.push.apple.com"
 OTHER = "https://updates.push.services.mozilla.com"
-WINDOW = 256
-ACCEPTED = policy.Verdict(Outcome.ACCEPTED)
-READER = SubscriptionId(0, 1)
-
-
-def worker(store: Store, window: int = WINDOW) -> Health:
-    """Return the health as one worker sees it; another call makes another worker."""
-    return Health(
-        store.push_services,
-        window,
-        lambda _origin, _group, **_: 9999,
-        lambda _ids: False,
-        lambda _origin: 0,
-    )
 
 
 def start(one: Health, service: Service, most: int = 1000) -> int:

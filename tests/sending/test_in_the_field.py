@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 
-import http_ece
 import pytest
 
-from service.local import pretend_readers
-from service.model.network.endpoints import EndpointPolicy
-from service.model.notifications import Audience
-from service.model.subscriptions import SubscriptionId, SubscriptionRequest
+from service.model.subscriptions import SubscriptionId
 from service.model.time import clock
 from service.store.sending.push_services import Pace
 from tests.support.in_process import fan_out_of, send_all
 from tests.support.installation import Installation
 from tests.support.proxy import ConnectProxy
 from tests.support.push_service import Answer, Message, PushService, Rule
+from tests.support.seeded import reader_of, shown
 from workers.sending import policy
-
-
-def shown(installation: Installation, message: Message, number: int) -> dict[str, object]:
-    """What a pretend reader's browser is asked to show."""
-    clear = http_ece.decrypt(
-        message.body,
-        private_key=pretend_readers.private_key(number),
-        auth_secret=pretend_readers.keys(number)[1],
-        version="aes128gcm",
-    )
-    notification: dict[str, object] = json.loads(clear)["notification"]
-    return notification
-
-
-def number_of(message: Message, readers: int) -> int:
-    return next(n for n in range(readers) if pretend_readers.path(n) == message.path)
-
 
 # 413 ---------------------------------------------------------------------------------------------
 
@@ -76,7 +53,7 @@ def test_browser_that_takes_no_large_message_gets_it_without_picture_and_buttons
     assert installation.outcomes(id) == {"accepted": 3}
     assert Counter(message.status for message in push.received) == {413: 3, 201: 3}
     (message, *_) = [one for one in push.received if one.status == 201]
-    document = shown(installation, message, number_of(message, 3))
+    document = shown(message)
     assert "image" not in document
     assert document["title"] == "Late news"
     assert document["navigate"] == "https://paper.example/story"
@@ -123,7 +100,7 @@ def test_message_that_microsoft_drops_is_not_counted_as_accepted(
 
         def rule(message: Message) -> Answer | None:
             seen[message.path] += 1
-            number = number_of(message, 6)
+            number = reader_of(message)
             if number < 2:
                 return Answer(200, {"X-WNS-Status": "dropped", "X-WNS-Msg-ID": "7"})
             if number < 4 and seen[message.path] == 1:
@@ -150,7 +127,7 @@ def test_reader_is_not_kept_waiting_by_a_neighbours_retry_after(
     seen: Counter[int] = Counter()
 
     def rule(message: Message) -> Answer | None:
-        number = number_of(message, 4)
+        number = reader_of(message)
         seen[number] += 1
         if number == 0:
             return Answer(429, {"retry-after": "900"})
@@ -180,7 +157,7 @@ def test_recipient_who_fails_again_and_again_does_not_use_up_a_neighbours_attemp
     seen: Counter[int] = Counter()
 
     def rule(message: Message) -> Answer | None:
-        number = number_of(message, 2)
+        number = reader_of(message)
         seen[number] += 1
         if number == 0 and seen[0] < 4:
             return Answer(500)
@@ -259,108 +236,6 @@ def test_pace_gets_slower_until_the_push_service_bears_it(
     assert paces == [300, 150, 37, 9, 2, 1, 1]
 
 
-# Hosts that are not there ------------------------------------------------------------------------
-
-DEAD = [f"https://dead{number}.notify.windows.com" for number in range(150)]
-
-
-@pytest.fixture
-def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Microsoft's domain has no hosts."""
-    resolve = socket.getaddrinfo
-
-    def lookup(host: str, *rest: object, **named: object) -> object:
-        if host.endswith(".notify.windows.com"):
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return resolve(host, *rest, **named)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
-
-
-@pytest.mark.usefixtures("nowhere")
-def test_made_up_host_is_refused_soon_and_not_tried_until_the_deadline(
-    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(policy, "DEAD_AFTER", 3)  # instead of 6: half a minute
-    installation.seed(20, origins=[push.origin, DEAD[0]])
-    id = installation.publish()
-    with fan_out_of(installation) as fan_out:
-        began = time.monotonic()
-        send_all(installation, fan_out, id)
-        assert time.monotonic() - began > 1, "not after a single attempt"
-        assert installation.outcomes(id) == {"accepted": 10, "refused": 10}
-        again = installation.publish()
-        send_all(installation, fan_out, again)
-        assert installation.outcomes(again) == {"accepted": 10, "refused": 10}
-    store = installation.runtime.store
-    assert store.subscriptions.count() == 20, "their records are kept"
-    bases, readers = store.names.bases.all(), store.host_readers
-    in_vain = {url: len(readers.asked_in_vain(number)) for url, number in bases.items()}
-    assert [n for url, n in in_vain.items() if url.startswith(DEAD[0])] == [10]
-    assert sum(in_vain.values()) == 10, "and the store knows whose dead host was asked"
-
-
-@pytest.mark.usefixtures("nowhere")
-def test_host_that_accepted_messages_before_waits_until_it_is_back(
-    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(policy, "DEAD_AFTER", 2)
-    installation.seed(4, origins=[push.origin, DEAD[0]])
-    services = installation.runtime.store.push_services
-    services.prove(DEAD[0], 1)
-    id = installation.publish()
-    with fan_out_of(installation) as fan_out:
-        while DEAD[0] not in services.resting() or services.resting()[DEAD[0]].attempts < 3:
-            fan_out.run(lambda: True)
-            time.sleep(0.05)
-    assert installation.outcomes(id) == {"accepted": 2}
-
-
-@pytest.mark.usefixtures("nowhere")
-def test_no_reader_is_refused_while_our_own_network_is_down(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(policy, "DEAD_AFTER", 2)
-    installation.seed(4, origins=[DEAD[0], DEAD[1]])
-    services = installation.runtime.store.push_services
-    id = installation.publish()
-    with fan_out_of(installation) as fan_out:
-        while DEAD[0] not in services.resting() or services.resting()[DEAD[0]].attempts < 3:
-            fan_out.run(lambda: True)
-            time.sleep(0.05)
-    assert installation.outcomes(id) == {}
-
-
-def test_hosts_with_silent_name_servers_keep_no_other_reader_waiting(
-    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released, asking = threading.Event(), Counter[str]()
-    resolve = socket.getaddrinfo
-
-    def lookup(host: str, *rest: object, **named: object) -> object:
-        if host.endswith(".notify.windows.com"):
-            asking[host] += 1
-            released.wait(60)
-            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-        return resolve(host, *rest, **named)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
-    # The dead hosts come first, and there are more than threads.
-    installation.seed(len(DEAD), origins=DEAD)
-    installation.seed(50, origins=[push.origin], first=len(DEAD))
-    id = installation.publish()
-    with fan_out_of(installation) as fan_out:
-        until = time.monotonic() + 30
-
-        def going_on() -> bool:
-            assert time.monotonic() < until, installation.outcomes(id)
-            return installation.outcomes(id) != {"accepted": 50}
-
-        fan_out.run(going_on)
-        assert 0 < len(asking) <= 16, "one domain does not take all threads"
-        released.set()
-
-
 # Redis' clock ------------------------------------------------------------------------------------
 
 
@@ -429,76 +304,3 @@ def test_alert_goes_out_where_only_a_proxy_leads_out(
         installation.over(id)
         assert installation.outcomes(id) == {"accepted": 30}
         assert set(proxy.asked) == {push.origin.removeprefix("https://")}
-
-
-# Young endpoints ---------------------------------------------------------------------------------
-
-
-def subscribe(installation: Installation, push: PushService) -> SubscriptionId:
-    browser = push.subscribe(installation.vapid.public)
-    one, _ = installation.runtime.store.subscriptions.subscribe(
-        SubscriptionRequest(
-            EndpointPolicy((push.origin,)).parse(browser.endpoint),
-            browser.p256dh,
-            browser.auth,
-            installation.runtime.keys.current,
-        )
-    )
-    return one.id
-
-
-@pytest.mark.usefixtures("one_partition")
-@pytest.mark.parametrize("status", [404, 410])
-def test_reader_who_has_just_subscribed_is_not_lost_by_a_hasty_gone(
-    installation: Installation, push: PushService, status: int
-) -> None:
-    subscriptions, reader = installation.runtime.store.subscriptions, subscribe(installation, push)
-    answers = iter([Answer(status), Answer(status), None])
-    push.answer_with(lambda _message: next(answers))
-    id = installation.publish()
-    with fan_out_of(installation) as fan_out:
-        send_all(installation, fan_out, id)
-        assert installation.outcomes(id) == {"accepted": 1}
-        assert not subscriptions.is_gone(reader)
-        # An hour later it is believed.
-        installation.runtime.store.redis.zadd("{0}:young", {reader.number - 1: time.time() - 3600})
-        push.answer_with(lambda _message: Answer(status))
-        id = installation.publish()
-        send_all(installation, fan_out, id)
-    assert installation.outcomes(id) == {"gone": 1}
-    assert subscriptions.is_gone(reader)
-
-
-@pytest.mark.usefixtures("one_partition")
-def test_many_gone_at_once_cost_no_call_of_redis_each(
-    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(policy, "GONE_AFTER", 1)
-    for _ in range(40):
-        subscribe(installation, push)
-    push.answer_with(lambda _message: Answer(410))
-    redis = installation.runtime.store.redis
-    redis.config_resetstat()
-    id = installation.publish()
-    with fan_out_of(installation) as fan_out:
-        send_all(installation, fan_out, id)
-    assert installation.outcomes(id) == {"gone": 40}
-    assert len(push.received) == 80, "each was tried again, because all are young"
-    calls = {name: row["calls"] for name, row in redis.info("commandstats").items()}
-    scores, ranges = (calls.get(f"cmdstat_{name}", 0) for name in ("zscore", "zrangebyscore"))
-    # A look for a batch, of which there are some while the readers wait, calls one of each.
-    assert abs(ranges - scores) < 10, calls
-
-
-def test_made_up_endpoints_keep_no_welcome_waiting_until_they_are_old(
-    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Few welcomes may be active at once, and a stranger can make up endpoints at any service."""
-    monkeypatch.setattr(policy, "GONE_AFTER", 2)  # instead of 6: a minute
-    reader = subscribe(installation, push)
-    push.answer_with(lambda _message: Answer(404))
-    id = installation.publish(Audience(subscription=reader))
-    with fan_out_of(installation) as fan_out:
-        send_all(installation, fan_out, id, timeout=20)
-    assert installation.outcomes(id) == {"gone": 1}
-    assert len(push.received) == 3

@@ -10,7 +10,7 @@ from typing import Any, cast
 from service.model.notifications import Batch
 from service.model.subscriptions import Record
 from service.store import Store
-from tests.sending.test_health import ACCEPTED, READER, worker
+from tests.support.health import ACCEPTED, READER, worker
 from workers.sending.destinations import Base
 from workers.sending.lease import Lease
 from workers.sending.recipients import Recipients
