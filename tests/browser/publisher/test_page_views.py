@@ -211,7 +211,7 @@ def test_receipts_from_while_the_service_was_down_come_later(
     wait_until(lambda: receipts(installation, second) == {"shown": 1, "dismissed": 1})
 
 
-# It starts a Firefox of its own. Short forms of it, in Chromium, are in test_worker.py (the worker)
+# It starts a Firefox of its own. Short forms of it, in Chromium, are in worker/ (the worker)
 # and test_asking.py (the page).
 @pytest.mark.soak
 def test_a_reader_whose_browser_asks_not_to_be_tracked_is_not_counted(
