@@ -11,6 +11,7 @@ from service.domain.operations.daily_totals import today
 from service.domain.readers.questions import STEPS
 from tests.support.browser.readers import (
     ASKED_AFTER_MS,
+    FOLLOW,
     IPHONE,
     Visit,
     answer_changed,
@@ -35,7 +36,6 @@ DAY_MS = 24 * 60 * 60 * 1000
 IPAD = """Object.defineProperties(navigator, {
   platform: { value: "MacIntel" }, maxTouchPoints: { value: 5 },
 })"""
-FOLLOW = 'data-ask="click" data-ask-on=".kicker"'
 # Consent managers as they appear on pages, and other elements that wait for an answer.
 IN_THE_WAY = {
     "OneTrust": '<div id="onetrust-banner-sdk" role="region" class="edge">Cookies?</div>',

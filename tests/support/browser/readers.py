@@ -283,6 +283,8 @@ def bell(page: Page) -> Locator:
     return page.locator("button.bell")
 
 
+# A script tag with it asks a reader who clicks what is above a headline.
+FOLLOW = 'data-ask="click" data-ask-on=".kicker"'
 # How Stop Press refuses a call; what looks otherwise comes from something on the way.
 PROBLEM = {"json": {}, "content_type": "application/problem+json"}
 
@@ -339,3 +341,14 @@ def tab_to(page: Page, selector: str) -> None:
             return
         page.keyboard.press("Tab")
     raise AssertionError(f"Tab never reaches {selector}")
+
+
+def permission(page: Page, value: str) -> None:
+    """From the next page view on the browser says this of the site's permission."""
+    page.add_init_script(f"Object.defineProperty(Notification, 'permission', {{value: {value!r}}})")
+
+
+def come_back(page: Page) -> None:
+    page.reload()
+    wait_for_page(page, "window.StopPress")
+    visit_over(page)
