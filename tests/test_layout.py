@@ -399,3 +399,9 @@ def test_a_test_is_in_the_room_of_what_it_tests(folder: str) -> None:
         name = path.name.removeprefix("test_")
         rooms = {module.parent for module in service.glob(f"**/{name}")}
         assert not rooms or room in rooms, path
+
+
+def test_no_test_imports_another() -> None:
+    """What two tests need stands in `tests/support`."""
+    for path in (ROOT / "tests").glob("**/*.py"):
+        assert [name for name in imports(path) if re.match(r"tests\..*\btest_", name)] == [], path

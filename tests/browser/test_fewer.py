@@ -12,9 +12,18 @@ from playwright.sync_api import Locator, Page, expect
 
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
-from tests.browser.test_panel_looks import IN_VIEW, looks
 from tests.support.browser.axe import faults
-from tests.support.browser.readers import Visit, bell, panel, subscribe, tab_to, wait_for_page
+from tests.support.browser.looks import looks
+from tests.support.browser.readers import (
+    IN_VIEW,
+    PATCH,
+    Visit,
+    bell,
+    panel,
+    subscribe,
+    tab_to,
+    wait_for_page,
+)
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser
@@ -116,15 +125,6 @@ def test_quiet_tonight_lasts_until_the_morning_of_a_clock_that_is_wrong(
 def wake(time: datetime) -> datetime:
     """When the newsroom's quiet hours end on that day."""
     return time.replace(hour=7, minute=0, second=0)
-
-
-PATCH = """(() => {
-  const { id, token } = JSON.parse(localStorage.getItem("stop-press"));
-  const headers = { "Content-Type": "application/json", Authorization: `Bearer ${token}` };
-  const body = JSON.stringify(%s);
-  return fetch(`/api/v1/subscriptions/${id}`, { method: "PATCH", headers, body })
-    .then(({ ok }) => { if (!ok) throw new Error("refused"); });
-})()"""
 
 
 def test_one_click_mutes_a_story_and_other_stories_stay_muted(

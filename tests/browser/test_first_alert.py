@@ -9,12 +9,13 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from service.model.notifications import Audience
-from tests.browser.test_panel_looks import IN_VIEW, SHOWN
 from tests.support.browser.axe import faults
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.readers import (
+    IN_VIEW,
     IPHONE,
+    SHOWN,
     Visit,
     bell,
     choose,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.model.notifications import State
+from tests.support.browser.demo import subscribe
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import receipts
@@ -42,18 +43,6 @@ def open_demo(installation: Installation, firefox: Firefox) -> Tab:
     installation.clock()
     firefox.allow_notifications(installation.web())
     return firefox.open(f"{installation.address}/demo/")
-
-
-def subscribe(tab: Tab) -> dict[str, Any]:
-    """Subscribe to world news in the panel; return the page's state."""
-    tab.click("button.bell")
-    tab.click("button.details")
-    tab.click('input[value="world"]')
-    tab.click("button.main")
-    state: dict[str, Any] = tab.wait_until(
-        "window.StopPress.state().subscribed && StopPress.state()"
-    )
-    return state
 
 
 def test_a_subscriber_sees_the_alert_and_a_click_opens_the_story(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.model.keys import VapidKey, b64url
-from tests.browser.test_first_path import subscribe
+from tests.support.browser.demo import subscribe
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import mended

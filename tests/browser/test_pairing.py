@@ -6,15 +6,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from service.model.language.languages import LANGUAGES, texts
-from tests.browser.test_panel_looks import IN_VIEW
 from tests.support.browser.axe import faults
-from tests.support.browser.readers import (
-    IPHONE,
-    Visit,
-    come_back_with,
-    panel,
-    subscribe,
-)
+from tests.support.browser.readers import IN_VIEW, IPHONE, Visit, come_back_with, panel, subscribe
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser

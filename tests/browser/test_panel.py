@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -14,7 +12,6 @@ from playwright.sync_api import Route, expect
 from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import Audience
-from service.model.subscriptions import SubscriptionId
 from tests.support.browser.readers import (
     PROBLEM,
     Visit,
@@ -22,6 +19,7 @@ from tests.support.browser.readers import (
     choose,
     panel,
     preferences,
+    stored,
     subscribe,
     tab_to,
     visit_over,
@@ -31,15 +29,6 @@ from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser
-
-
-def stored(paper: Installation, id: SubscriptionId) -> dict[str, Any]:
-    """A reader's preferences as the API returns them."""
-    token = paper.runtime.tokens.reader(id, paper.runtime.store.subscriptions.get(id).auth)
-    address = f"http://localhost:{paper.port}/api/v1/subscriptions/{id}"
-    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return dict(json.load(response))
 
 
 def test_preferences_are_saved_in_one_call_and_shown_again(

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser.axe import faults
-from tests.support.browser.readers import IPHONE, Visit, bell, newspaper, panel, tab_to
+from tests.support.browser.looks import LOOKS, looks
+from tests.support.browser.readers import (
+    IN_VIEW,
+    IPHONE,
+    SHOWN,
+    Visit,
+    bell,
+    newspaper,
+    panel,
+    tab_to,
+)
 from tests.support.installation import Installation
 from tests.support.push_service import PushService
 from tests.support.redis_server import RedisServer, connections_closed
 
 pytestmark = pytest.mark.browser
 
-LOOKS = {
-    "wide": {"width": 1280, "height": 900},
-    "wide and dark": {"width": 1280, "height": 900, "dark": True},
-    "a tablet, dark, in German": {"width": 768, "height": 1024, "dark": True, "lang": "de"},
-    "a tablet, from right to left": {"width": 768, "height": 1024, "lang": "ar"},
-    "a phone": {"width": 390, "height": 844, "lang": "es"},
-    "a phone, dark, in Russian": {"width": 390, "height": 844, "dark": True, "lang": "ru"},
-    "a phone, from right to left": {"width": 390, "height": 844, "lang": "ar"},
-    "zoomed to 400 %, in Spanish": {"width": 320, "height": 256, "lang": "es"},
-    "zoomed to 200 %, in French": {"width": 640, "height": 450, "lang": "fr"},
-    "forced colours": {"width": 1280, "height": 900, "forced_colors": "active"},
-}
-EXTREMES = {"a phone, from right to left"}
 PART = '<div data-stop-press="preferences"></div>'
-# What a worker tells the open pages when it has shown an alert.
-SHOWN = """navigator.serviceWorker.dispatchEvent(
-  new MessageEvent("message", { data: { type: "stoppress:shown" } }))"""
-IN_VIEW = """
-(box) => {
-  const { left, right, top, bottom } = box.getBoundingClientRect();
-  const { innerWidth, innerHeight } = window;
-  const inside = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
-  return inside && box.scrollWidth <= box.clientWidth;
-}
-"""
 
 # Nothing shows below buttons that are pinned because the panel is longer than the screen.
 PINNED_AT_EDGE = """
@@ -76,14 +61,6 @@ def paper(
 def _room_for_tests(paper: Installation) -> None:
     """Forget what the readers before were sent, since no worker ends it: it would take room."""
     paper.runtime.store.redis.delete("{g}:active")
-
-
-def looks(names: Iterable[str]) -> list[Any]:
-    """Parameters with these looks, of which `make test` takes the extreme ones."""
-    return [
-        pytest.param(LOOKS[name], id=name, marks=() if name in EXTREMES else pytest.mark.soak)
-        for name in names
-    ]
 
 
 def states(page: Page) -> Iterator[str]:

@@ -11,16 +11,16 @@ from playwright.sync_api import Route, expect
 from service.model.language.languages import LANGUAGES
 from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionId
-from tests.browser.test_fewer import PATCH
-from tests.browser.test_panel import stored
 from tests.support.browser.axe import faults
 from tests.support.browser.readers import (
+    PATCH,
     Visit,
     bell,
     choose,
     choose_topics,
     panel,
     preferences,
+    stored,
     subscribe,
     with_site,
 )

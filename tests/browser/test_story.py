@@ -10,10 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
-from tests.browser.test_fewer import PATCH
-from tests.browser.test_panel_looks import IN_VIEW
 from tests.support.browser.axe import faults
-from tests.support.browser.readers import Visit, panel, subscribe
+from tests.support.browser.readers import IN_VIEW, PATCH, Visit, panel, subscribe
 from tests.support.installation import Installation
 
 pytestmark = pytest.mark.browser

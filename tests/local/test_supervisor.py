@@ -14,6 +14,7 @@ import pytest
 from service.local.supervisor import Child, ChildEnded, Supervisor, next_delay
 from tests.support import ROOT
 from tests.support.installation import wait_until
+from tests.support.killed import alive
 
 pytestmark = pytest.mark.processes
 
@@ -89,14 +90,6 @@ def installation(tmp_path: Path) -> Iterator[Callable[..., Installation]]:
         for name in ("redis", "web", "worker"):
             if (tmp_path / name).exists() and alive(one.pid(name)):
                 os.kill(one.pid(name), signal.SIGKILL)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_killed_child_is_restarted_and_the_others_keep_running(

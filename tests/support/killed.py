@@ -1,10 +1,11 @@
-"""How a process under test kills itself in the middle of what it sends to Redis."""
+"""How a process under test kills itself in the middle of what it sends to Redis; what is alive."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from redis.connection import AbstractConnection
@@ -27,3 +28,11 @@ def die_in(sending: int) -> None:
         whole(self, command, check_health)
 
     AbstractConnection.send_packed_command = send  # type: ignore[method-assign]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

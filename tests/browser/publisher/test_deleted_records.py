@@ -13,10 +13,9 @@ from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import Topic
 from service.model.subscriptions import SubscriptionId
-from tests.browser.publisher.test_hostile_pages import BELL, PLAIN, open_page
-from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.publisher_site import Publisher
 from tests.support.browser.readers import BROWSER, PROBLEM, wait_for_page
+from tests.support.browser.stop_press import BELL, PLAIN, StopPress, open_page
 from tests.support.short_forms import cases
 
 pytestmark = pytest.mark.browser

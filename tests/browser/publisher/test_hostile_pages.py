@@ -18,19 +18,17 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from service.local import pretend_readers
 from service.model.keys import b64url
 from service.reader.scripts import version
-from tests.browser.publisher.test_page_views import StopPress
-from tests.support.browser.publisher_site import HTML, JAVASCRIPT, PAGE_SCRIPT, Publisher
+from tests.support.browser.publisher_site import HTML, Publisher
 from tests.support.browser.readers import BROWSER, GRANTED, IPHONE, wait_for_page
+from tests.support.browser.stop_press import BELL, PLAIN, StopPress, open_page
 from tests.support.installation import wait_until
 from tests.support.short_forms import cases
 
 pytestmark = pytest.mark.browser
 
-TAG = 'data-worker="/alerts.js" data-ask="manual"'
 DEFAULT_POLICY = """<script>
   trustedTypes.createPolicy("default", {{ createScriptURL: (address) => address }});
 </script>"""
-BELL = '<div data-stop-press="bell"></div>'
 # WP Rocket runs scripts at the reader's first move: it makes a new element of each.
 ROCKET = """<script type="rocketlazyloadscript" data-rocket-type="module" {tag}
   data-rocket-src="{address}/optin.js"></script>
@@ -63,7 +61,6 @@ TAG_MANAGER = """<script>
 IMPORT = "<script {tag}>import('{address}/optin.js')</script>"
 COPY = '<script type="module" {tag} src="/cache/optin.min.js"></script>'
 INLINE = "<script type='module' {tag}>{code}</script>"
-PLAIN = '<script type="module" {tag} src="{address}/optin.js?v=3"></script>'
 WITHOUT_SETTINGS = {
     "an import in a file": '<script type="module" src="/app.js"></script>',
     "a copy": '<script type="module" src="/cache/optin.min.js"></script>',
@@ -84,27 +81,6 @@ def context(headless_chromium: Browser) -> Iterator[BrowserContext]:
     with headless_chromium.new_context() as context:
         context.add_init_script(GRANTED)
         yield context
-
-
-def open_page(
-    context: BrowserContext, publisher: Publisher, stop_press: StopPress, html: str, body: str = ""
-) -> tuple[Page, list[str]]:
-    """Open a page with these tags; return it and what its console says in warnings."""
-    code = stop_press.script()
-    filled = html.format(tag=TAG, address=stop_press.address, code=code)
-    publisher.files |= {
-        "/": (HTML, f"<!doctype html><html lang=en><head>{filled}</head><body>{body}<p>News"),
-        "/cache/optin.min.js": (JAVASCRIPT, code),
-        "/app.js": (JAVASCRIPT, f'import "{stop_press.address}/optin.js";'),
-        "/page.js": (JAVASCRIPT, PAGE_SCRIPT),
-    }
-    publisher.worker("/alerts.js", "// the publisher's worker")
-    publisher.worker("/sw.js", "// another worker")
-    page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda one: said.append(one.text) if one.type == "warning" else None)
-    page.goto(f"{publisher.origin}/")
-    return page, said
 
 
 def asks(page: Page) -> None:

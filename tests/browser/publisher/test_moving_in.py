@@ -12,10 +12,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from service.model.keys import VapidKey, b64url
 from service.model.notifications import Topic
-from tests.browser.publisher.test_other_workers import OLD_WORKER, SUBSCRIBE_THERE
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
-from tests.support.browser.publisher_site import SAID, Publisher, registrations
+from tests.support.browser.publisher_site import (
+    OLD_WORKER,
+    SAID,
+    SUBSCRIBE_THERE,
+    Publisher,
+    registrations,
+)
 from tests.support.command import stoppress
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService

@@ -10,7 +10,9 @@ from service.model.notifications import Topic
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import (
+    OLD_WORKER,
     POLICY,
+    SUBSCRIBE_THERE,
     Publisher,
     policy,
     receipts,
@@ -184,17 +186,6 @@ def test_another_worker_at_our_scope_is_never_replaced(
 
 
 # Another provider's readers --------------------------------------------------------------------
-
-SUBSCRIBE_THERE = """
-navigator.serviceWorker.register("/old/worker.js?app=77", {{ scope: "{scope}" }})
-  .then(async (registration) => {{
-    const worker = registration.installing ?? registration.active;
-    while (worker.state !== "activated") await new Promise((go) => setTimeout(go, 20));
-    const options = {{ userVisibleOnly: true, applicationServerKey: "{key}" }};
-    return (await registration.pushManager.subscribe(options)).endpoint;
-  }})
-"""
-OLD_WORKER = "self.addEventListener('push', () => {});"
 
 
 def subscribe_at_another_provider(

@@ -3,66 +3,20 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from flask import abort, request
 from playwright.sync_api import Browser
 
 from service.reader.scripts import version
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher, mended, receipts, subscribe
-from tests.support.browser.served import Served
-from tests.support.client import make_app
+from tests.support.browser.stop_press import StopPress
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
-from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.browser
-
-
-class StopPress(Served):
-    """The web application alone, in this process, so that a test sees every request."""
-
-    def __init__(self, redis_url: str, publisher: Publisher, **settings: str) -> None:
-        self.asked: list[tuple[str, str | None]] = []  # path and cookies
-        self.missing: set[str] = set()  # paths of files that a failed deploy has left out
-        self._go_on = threading.Event()
-        self._go_on.set()
-        self._port = free_port()
-        self.address = f"http://localhost:{self._port}"
-        ours = {"SITE_ORIGINS": publisher.origin, "SITE_URL": self.address}
-        app = make_app(redis_url, **ours, **settings)
-        app.before_request(self._note)
-        super().__init__(app, self._port)
-        self._app = app
-        self.store = app.extensions["stoppress"].store
-
-    def script(self) -> str:
-        """What is served as `/optin.js`, without a request that a test would see."""
-        text: str = self._app.test_client().get("/optin.js").text
-        self.asked.clear()
-        return text
-
-    @contextmanager
-    def slow_to_let_calls_come(self) -> Iterator[None]:
-        """Answer no browser that asks whether a page of another origin may call, until the end."""
-        self._go_on.clear()
-        try:
-            yield
-        finally:
-            self._go_on.set()
-
-    def _note(self) -> None:
-        self.asked.append((request.path, request.headers.get("Cookie")))
-        if request.method == "OPTIONS":
-            self._go_on.wait()
-        if request.path in self.missing:
-            abort(404)
 
 
 def test_an_ordinary_page_view_makes_no_call_and_sends_no_cookie(

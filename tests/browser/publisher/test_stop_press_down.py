@@ -8,11 +8,11 @@ import pytest
 from playwright.sync_api import Browser
 
 from service.reader import scripts
-from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.guide import piece
 from tests.support.browser.publisher_site import HTML, Publisher, receipts, subscribe
+from tests.support.browser.stop_press import StopPress
 from tests.support.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser

@@ -13,17 +13,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.notifications import Topic
-from tests.browser.publisher.test_hostile_pages import BELL, PLAIN, open_page
-from tests.browser.publisher.test_page_views import StopPress
 from tests.support import ROOT
 from tests.support.browser.publisher_site import Publisher
-from tests.support.browser.readers import (
-    BROWSER,
-    NOTE_TIMERS,
-    timers,
-    visit_over,
-    wait_for_page,
-)
+from tests.support.browser.readers import BROWSER, NOTE_TIMERS, timers, visit_over, wait_for_page
+from tests.support.browser.stop_press import BELL, PLAIN, StopPress, open_page
 from tests.support.installation import wait_until
 from tests.support.short_forms import cases, some
 

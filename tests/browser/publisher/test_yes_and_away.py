@@ -9,10 +9,10 @@ from playwright.sync_api import Browser
 
 from service.local import pretend_readers
 from service.model.keys import b64url
-from tests.browser.publisher.test_page_views import StopPress
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import HTML, Publisher
 from tests.support.browser.readers import BROWSER, wait_for_page
+from tests.support.browser.stop_press import StopPress
 from tests.support.installation import wait_until
 from tests.support.push_service import PushService
 from tests.support.short_forms import cases

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from service.model.language.languages import LANGUAGES
 from service.model.network.block_lists import is_blocked
-from tests.reader.test_page_weight import ALL
+from service.reader.scripts import PARTS, SECTIONS
 from tests.support import ROOT
 
 GUIDE = (ROOT / "docs" / "site.md").read_text()
@@ -47,8 +48,11 @@ def test_other_names_are_not(address: str) -> None:
 
 
 def test_no_name_of_our_own_is_blocked() -> None:
-    addresses = [f"https://push.example{path}" for path in (*ALL, "/api/v1/site", "/privacy")]
-    assert [one for one in addresses if is_blocked(one)] == []
+    scripts = [f"{name}.js" for name in ("optin", "sw", *PARTS)]
+    texts = [f"texts/{name}.json" for name in LANGUAGES]
+    texts += [f"texts/{name}/{section}.json" for name in LANGUAGES for section in SECTIONS]
+    for path in (*scripts, *texts, "api/v1/site", "privacy"):
+        assert not is_blocked(f"https://push.example/{path}"), path
 
 
 def test_the_guide_names_what_is_blocked() -> None:

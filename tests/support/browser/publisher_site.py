@@ -147,3 +147,15 @@ def registered(installation: Installation, push_service: PushService) -> list[Ch
 def receipts(installation: Installation, id: int) -> dict[str, int]:
     counts = installation.runtime.receipts.of(id)
     return {event: count for event, count in counts.items() if count}
+
+
+SUBSCRIBE_THERE = """
+navigator.serviceWorker.register("/old/worker.js?app=77", {{ scope: "{scope}" }})
+  .then(async (registration) => {{
+    const worker = registration.installing ?? registration.active;
+    while (worker.state !== "activated") await new Promise((go) => setTimeout(go, 20));
+    const options = {{ userVisibleOnly: true, applicationServerKey: "{key}" }};
+    return (await registration.pushManager.subscribe(options)).endpoint;
+  }})
+"""
+OLD_WORKER = "self.addEventListener('push', () => {});"

@@ -352,3 +352,34 @@ def come_back(page: Page) -> None:
     page.reload()
     wait_for_page(page, "window.StopPress")
     visit_over(page)
+
+
+# What a worker tells the open pages when it has shown an alert.
+SHOWN = """navigator.serviceWorker.dispatchEvent(
+  new MessageEvent("message", { data: { type: "stoppress:shown" } }))"""
+
+
+IN_VIEW = """
+(box) => {
+  const { left, right, top, bottom } = box.getBoundingClientRect();
+  const { innerWidth, innerHeight } = window;
+  const inside = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+  return inside && box.scrollWidth <= box.clientWidth;
+}
+"""
+PATCH = """(() => {
+  const { id, token } = JSON.parse(localStorage.getItem("stop-press"));
+  const headers = { "Content-Type": "application/json", Authorization: `Bearer ${token}` };
+  const body = JSON.stringify(%s);
+  return fetch(`/api/v1/subscriptions/${id}`, { method: "PATCH", headers, body })
+    .then(({ ok }) => { if (!ok) throw new Error("refused"); });
+})()"""
+
+
+def stored(paper: Installation, id: SubscriptionId) -> dict[str, Any]:
+    """A reader's preferences as the API returns them."""
+    token = paper.runtime.tokens.reader(id, paper.runtime.store.subscriptions.get(id).auth)
+    address = f"http://localhost:{paper.port}/api/v1/subscriptions/{id}"
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return dict(json.load(response))
