@@ -9,6 +9,7 @@ from service.model.notifications import Audience, Outcome
 from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
+from service.store.sending.batches import Claim
 from service.store.sending.held_alerts import WaveDelivery
 from tests.support.installation import content
 
@@ -19,10 +20,10 @@ def send(runtime: Runtime, is_gone: Callable[[int], bool]) -> int:
     """Send an alert to everyone; return how many are gone, by their places in a row."""
     places, all_gone = itertools.count(), 0
 
-    def results(pending: Sequence[int]) -> dict[Result, Sequence[int]]:
+    def results(claim: Claim) -> dict[Result, Sequence[int]]:
         nonlocal all_gone
         kinds: dict[bool, list[int]] = {True: [], False: []}
-        for number in pending:
+        for number in claim.pending:
             kinds[is_gone(next(places))].append(number)
         all_gone += len(kinds[True])
         found = {
@@ -32,7 +33,8 @@ def send(runtime: Runtime, is_gone: Callable[[int], bool]) -> int:
         return {result: numbers for result, numbers in found.items() if numbers}
 
     one = runtime.publishing.publish(content(), Audience(everyone=True), by="a test")
-    _work(runtime, one.id, results)
+    record_all(runtime, one.id, results)
+    runtime.planning.advance(one.id)
     assert runtime.publishing.get(one.id).finished_at is not None
     return all_gone
 
@@ -42,9 +44,9 @@ def hold(runtime: Runtime, id: int, sleepers: Mapping[int, int]) -> None:
 
     left = dict(sleepers)
 
-    def results(pending: Sequence[int]) -> dict[Result, Sequence[int]]:
+    def results(claim: Claim) -> dict[Result, Sequence[int]]:
         found: dict[Result, Sequence[int]] = {}
-        awake = pending
+        awake: Sequence[int] = claim.pending
         for quarter, count in left.items():
             asleep = Result(Outcome.SKIPPED, "quiet", 0, wakes=quarter, is_held=True)
             found[asleep], awake = awake[:count], awake[count:]
@@ -52,7 +54,8 @@ def hold(runtime: Runtime, id: int, sleepers: Mapping[int, int]) -> None:
         found[Result(Outcome.ACCEPTED, "google", 1, 0)] = awake
         return found
 
-    _work(runtime, id, results)
+    record_all(runtime, id, results)
+    runtime.planning.advance(id)
 
 
 def deliver(runtime: Runtime, quarter: int, *alerts: int) -> int:
@@ -61,17 +64,18 @@ def deliver(runtime: Runtime, quarter: int, *alerts: int) -> int:
     wave = runtime.publishing.waves(1)[0].id
     delivery = WaveDelivery(tuple((id, 0) for id in alerts), alerts, alerts)
     came = Result(Outcome.ACCEPTED, "google", 1, 0, delivery=delivery)
-    _work(runtime, wave, lambda pending: {came: pending})
+    record_all(runtime, wave, lambda claim: {came: claim.pending})
+    runtime.planning.advance(wave)
     return wave
 
 
-def _work(
-    runtime: Runtime, id: int, results: Callable[[list[int]], Mapping[Result, Sequence[int]]]
+def record_all(
+    runtime: Runtime, id: int, results: Callable[[Claim], Mapping[Result, Sequence[int]]]
 ) -> None:
+    """Record for all to whom an alert goes now what `results` says of each batch."""
     sending = runtime.store.batches
     runtime.planning.plan(runtime.publishing.get(id))
     for partition in runtime.store.partitions:  # each time in the same order
         while claim := sending.claim(id, partition, _WORKER, 60_000):
-            runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim.pending))
+            runtime.store.outcomes.record(id, claim.batch, _WORKER, 60_000, results(claim))
             sending.release(id, claim.batch, _WORKER, wait_ms=None)
-    runtime.planning.advance(id)

@@ -14,6 +14,7 @@ from service.model.notifications import Action, Audience, Content, Notification,
 from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
+from tests.support.as_workers import record_all
 from tests.support.desk_pages import (
     EMAIL,
     Page,
@@ -50,15 +51,12 @@ def retract(editor: FlaskClient, id: int, **changes: str) -> TestResponse:
 def half_asleep(runtime: Runtime) -> int:
     """An alert that every second browser has, and that is held for the others."""
     id = publish(runtime)
-    runtime.planning.plan(runtime.publishing.get(id))
     wakes = int(runtime.store.redis.time()[0]) // QUARTER + 20
     asleep = Result(Outcome.SKIPPED, "quiet", 0, wakes=wakes, is_held=True)
     accepted = Result(Outcome.ACCEPTED, "other", 1, 0)
-    while claim := runtime.store.batches.claim_any(id, "a test", 60_000):
-        some = claim.pending
-        results = {asleep: some[::2], accepted: some[1::2]}
-        runtime.store.outcomes.record(id, claim.batch, "a test", 60_000, results)
-        runtime.store.batches.release(id, claim.batch, "a test", wait_ms=None)
+    record_all(
+        runtime, id, lambda claim: {asleep: claim.pending[::2], accepted: claim.pending[1::2]}
+    )
     return id
 
 

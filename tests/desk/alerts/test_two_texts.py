@@ -13,6 +13,8 @@ from service.model.two_texts import SecondText, text_of
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
 from service.store.alerts.receipt_counts import ReceiptRow
+from service.store.sending.batches import Claim
+from tests.support.as_workers import record_all
 from tests.support.desk_pages import (
     EMAIL,
     STORY,
@@ -45,17 +47,17 @@ def trial(runtime: Runtime, readers: int) -> int:
 
 def send(runtime: Runtime, id: int, service: str = "google") -> None:
     """Record that all to whom the alert goes now have it, as workers do."""
-    runtime.planning.plan(runtime.publishing.get(id))
-    batches = runtime.store.batches
-    while claim := batches.claim_any(id, "a test", 60_000):
-        results: dict[Result, list[int]] = {}
+
+    def results(claim: Claim) -> dict[Result, list[int]]:
+        found: dict[Result, list[int]] = {}
         for number in claim.pending:
             text = text_of(id, claim.batch.partition, number, PERCENT)
             silent = service == "apple"
             result = Result(Outcome.ACCEPTED, service, 1, 0, text=text, silent=silent)
-            results.setdefault(result, []).append(number)
-        runtime.store.outcomes.record(id, claim.batch, "a test", 60_000, results)
-        batches.release(id, claim.batch, "a test", wait_ms=None)
+            found.setdefault(result, []).append(number)
+        return found
+
+    record_all(runtime, id, results)
 
 
 def click(runtime: Runtime, id: int, text: str, times: int) -> None:
