@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -19,13 +18,11 @@ from unittest.mock import patch
 import pytest
 from flask import request
 
-from service import app
 from service.config import Config, ConfigError
 from service.local import error_reports, logs
 from service.store.alerts.notifications import SCHEDULED
 from tests.support.client import VAPID, make_app
 from tests.support.redis_users import as_users
-from workers import fetcher, worker
 from workers.rq_worker import StoppableWorker
 
 ENDPOINT = "https://fcm.googleapis.com/fcm/send/an-endpoint-of-a-reader"
@@ -191,30 +188,6 @@ def test_errors_are_logged_as_ever_while_nobody_takes_reports(
 
 
 # Not installed ----------------------------------------------------------------------------------
-
-COMMAND = f"{sys.executable} -m pip install -e '.[telemetry]'"
-
-
-@pytest.mark.parametrize("start", [worker.main, fetcher.main, app.serve])
-def test_without_the_library_a_process_does_not_start_and_names_the_command(
-    start: Any,
-    our_log: None,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    given = {"DATA_DIR": str(tmp_path), "REDIS_URL": "redis://127.0.0.1:1/0"}
-    given["SENTRY_DSN"] = "https://0123@sentry.example/7"
-    logs.begin("web", {})
-    absent = patch.dict(sys.modules, {"sentry_sdk": None})
-    with absent, patch.dict(os.environ, given, clear=True):
-        try:
-            code = start()
-        except SystemExit as end:
-            code = end.code
-    assert code == (4 if start is app.serve else 2)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "SENTRY_DSN needs sentry-sdk, which is not installed." in line
-    assert line.endswith(COMMAND)
 
 
 def test_without_the_setting_nothing_is_loaded() -> None:

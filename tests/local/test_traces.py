@@ -12,12 +12,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import pytest
 
-from service import app
 from service.api import traced_requests
 from service.config import Config, ConfigError
 from service.local import logs, otlp, span_export
@@ -28,7 +26,6 @@ from tests.support.forked import Forked
 from tests.support.installation import Installation
 from tests.support.newspaper import Newspaper, response
 from tests.support.push_service import PushService
-from workers import fetcher, worker
 from workers.fetching.fetch import CannotFetch, Fetcher, Limits
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -228,25 +225,6 @@ def test_a_wrong_setting_of_opentelemetry_stops_the_start_with_one_line(
     with pytest.raises(ConfigError) as error:
         span_export.begin("web", Config.read({ENDPOINT: "http://127.0.0.1:1"}))
     assert str(error.value).startswith(says)
-
-
-@pytest.mark.parametrize("start", [worker.main, fetcher.main, app.serve])
-def test_without_the_library_a_process_does_not_start_and_names_the_command(
-    start: Any, our_log: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    given = {"DATA_DIR": str(tmp_path), "REDIS_URL": "redis://127.0.0.1:1/0"}
-    given[ENDPOINT] = "http://127.0.0.1:1"
-    logs.begin("web", {})
-    absent = patch.dict(sys.modules, {"service.local.otlp": None})
-    with absent, patch.dict(os.environ, given, clear=True):
-        try:
-            code = start()
-        except SystemExit as end:
-            code = end.code
-    assert code == (4 if start is app.serve else 2)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "needs the libraries of OpenTelemetry, which are not installed." in line
-    assert line.endswith(f"{sys.executable} -m pip install -e '.[telemetry]'")
 
 
 def test_without_the_setting_nothing_of_the_library_is_loaded() -> None:
