@@ -194,26 +194,6 @@ def test_a_list_of_alerts_has_pages_and_is_newest_first(client: Client, token: s
     assert pages == [["4", "3"], ["2", "1"], ["0"]]
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("limit=0", "limit"),
-        ("limit=101", "limit"),
-        ("limit=-1", "limit"),
-        ("limit=%D9%A1", "limit"),
-        ("limit=", "limit"),
-        ("cursor=x", "cursor"),
-        ("cursor=" + "9" * 400, "cursor"),
-    ],
-)
-def test_an_invalid_limit_or_cursor_is_refused(
-    client: Client, token: str, query: str, field: str
-) -> None:
-    response = client.call("GET", f"{NOTIFICATIONS}?{query}", token=token)
-    assert response.status_code == 422
-    assert response.json["errors"][0]["field"] == field
-
-
 def test_an_audience_is_counted_without_sending(client: Client, token: str) -> None:
     for number, topics in enumerate((["world"], ["sport"], [])):
         Reader(client, number, topics=topics)
