@@ -413,3 +413,34 @@ def test_a_refusal_says_all_that_is_wrong_in_plain_words(client: Client, token: 
     more = client.call("POST", NOTIFICATIONS, {**body, "ttl": "x"}, token=token).json
     assert "(1 more under errors.)" in more["detail"]
     assert len(more["errors"]) == 4
+
+
+def test_names_of_topics_are_cleaned_and_the_answer_says_so(client: Client, token: str) -> None:
+    body = {"slug": "cafe", "name": " Cafe\u0301\u200b ", "description": "One\nline &amp; more"}
+    made = client.call("POST", f"{API}/topics", body, token=token)
+    assert (made.json["name"], made.json["description"]) == ("Café", "One line &amp; more")
+    unseen = "Characters that no reader sees were left out, or became a space: {}."
+    as_it_is = "Readers will see “&amp;” as it is, because alerts are plain text."
+    assert made.json["warnings"] == [
+        {"field": "name", "detail": unseen.format("U+200B")},
+        {"field": "description", "detail": unseen.format("U+000A")},
+        {"field": "description", "detail": as_it_is},
+    ]
+    changed = client.call("PATCH", f"{API}/topics/cafe", {"name": "Bar\x07"}, token=token)
+    assert changed.json["name"] == "Bar"
+    assert changed.json["warnings"] == [{"field": "name", "detail": unseen.format("U+0007")}]
+    for name in ("\u200b", " "):
+        path = f"{API}/topics/cafe"
+        assert client.call("PATCH", path, {"name": name}, token=token).status_code == 422
+
+
+def test_accents_of_an_alert_come_in_one_piece_and_links_stay(client: Client, token: str) -> None:
+    link = "https://paper.example/cafe\u0301"
+    body = {**NEWS, "title": "Cafe\u0301", "body": "Zu\u0308rich", "url": link}
+    body |= {"actions": [{"title": "E\u0301lysée", "url": link}]}
+    Reader(client)
+    response = client.call("POST", NOTIFICATIONS, body, token=token)
+    assert response.json["warnings"] == [], "a reader sees no difference"
+    shown = client.call("GET", response.headers["Location"], token=token).json
+    assert (shown["title"], shown["body"], shown["url"]) == ("Café", "Zürich", link)
+    assert shown["actions"][0]["title"] == "Élysée"
