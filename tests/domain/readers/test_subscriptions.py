@@ -1,4 +1,4 @@
-"""Subscriptions, through the domain: whose token fits, who gets a welcome, who must confirm."""
+"""Subscriptions, through the domain: whose token fits, who has left, who gets a test."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from service.domain.readers.reader_alerts import TooManyActive
-from service.model.network.endpoints import EndpointPolicy
-from service.model.notifications import Audience
 from service.runtime import Runtime
 from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 from tests.support.client import Client, to_one
@@ -63,32 +61,6 @@ def test_a_reader_who_left_is_not_refreshed(runtime_with: RuntimeWith) -> None:
         readers.subscribe(requested("reader"), refresh=True)
     with pytest.raises(NotSubscribed):
         readers.remove(one)
-
-
-def test_where_confirmation_is_required_a_new_reader_gets_the_welcome_and_nothing_else(
-    runtime_with: RuntimeWith,
-) -> None:
-    runtime = runtime_with(WELCOME="confirm")
-    readers = runtime.subscriptions
-    one, _ = readers.subscribe(requested("reader"))
-    assert not one.preferences.confirmed
-    assert readers.count_unconfirmed() == 1
-    assert [alert.audience.subscription for alert in to_one(runtime)] == [one.id]
-    assert runtime.publishing.reach(Audience(everyone=True)) == 0
-    readers.subscribe(requested("reader"), refresh=True)
-    assert len(to_one(runtime)) == 1, "at most one welcome a day"
-
-
-def test_a_new_endpoint_of_an_unconfirmed_reader_gets_the_welcome(
-    runtime_with: RuntimeWith,
-) -> None:
-    runtime = runtime_with(WELCOME="confirm")
-    before, _ = runtime.subscriptions.subscribe(requested("reader"))
-    endpoint = EndpointPolicy().parse("https://fcm.googleapis.com/fcm/send/moved")
-    moved = requested("reader")._replace(endpoint=endpoint)
-    after = runtime.subscriptions.change(before, moved)
-    assert after.id != before.id
-    assert {alert.audience.subscription for alert in to_one(runtime)} == {before.id, after.id}
 
 
 def test_a_test_goes_to_one_reader_unless_too_many_tests_are_active(

@@ -99,6 +99,7 @@ def reach(client: Client, **audience: Any) -> int:
     return client.runtime.publishing.reach(Audience(**audience))
 
 
+@pytest.mark.redis
 def test_unconfirmed_readers_are_in_no_audience(client_with: ClientWith) -> None:
     client = client_with(WELCOME="confirm", STORE_PARTITIONS="2")
     installation = client.runtime.store
@@ -206,6 +207,7 @@ def test_reader_who_can_only_confirm_by_a_click_is_asked_to_click(
     assert Payload(one, "https://push.example").size < MAX_PLAINTEXT
 
 
+@pytest.mark.redis
 def test_unconfirmed_reader_gets_one_welcome_a_day_on_any_number_of_visits(
     client_with: ClientWith,
 ) -> None:
@@ -233,6 +235,7 @@ def move(reader: Reader, given: dict[str, Any]) -> None:
     reader.id, reader.token = SubscriptionId.parse(answer.json["id"]), answer.json["token"]
 
 
+@pytest.mark.redis
 def test_a_confirmation_does_not_move_to_another_endpoint_which_may_be_anybodys(
     client_with: ClientWith,
 ) -> None:
