@@ -80,6 +80,7 @@ TABLE = {
     "workers/fetching": "service.config service.domain service.model service.store workers.http"
     " h11 lxml redis",
     "workers/fetching/feed.py": "feedparser",
+    "workers/fetching/feed_dates.py": "feedparser",
     "workers/sending": "service.domain service.model service.runtime service.store workers.http"
     " cryptography redis",
     "workers/jobs.py": "service.config service.domain service.model service.runtime service.store"

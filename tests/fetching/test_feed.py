@@ -245,6 +245,15 @@ ROWS: list[tuple[str, str | bytes, dict[str, Any]]] = [
     ("a zone of Japan", dated("Sun, 29 Nov 2026 21:00:00 JST"), {"published": NOON}),
     ("a zone nobody knows", dated("Sun, 29 Nov 2026 12:00:00 XYZ"), {"published": NOON}),
     ("a zone with a colon", dated("Sun, 29 Nov 2026 13:00:00 GMT+01:00"), {"published": NOON}),
+    ("a zone of UTC", dated("Sun, 29 Nov 2026 13:00:00 UTC+01:00"), {"published": NOON}),
+    ("a zone of one figure", dated("Sun, 29 Nov 2026 13:00:00 GMT+1"), {"published": NOON}),
+    ("a zone before the year", dated("Sun Nov 29 13:00:00 CET 2026"), {"published": NOON}),
+    ("a half of the day", dated("Sun, 29 Nov 2026 7:00:00 PM AEDT"), {"published": NOON - 14400}),
+    ("noon in halves of the day", dated("Sun, 29 Nov 2026 12:00 p.m. +0000"), {"published": NOON}),
+    ("slashes", dated("2026/11/29 12:00:00"), {"published": NOON}),
+    ("a day with slashes", dated("2026/11/29"), {"published": NOON + 43199}),
+    ("a date without dashes", dated("20261129T130000+0100"), {"published": NOON}),
+    ("no date of MySQL", dated("0000-00-00 00:00:00"), {"published": None}),
     ("a date without a zone", dated("2026-11-29 12:00:00"), {"published": NOON}),
     ("a date of ISO 8601", dated("2026-11-29T13:00:00+01:00"), {"published": NOON}),
     ("a day without a time ends at midnight", dated("29 Nov 2026"), {"published": NOON + 43199}),
@@ -443,6 +452,7 @@ def test_a_document_that_is_the_name_of_a_file_is_not_opened() -> None:
 PARTS = [
     *("<item>", "</item>", "<title>", "</title>", "<![CDATA[", "]]>", "<!--", "-->", "&amp;"),
     *("&#x", "<", ">", "&", "<guid>", "<link", "href='", "<?", "\x00", "\ud800", "é", "<pubDate>"),
+    *("<pubDate>0000-00-00", "<pubDate>99", "12:61 PM", "GMT+99", "/", "-", ":", "0", "CET"),
     *("2026-11-29T", "</channel></rss>", "<feed>", "<entry>", "</entry>", "{", '"items":[', "}"),
 ]
 

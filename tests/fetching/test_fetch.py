@@ -98,6 +98,9 @@ def test_a_response_that_is_cut_off_is_kept_as_far_as_it_came(paper: Newspaper) 
     paper.pages["/"] = response(b"x" * 100)[:-40]
     found = fetch(paper)
     assert (found.body, found.is_whole) == (b"x" * 60, False)
+    paper.pages["/"] = response(gzip.compress(b"x" * 100)[:-8], content_encoding="gzip")
+    found = fetch(paper)
+    assert (found.body, found.is_whole) == (b"x" * 100, False)
 
 
 def test_redirects_are_followed_five_times_at_most(paper: Newspaper) -> None:

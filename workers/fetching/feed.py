@@ -6,13 +6,10 @@ and works on a bounded number of items with bounded texts.
 
 from __future__ import annotations
 
-import calendar
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
-from time import struct_time
 from typing import Any
 
 import feedparser
@@ -25,6 +22,7 @@ from service.model.newsroom.articles import LONGEST_SECTION, LONGEST_TEXT, LONGE
 from service.model.newsroom.feeds import MOST_ITEMS, FeedFault, FeedItem, FeedReading
 from service.model.payload import shortened
 from workers.fetching.article import plain
+from workers.fetching.feed_dates import date_of
 from workers.fetching.feed_text import LARGEST, CannotRead, RawFeed, mended, text_of
 from workers.fetching.json_feed import json_feed
 
@@ -32,8 +30,6 @@ _LONGEST_BEGINNING = 120  # characters of a text that takes the place of a title
 _LONGEST_GUID = 500
 _LONGEST_HEADER = 300
 _MOST_CATEGORIES = 20
-_LATEST = 4102444800.0  # 2100
-_EARLIEST = 631152000.0  # 1990; an earlier date is a program's way to say that it has none
 _WITHIN_LINE = re.compile(
     r"</?(?:a|abbr|b|cite|code|em|font|i|ins|mark|q|s|small|span|strong|sub|sup|time|u)"
     r"(?:\s[^<>]{0,1000})?>",
@@ -143,8 +139,8 @@ def _item(entry: dict[str, Any], base: str) -> FeedItem:
         picture=next(_pictures(entry, base), ""),
         language=browser_language(str(entry.get("language") or detail.get("language") or "")),
         categories=tuple(dict.fromkeys(categories))[:_MOST_CATEGORIES],
-        published=_date(entry, "published") or _date(entry, "created"),
-        updated=_date(entry, "updated"),
+        published=date_of(entry, "published") or date_of(entry, "created"),
+        updated=date_of(entry, "updated"),
     )
 
 
@@ -182,45 +178,6 @@ def _is_picture(media: Mapping[str, Any]) -> bool:
     if not kind:
         return re.search(r"\.(mp[34]|m4[av]|webm|ogg|mov|pdf)$", str(media.get("url"))) is None
     return kind.startswith("image")
-
-
-# Dates -------------------------------------------------------------------------------------------
-
-# Names of time zones that RFC 822 does not have, and that mean one zone only.
-_ZONES = {
-    "wet": "+0000", "west": "+0100", "bst": "+0100", "cet": "+0100", "cest": "+0200",
-    "mez": "+0100", "mesz": "+0200", "eet": "+0200", "eest": "+0300", "msk": "+0300",
-    "jst": "+0900", "kst": "+0900", "hkt": "+0800", "sgt": "+0800", "awst": "+0800",
-    "aest": "+1000", "aedt": "+1100", "nzst": "+1200", "nzdt": "+1300", "brt": "-0300",
-    "sast": "+0200", "akst": "-0900", "akdt": "-0800", "hst": "-1000", "nst": "-0330",
-}  # fmt: skip
-
-
-def _in_named_zone(date: str) -> struct_time | None:
-    before, _, zone = date.strip().rpartition(" ")
-    offset = _ZONES.get(zone.strip("()").lower())
-    return parsedate_to_datetime(f"{before} {offset}").utctimetuple() if offset else None
-
-
-feedparser.registerDateHandler(_in_named_zone)
-
-
-def _date(entry: dict[str, Any], name: str) -> float | None:
-    """Return a date of an entry in seconds since 1970. Without a zone, it is of UTC."""
-    # Not `entry.get`, because feedparser gives another date for one that is missing, and warns.
-    moment = dict.get(entry, f"{name}_parsed")
-    if moment is None:
-        return None
-    seconds = float(calendar.timegm(moment))
-    if _is_day(str(dict.get(entry, name))):
-        seconds += 86399
-    return seconds if _EARLIEST <= seconds < _LATEST else None
-
-
-def _is_day(text: str) -> bool:
-    """Whether a date has no time, or midnight, as programs write a day. It is over at its end."""
-    times = re.findall(r"\d\d?:\d\d(?::\d\d)?|T\d{4,6}", text)
-    return not times or re.fullmatch(r"[0:T]+", times[0]) is not None
 
 
 # A page that is no feed ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +19,8 @@ from service.store.newsroom.feeds import FeedRequests
 from workers.fetching.feed import read_feed
 from workers.fetching.feed_text import LARGEST
 from workers.fetching.fetch import Asking, CannotFetch, Fetched, Fetcher, Limits
+
+_log = logging.getLogger(__name__)
 
 _LIMITS: Final = Limits(seconds=8.0, size=LARGEST)
 _KINDS: Final = (
@@ -56,12 +59,17 @@ class FeedReader:
             found = self._fetcher.fetch(asked.address, _LIMITS, Asking(headers=headers))
         except CannotFetch as error:
             return FeedAnswer(FeedReading(error.address, fault=FeedFault(error.fault.value)))
-        wait, digest = _wait(found.headers), sha256(found.body).hexdigest()
+        wait, digest = _wait(found.headers), _digest(found)
         is_asked = "if-none-match" in headers or "if-modified-since" in headers
-        if (found.status == 304 and is_asked) or (found.status < 400 and digest == asked.digest):
+        if (found.status == 304 and is_asked) or (
+            found.status < 400 and digest and digest == asked.digest
+        ):
             reading = FeedReading(found.address, found.status, unchanged=True)
             return FeedAnswer(reading, asked.digest, wait)
-        return FeedAnswer(_reading(found), digest, wait)
+        reading = _reading(found)
+        if not digest:  # with its tag, what is missing would count as known
+            reading = replace(reading, etag="", modified="")
+        return FeedAnswer(reading, digest, wait)
 
     def _ask_hub(self, asked: FeedRequest) -> str:
         """Ask a hub to call us, or to call us no more; return the status of its answer.
@@ -92,11 +100,22 @@ def _origin(address: str) -> str:
     return str(Origin.of(found)) if found else ""
 
 
+def _digest(found: Fetched) -> str:
+    """Return what tells these bytes from others; "" if the connection ended within them."""
+    is_cut = not found.is_whole and len(found.body) < LARGEST
+    return "" if is_cut else sha256(found.body).hexdigest()
+
+
 def _reading(found: Fetched) -> FeedReading:
     if found.status >= 400 or found.status == 304:  # to a request without a condition
         return FeedReading(found.address, found.status, FeedFault.STATUS)
     kind = found.headers.get("content-type", "")
-    reading = read_feed(found.body, found.address, kind, found.headers)
+    try:
+        reading = read_feed(found.body, found.address, kind, found.headers)
+    except Exception:
+        # Without an answer the feed would be asked for each minute, and nobody be told.
+        _log.exception("a feed that cannot be read")
+        reading = FeedReading(found.address, fault=FeedFault.BROKEN)
     return replace(reading, status=found.status)
 
 

@@ -297,7 +297,7 @@ class _Exchange:
             except h11.RemoteProtocolError:
                 return bytes(body), False  # it was cut off
             if isinstance(event, h11.EndOfMessage):
-                return bytes(body), True
+                return bytes(body), unpacker is None or unpacker.eof
             if not isinstance(event, h11.Data):
                 return bytes(body), False
             room = size - len(body)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from datetime import datetime, timezone
-from time import struct_time
 from typing import Any
 
 from service.model.newsroom.feeds import MOST_ITEMS, FeedFault
+from workers.fetching.feed_dates import moment
 from workers.fetching.feed_text import LAST_ITEMS, CannotRead, RawFeed, legal
 
 _MOST_TAGS = 50
@@ -51,9 +49,9 @@ def _entry(item: dict[str, Any]) -> dict[str, Any]:
         "image": {"href": _text(item, "image") or _text(item, "banner_image")},
         "tags": [{"term": one} for one in _texts(item.get("tags"))],
         "published": published,
-        "published_parsed": _moment(published),
+        "published_parsed": moment(published),
         "updated": updated,
-        "updated_parsed": _moment(updated),
+        "updated_parsed": moment(updated),
     }
 
 
@@ -72,14 +70,3 @@ def _texts(values: Any) -> list[str]:
 def _text(of: dict[str, Any], name: str) -> str:
     value = of.get(name)
     return legal(value) if isinstance(value, str) else ""
-
-
-def _moment(text: str) -> struct_time | None:
-    """Read a date of RFC 3339; None if it is none."""
-    usual = re.sub(r"[.,]\d{1,12}", "", text.strip().upper()[:50])
-    usual = re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", usual.replace("Z", "+00:00"))
-    try:
-        made = datetime.fromisoformat(usual)
-        return (made if made.tzinfo else made.replace(tzinfo=timezone.utc)).utctimetuple()
-    except (ValueError, OverflowError):
-        return None

@@ -15,7 +15,7 @@ from service.domain.newsroom.feed_alerts import Became, FeedAlerts
 from service.domain.newsroom.feed_hubs import FeedHubs
 from service.domain.sending.job_queue import READ_FEED, FetchQueue
 from service.model.newsroom.feed_items import Decision, KnownItem, LeftOut, Notice, Result, decide
-from service.model.newsroom.feed_requests import FeedAnswer, FeedRequest
+from service.model.newsroom.feed_requests import FeedAnswer
 from service.model.newsroom.feed_states import FeedState, stored_rules
 from service.model.newsroom.feeds import FeedFault, FeedReading, FeedRules
 from service.model.retention import DAY
@@ -60,9 +60,8 @@ class FeedClock:
         if not rules.is_active:  # paused while a reading was taken
             self._feeds.change(feed, row.rules, row.rules, due=None)
             return
-        asked = FeedRequest(rules.url, state.etag, state.modified, state.digest)
         request = secrets.token_hex(16)
-        if self._feeds.ask(feed, request, asked.as_json(), now):
+        if self._feeds.ask(feed, request, state.request(rules, now).as_json(), now):
             self._queue.ask(READ_FEED, request)
 
     def _take(self, one: UnderWay, result: str, now: float) -> None:

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from service.model.language.links import web_address
-from service.model.newsroom.feed_requests import FeedAnswer
+from service.model.newsroom.feed_requests import FeedAnswer, FeedRequest
 from service.model.newsroom.feeds import FeedFault, FeedRules
 from service.model.notifications import known_fields
 
 _VERSION = 1  # of what is stored
+_BELIEVED = 3600  # seconds for which a server that answers 304 is believed
 _LEAST, _MOST = 60, 3600  # seconds between two readings, whatever a server asks for
-_GONE = 410
+_NOT_MODIFIED, _GONE = 304, 410
 HUB_LEASE = 10 * 86_400  # seconds for which we ask a hub to call
 _LEAST_LEASE, _MOST_LEASE = 300, 30 * 86_400
 _RENEWED = 0.8  # part of a lease after which it is renewed
@@ -36,6 +37,7 @@ class FeedState:
 
     read_at: float | None = None  # when it was read without a fault
     tried_at: float | None = None
+    whole_at: float = 0.0  # when its bytes came last: unchanged by its server's word is less
     status: int = 0
     fault: str = ""  # the value of a `FeedFault`
     fails: int = 0  # readings with a fault since then
@@ -87,6 +89,7 @@ class FeedState:
         read = replace(
             tried,
             read_at=now,
+            whole_at=self.whole_at if reading.status == _NOT_MODIFIED else now,
             etag=reading.etag or (self.etag if reading.unchanged else ""),
             modified=reading.modified or (self.modified if reading.unchanged else ""),
         )
@@ -100,6 +103,15 @@ class FeedState:
             hub=reading.hub,
             topic=reading.topic,
         )
+
+    def request(self, rules: FeedRules, now: float) -> FeedRequest:
+        """Return what a fetch process is to read.
+
+        Some servers and caches answer 304 for ever, so that now and then it is on no condition.
+        """
+        if now - self.whole_at >= _BELIEVED:
+            return FeedRequest(rules.url, digest=self.digest)
+        return FeedRequest(rules.url, self.etag, self.modified, self.digest)
 
     def next(self, rules: FeedRules, answer: FeedAnswer, now: float) -> float | None:
         """Return when the feed is read next; None: not at all."""
