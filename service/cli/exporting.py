@@ -51,7 +51,7 @@ def export_readers(file: Path, form: str) -> None:
     runtime = open_runtime()
     target: AbstractContextManager[IO[str]] = nullcontext(sys.stdout)
     if str(file) != "-":
-        target = written_file(file)
+        target = whole_file(file)
     with target as written, bar(Console(stderr=True)) as progress:
         write = _onesignal(written) if form == "onesignal" else _lines(written)
         if form == "stoppress":
@@ -92,10 +92,29 @@ def moving_of(runtime: Runtime) -> Moving:
 
 
 @contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """Write a file that is there once it is whole; until then a former one stays."""
+    if path.exists() and not path.is_file():  # such as a pipe
+        with written_file(path) as file:
+            yield file
+        return
+    path = path.resolve()
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with written_file(part) as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
 def written_file(path: Path) -> Iterator[IO[str]]:
-    """Open a file that only its owner may read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        os.fchmod(file.fileno(), 0o600)  # it may have been there
+    """Open a file that only its owner may read, or a device as it is."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        if path.is_file():
+            os.fchmod(file.fileno(), 0o600)  # it may have been there
         yield file
 
 

@@ -268,7 +268,7 @@ def import_readers(
     except NotReaders as error:
         raise click.ClickException(str(error)) from None
     finally:
-        if refused.exists() and not refused.stat().st_size:
+        if refused.is_file() and not refused.stat().st_size:
             refused.unlink()
     _report(under_way, refused, as_json)
     if under_way.stopped:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from service.cli.terminal import date_of
-from service.local.reader_files import column_name
+from service.local.reader_files import column_name, read_json
 from service.model.keys import b64url
 from service.model.language.languages import browser_language
 from service.model.retention import DAY
@@ -271,7 +271,7 @@ def _opened(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         text = fields.get(name)
         if isinstance(text, str) and text.startswith("{"):
             try:
-                given: dict[str, Any] = json.loads(text)
+                given: dict[str, Any] = read_json(text)
             except (ValueError, RecursionError):
                 return fields
             keys = given.pop("keys", None)
@@ -304,7 +304,7 @@ def _loaded(value: Any) -> Any:
     """Return a list or an object that stands in a column as a text of JSON."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         with suppress(ValueError, RecursionError):
-            return json.loads(value)
+            return read_json(value)
     return value
 
 

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ _ZIP = b"PK\x03\x04"
 _SAMPLE = 4096  # bytes from which the kind of a file is seen
 _MOST_LINES = 20  # of one row, in quotes
 _LONGEST_ROW = 1 << 20  # characters; more is no row, but a file of another kind
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DELIMITERS = ",;\t|"
 # By the mark with which a text of that encoding begins.
 _ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -77,12 +79,12 @@ def _rows(text: IO[str], begins: str) -> Iterator[Row]:
         raise NotReaders("the file is empty")
     if sample[0] == "[":
         return _array(text)
-    return _json_lines(text) if sample[0] == "{" else _table(text, sample)
+    return _json_lines(text) if sample[0] == "{" else _table(text)
 
 
 def _array(text: IO[str]) -> Iterator[Row]:
     try:
-        found = json.load(text)
+        found = read_json(text.read())
     except ValueError as error:
         raise NotReaders(f"the file is no JSON: {error}") from None
     except RecursionError:
@@ -98,9 +100,17 @@ def _json_lines(text: IO[str]) -> Iterator[Row]:
             continue
         number += 1
         try:
-            yield _row(number, json.loads(line))
+            yield _row(number, read_json(line))
         except (ValueError, RecursionError):
             yield Row(number, {"line": line[:200]}, "the line is no JSON")
+
+
+def read_json(text: str) -> Any:
+    """Read JSON; half a character of UTF-16, which nothing can write, becomes a question mark."""
+    found = json.loads(text)
+    if _SURROGATE.search(text):
+        return json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
+    return found
 
 
 def _lines(text: IO[str]) -> Iterator[str]:
@@ -126,12 +136,12 @@ def _flat(row: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]
             yield full, value
 
 
-def _table(text: IO[str], sample: str) -> Iterator[Row]:
-    header = sample.splitlines()[0]
-    delimiter = max(_DELIMITERS, key=header.count)
+def _table(text: IO[str]) -> Iterator[Row]:
     lines = (line.replace("\0", "") for line in _lines(text))
     # None of them has a character where a file is the beginning of a byte-order mark and no more.
-    first = next((line for line in lines if line.strip()), "")
+    # Excel writes and reads a line before the header that names the delimiter.
+    first = next((line for line in lines if line.strip() and not line.startswith("sep=")), "")
+    delimiter = max(_DELIMITERS, key=first.count)
     names = [column_name(name) for name in _cells(first, delimiter)]
     while names and not names[-1]:  # spreadsheets end lines with commas
         names.pop()

@@ -1,0 +1,91 @@
+"""The files that an import and an export write, and what they must not do to others."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from service.cli import exporting
+from service.local.reader_files import open_rows
+from service.model.notifications import Topic
+from service.runtime import Runtime
+from tests.support.client import browser
+from tests.support.command import stoppress
+
+HALF = "\ud83d"  # of an emoji, as a program that cut a text leaves it
+
+
+@pytest.fixture
+def runtime(runtime: Runtime) -> Runtime:
+    """An installation with a topic."""
+    runtime.topics.add(Topic("world", "World", default=True))
+    return runtime
+
+
+@pytest.mark.parametrize("field", ["endpoint", "p256dh", "lang", "tz", "tags", "created_at", "x"])
+def test_half_a_character_in_a_row_ends_no_import(
+    environment: dict[str, str], runtime: Runtime, tmp_path: Path, field: str
+) -> None:
+    path = tmp_path / "readers"
+    odd = {**browser(1), "tags": {HALF: "1"}, field: f"https://{HALF}"}
+    within = {**browser(2), "tags": json.dumps({HALF: "1"})}
+    path.write_text("\n".join(map(json.dumps, (odd, within, browser(3)))))
+    named = ("--vapid-key", runtime.keys.current, "--topics-from", "tags")
+    for form in ((), ("--json",)):
+        done = stoppress(environment, "import", str(path), *named, *form)
+        assert done.exit_code == 0, done.output
+    refused = tmp_path / "readers.refused.jsonl"
+    assert refused.exists() is (field in ("endpoint", "p256dh"))
+    if refused.exists():
+        assert json.loads(refused.read_text())["given"][field] == "https://?"
+    assert runtime.subscriptions.count() == 3 - refused.exists()
+
+
+def test_a_device_is_written_to_and_stays_as_it_is(
+    environment: dict[str, str], runtime: Runtime, tmp_path: Path
+) -> None:
+    device = tmp_path / "pipe"
+    os.mkfifo(device, 0o666)
+    device.chmod(0o666)
+    before = device.stat()
+    path = tmp_path / "readers"
+    path.write_text(json.dumps(browser(1)))
+    named = ("--vapid-key", runtime.keys.current, "--refused", str(device))
+    end = os.open(device, os.O_RDONLY | os.O_NONBLOCK)  # else nobody can begin to write
+    try:
+        assert stoppress(environment, "import", str(path), *named).exit_code == 0
+        assert stoppress(environment, "export", str(device)).exit_code == 0
+        assert b'"kind": "export"' in os.read(end, 65536)
+    finally:
+        os.close(end)
+    assert device.stat().st_mode == before.st_mode
+    assert [*tmp_path.glob("pipe*")] == [device]
+
+
+def test_an_export_that_fails_leaves_the_one_before(
+    environment: dict[str, str], runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "all.jsonl"
+    path.symlink_to(tmp_path / "kept.jsonl")
+    assert stoppress(environment, "export", str(path)).exit_code == 0
+    before = path.read_text()
+
+    def fails(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, "moving_of", fails)
+    assert stoppress(environment, "export", str(path)).exit_code == 1
+    assert path.read_text() == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["all.jsonl", "kept.jsonl"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_line_with_which_excel_names_the_delimiter_is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "readers.csv"
+    path.write_text("\ufeffsep=;\r\nendpoint;auth\r\na;b,c\r\n")
+    with open_rows(path) as (rows, _):
+        assert [row.fields for row in rows] == [{"endpoint": "a", "auth": "b,c"}]
