@@ -86,6 +86,8 @@ def send(
     title: str, *, once: str | None, yes: bool, dry_run: bool, as_json: bool, **given: Any
 ) -> None:
     """Send an alert; on a terminal this shows how many get it, asks, and follows it."""
+    if once == "":  # as of a variable that is not set: all alerts would have the same key
+        raise click.UsageError("--once: the KEY is empty")
     runtime = open_runtime()
     fields = _fields(title, **given)
     with as_options(_OPTIONS):

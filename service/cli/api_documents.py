@@ -24,13 +24,17 @@ def as_options(names: Mapping[str, str] | None = None) -> Iterator[None]:
     try:
         yield
     except Invalid as error:
-        rows = [(one.field, one.detail) for one in error.errors]
-        options = [(names or {}).get(field) or _option(field) for field, _ in rows]
-        found = [f"{name}: {_said(why)}" for name, (_, why) in zip(options, rows, strict=True)]
+        options = names or {}
+        found = [
+            f"{options.get(one.field) or _option(one.field)}: {_said(one.detail, options)}"
+            for one in error.errors
+        ]
         raise click.UsageError(printable("\n".join(found))) from None
 
 
-def _said(why: str) -> str:
+def _said(why: str, options: Mapping[str, str]) -> str:
+    for field, option in options.items():
+        why = why.replace(f"`{field}`", option)
     return next((words for begins, words in _WORDS.items() if why.startswith(begins)), why)
 
 

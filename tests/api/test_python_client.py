@@ -223,6 +223,39 @@ def test_without_any_answer_the_caller_hears_so(
     assert waits == [1.0, 2.0, 4.0]
 
 
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        ("301 Moved\r\nLocation: https://push.example/x", "Refused", "leads to https://push.ex"),
+        ("308 Moved\r\nLocation: https://push.example/x", "Refused", "leads to https://push.ex"),
+        ("404 Not Found", "Refused", "HTTP 404, and not from Stop Press"),
+        ("502 Bad Gateway", "Refused", "HTTP 502, and not from Stop Press"),
+        ("200 OK", "NoAnswer", "not one of Stop Press"),
+        ("200 OK\r\nTransfer-Encoding: chunked", "NoAnswer", "IncompleteRead"),
+        ("nonsense", "NoAnswer", "nonsense"),
+    ],
+)
+def test_what_something_in_between_answers_is_no_alert(
+    module: ModuleType, answer: str, error: str, says: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            caller, _ = listener.accept()
+            with caller:
+                while not caller.recv(65_536).endswith(b"}"):
+                    pass
+                caller.sendall(f"HTTP/1.1 {answer}\r\n\r\n7\r\n<html>".encode())
+
+        server = threading.Thread(target=serve)
+        server.start()
+        there = f"http://localhost:{listener.getsockname()[1]}"
+        press = module.StopPress(there, "a token", attempts=1)
+        with pytest.raises(getattr(module, error), match=says):
+            press.publish("Ferry aground", "https://paper.example/ferry", everyone=True)
+        server.join()
+
+
 def test_the_example_of_the_docs_runs(
     client: Client, module: ModuleType, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

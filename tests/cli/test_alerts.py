@@ -89,6 +89,8 @@ def test_wrong_use_is_said_by_the_name_of_the_option(
         (("send", "Ferry", "--url", URL, "--topic", "cats"), "--topic: there is no such topic"),
         (("send", "Ferry", "--url", URL, "--everyone", "--at", "soon"), "--at: "),
         (("send", "Ferry", "--url", URL, "--everyone", "--yes", "--each", "fri"), "--each: "),
+        (("send", "Ferry", "--url", URL, "--everyone", "--each", "fri"), "together with --at"),
+        (("send", "Ferry", "--url", URL, "--everyone", "--once", ""), "--once: the KEY is empty"),
         (("send", "Ferry", "--url", URL, "--everyone", "--story", "A b"), "--story: "),
         (("send", "Ferry", "--url", URL, "--everyone", "--topic", "world"), "--topic or --every"),
         (("send", "x" * 3000, "--url", URL, "--everyone"), "TITLE: "),

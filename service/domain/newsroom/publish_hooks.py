@@ -18,7 +18,14 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from service.domain.newsroom.webhooks import Seals, new_secret
 from service.model.language.texts import has_invisible, is_visible
-from service.model.newsroom.publish_hooks import FIELDS, NEEDED, HookCall, PublishHook
+from service.model.newsroom.publish_hooks import (
+    ADDRESSES,
+    FIELDS,
+    MADE,
+    NEEDED,
+    HookCall,
+    PublishHook,
+)
 from service.model.retention import MINUTE
 from service.model.time import clock
 from service.store import Store
@@ -31,7 +38,11 @@ _LONGEST_SECRET = 500
 _SHORTEST_SECRET = 16
 _OLDEST = 5 * MINUTE  # of a call that says when it was made
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,99}")
-_UNSIGNED = (401, 413)  # responses to callers without the secret
+_UNSIGNED = (401, 413)  # what anybody can call forth
+_BRACES = (
+    "Braces stand around a place within an address alone, such as"
+    " https://paper.example/news/{entry.slug}."
+)
 _NOT_STANDARD = "Must begin with whsec_, as Standard Webhooks says, or be empty."
 
 
@@ -200,6 +211,8 @@ def _wrong(hook: PublishHook) -> dict[str, str]:
         path = hook.paths.get(name, "")
         if len(path) > _LONGEST_PATH or (name in NEEDED and not path):
             errors[name] = "Say where it is, such as post.title or /post/title."
+        elif {*"{}"} & {*path} and not (name in ADDRESSES and MADE.fullmatch(path)):
+            errors[name] = _BRACES
     return errors
 
 

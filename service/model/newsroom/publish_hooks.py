@@ -19,6 +19,8 @@ from service.model.notifications import known_fields
 _VERSION = 1  # of what is stored
 FIELDS = ("title", "url", "body", "image", "section", "story")  # that a document may have
 NEEDED = ("title", "url")
+ADDRESSES = ("url", "image")  # which may be made of places in the document
+MADE = re.compile(r"https?://(?:[^{}]|\{[^{}]+\})+")
 EVERYONE, NOBODY = "*", ""  # who gets a story whose section has no topic
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _MOST_SECTIONS = 50  # of one story

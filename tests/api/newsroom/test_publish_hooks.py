@@ -303,6 +303,11 @@ def test_a_place_is_named_by_dots_or_by_a_json_pointer(path: str, found: Any) ->
     assert at({"a": {"b": 1}, "c/d": 2, "list": ["x", "y"]}, path) == found
 
 
+# Each would give all stories the same link, or one that leads nowhere.
+NO_ADDRESSES = ("https://paper.example/{slug", "https://paper.example/{}", "{slug}", "/{slug}")
+NO_ADDRESSES += ("https://paper.example/slug}", "https://paper.example/{{slug}}")
+
+
 @pytest.mark.parametrize(
     ("given", "secret", "field"),
     [
@@ -310,6 +315,8 @@ def test_a_place_is_named_by_dots_or_by_a_json_pointer(path: str, found: Any) ->
         ({"header": "X Y"}, "", "header"),
         ({"paths": {"title": "a"}}, "", "url"),
         ({"paths": {"title": "a" * 300, "url": "b"}}, "", "title"),
+        *(({"paths": {"title": "a", "url": url}}, "", "url") for url in NO_ADDRESSES),
+        ({"paths": {"title": "{a}: {b}", "url": "b"}}, "", "title"),
         ({}, "short", "secret"),
         ({}, "not made as Standard Webhooks says", "secret"),
         ({}, "whsec_!!!!!!!!!!!!!!!", "secret"),

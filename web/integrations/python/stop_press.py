@@ -16,10 +16,11 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 Json = dict[str, Any]
 
@@ -43,6 +44,16 @@ class NoAnswer(Exception):
 
     To call again with the same key or reference sends nothing twice.
     """
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """A redirected POST would become a GET, and the token be sent to wherever it leads."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_open = build_opener(_NoRedirect).open
 
 
 class StopPress:
@@ -349,9 +360,9 @@ class StopPress:
         for attempt in range(1, self._attempts + 1):
             wait = float(2 ** (attempt - 1))
             try:
-                with urlopen(request, timeout=self._timeout) as response:  # noqa: S310
+                with _open(request, timeout=self._timeout) as response:
                     text, etag = response.read(), response.headers["ETag"]
-                    answer: Json = json.loads(text) if text else {}
+                    answer = _read(text) if text else {}
                     return {**answer, "etag": etag} if etag else answer
             except HTTPError as error:
                 refused = Refused(error.code, _problem(error))
@@ -359,16 +370,29 @@ class StopPress:
                     raise refused from None
                 asked = error.headers.get("Retry-After", "")
                 wait = float(asked) if asked.isdigit() else wait
-            except (URLError, OSError) as error:
+            except (OSError, HTTPException) as error:
                 if attempt == self._attempts:
                     raise NoAnswer(str(error)) from error
             time.sleep(min(wait, _LONGEST_WAIT))
         raise AssertionError("the last attempt returns or raises")
 
 
-def _problem(error: HTTPError) -> Json:
+def _read(text: bytes) -> Json:
+    """Return what the service has answered; anything else comes from something in between."""
     try:
-        found = json.loads(error.read())
-    except (ValueError, OSError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OSError("the answer is not one of Stop Press; is this its address?")
+    return found
+
+
+def _problem(error: HTTPError) -> Json:
+    with error:
+        if 300 <= error.code < 400 and "Location" in error.headers:
+            return {"detail": f"the address leads to {error.headers['Location']}: use that one"}
+        try:
+            return _read(error.read())
+        except (OSError, HTTPException):
+            return {"detail": f"HTTP {error.code}, and not from Stop Press; is this its address?"}
