@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from service.cli import reader_rows
 from service.cli.main import open_runtime
 from service.cli.terminal import examples
+from service.cli.written_files import whole_file
 from service.domain.operations.moving import Moving
 from service.runtime import Runtime
 
@@ -89,33 +89,6 @@ def _write(written: IO[str], line: Mapping[str, Any]) -> None:
 def moving_of(runtime: Runtime) -> Moving:
     """Return what writes all but the readers, and takes it in."""
     return Moving(runtime.store, runtime.topics, runtime.keys, runtime.tokens)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[str]]:
-    """Write a file that is there once it is whole; until then a former one stays."""
-    if path.exists() and not path.is_file():  # such as a pipe
-        with written_file(path) as file:
-            yield file
-        return
-    path = path.resolve()
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with written_file(part) as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def written_file(path: Path) -> Iterator[IO[str]]:
-    """Open a file that only its owner may read, or a device as it is."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-        if path.is_file():
-            os.fchmod(file.fileno(), 0o600)  # it may have been there
-        yield file
 
 
 def bar(console: Console) -> Progress:

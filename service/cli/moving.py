@@ -17,10 +17,11 @@ from rich.console import Console
 from service.api.fields import Invalid, read_fields
 from service.api.readers.reader_requests import NewSubscription, OutsideFlask
 from service.cli import reader_rows
-from service.cli.exporting import bar, moving_of, written_file
+from service.cli.exporting import bar, moving_of
 from service.cli.import_file import Survey, TopicNames, column_of, renamed_topics
 from service.cli.main import open_runtime
 from service.cli.terminal import command_line, examples, json_option, printable
+from service.cli.written_files import written_file
 from service.domain.operations.moving import EXPORT, CannotMove, Moving
 from service.local.reader_files import NotReaders, Row, open_rows
 from service.model.keys import b64url

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
 
 from service.cli.main import open_runtime
 from service.cli.terminal import columns, date_of, examples, json_option, printable, show
+from service.cli.written_files import whole_file
 from service.model.network.endpoints import EndpointError
 from service.model.subscriptions import Subscription
 from service.model.time.times import iso
@@ -67,12 +67,8 @@ def left(file: Path) -> None:
     runtime = open_runtime()
     kept = file.read_text(errors="replace").split() if file.exists() else []
     lines = runtime.subscriptions.erasures(kept)
-    new = file.with_name(f".{file.name}.new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as written:
+    with whole_file(file) as written:
         written.write("".join(f"{line}\n" for line in lines))
-        written.flush()
-        os.fsync(written.fileno())
-    new.replace(file)
     click.echo(f"{len(lines):,} readers who left are noted in {file}")
 
 

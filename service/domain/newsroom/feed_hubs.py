@@ -28,7 +28,7 @@ from service.store import Store
 
 _LONGEST_REASON = 200  # characters
 # What a fetch process says of a hub that has not taken our request.
-_REFUSAL = re.compile("|".join(["[45][0-9]{2}", *(re.escape(one.value) for one in FeedFault)]))
+_REFUSAL = re.compile("|".join(["[345][0-9]{2}", *(re.escape(one.value) for one in FeedFault)]))
 
 
 class NoSubscription(Exception):

@@ -153,6 +153,7 @@ def test_a_subscription_is_renewed_and_ends_with_the_feed(
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
+        (response(status=308, location="/other-hub"), "it answers 308"),
         (response(status=403), "it answers 403"),
         (response(status=502), "it answers 502"),
         (
@@ -160,7 +161,7 @@ def test_a_subscription_is_renewed_and_ends_with_the_feed(
             "answers with something that is not HTTP",
         ),
     ],
-    ids=["403", "502", "no http"],
+    ids=["308", "403", "502", "no http"],
 )
 def test_a_hub_that_refuses_is_named_in_words_and_the_feed_goes_on(
     with_hub: Watched, paper: Newspaper, answer: Page, why: str
