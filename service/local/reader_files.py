@@ -45,6 +45,8 @@ class NotReaders(Exception):
 @contextmanager
 def open_rows(path: Path) -> Iterator[tuple[Iterator[Row], IO[bytes]]]:
     """Open a file; return its rows, and the file, whose position says how far it was read."""
+    if not path.is_file():
+        raise NotReaders("it is a pipe or a device, and the file is read twice: save it first")
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP
         file.seek(0)

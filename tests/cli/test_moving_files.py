@@ -66,6 +66,14 @@ def test_a_device_is_written_to_and_stays_as_it_is(
     assert [*tmp_path.glob("pipe*")] == [device]
 
 
+def test_a_pipe_cannot_be_imported(
+    environment: dict[str, str], runtime: Runtime, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = stoppress(environment, "import", str(tmp_path / "pipe"))
+    assert (done.exit_code, "the file is read twice: save it first" in done.output) == (1, True)
+
+
 def test_an_export_that_fails_leaves_the_one_before(
     environment: dict[str, str], runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

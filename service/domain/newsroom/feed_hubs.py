@@ -26,6 +26,7 @@ from service.model.newsroom.feeds import FeedFault
 from service.model.payload import shortened
 from service.store import Store
 
+_TOO_MANY = 429  # requests, says a server
 _LONGEST_REASON = 200  # characters
 # What a fetch process says of a hub that has not taken our request.
 _REFUSAL = re.compile("|".join(["[345][0-9]{2}", *(re.escape(one.value) for one in FeedFault)]))
@@ -124,14 +125,18 @@ class FeedHubs:
                 return
 
     def ping(self, feed: str, token: str, now: float) -> None:
-        """Have a feed read at once, or soon if that was just done; `NoSubscription`."""
+        """Have a feed read at once, or soon if that was just done; `NoSubscription`.
+
+        One whose server has had too many requests is read at its turn.
+        """
         row = self._feeds.get(feed)
         known = HubSubscription.from_json(row.hub if row else self._feeds.leaving(feed))
         if known is None or not _same(known.token, token):
             raise NoSubscription
         if row is None:
             raise NoSubscription(is_over=True)
-        self._feeds.ping(feed, now)
+        if FeedState.from_json(row.state).status != _TOO_MANY:
+            self._feeds.ping(feed, now)
 
 
 def _same(one: str, other: str) -> bool:

@@ -86,6 +86,24 @@ def test_a_call_that_comes_while_the_feed_is_read_has_it_read_again(
     assert watched.titles() == ["The ferry"]
 
 
+def test_a_hub_does_not_press_a_server_that_has_had_too_many_requests(
+    with_hub: Watched, paper: Newspaper
+) -> None:
+    watched, hubs = with_hub, with_hub.runtime.feeds.hubs
+    feed = watched.add(minutes=60)
+    token = asked_of_hub(watched)["hub.callback"].rpartition("/")[2]
+    paper.pages["/feed"] = response(status=429, Retry_After="3600")
+    watched.look(60)
+    seen, due = len(paper.requests), watched.state(feed).due
+    for _ in range(5):
+        hubs.ping(feed.id, token, watched.now)
+        watched.look(1)
+    assert (len(paper.requests), watched.state(feed).due) == (seen, due)
+    paper.pages["/feed"] = rss(item("ferry", watched.now + 3600))
+    watched.look(55)
+    assert watched.titles() == ["The ferry"]
+
+
 def test_a_stranger_confirms_nothing_and_has_nothing_read(
     with_hub: Watched, paper: Newspaper
 ) -> None:
