@@ -44,8 +44,8 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
     UnknownNotification: (404, "There is no such alert."),
     PlanWithdrawn: (
         410,
-        "The alert of this Idempotency-Key was planned, and deleted or cancelled since. Nothing was"
-        " sent now: use another key to publish it again.",
+        "The alert of this reference or Idempotency-Key was planned, and deleted or cancelled"
+        " since. Nothing was sent now: use another key to publish it again.",
     ),
     TooManyTopics: (
         409,

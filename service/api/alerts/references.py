@@ -31,7 +31,12 @@ def publish(
 def change(runtime: Runtime, before: Notification, checked: CheckedAlert, by: str) -> Published:
     """Change a planned alert into one that was checked."""
     return runtime.publishing.change(
-        before, checked.content, checked.audience, by=by, **checked.plan
+        before,
+        checked.content,
+        checked.audience,
+        by=by,
+        once_per_link=checked.once_per_link,
+        **checked.plan,
     )
 
 

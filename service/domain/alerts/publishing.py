@@ -204,11 +204,13 @@ class Publishing:
         send_at: SendAt | None = None,
         draft: bool = False,
         repeat: Repeat | None = None,
+        once_per_link: bool = False,
     ) -> Published:
         """Replace a planned notification; send it if it is now neither a draft nor scheduled.
 
         `Conflict` if it was sent since `before` was read, `ChangedMeanwhile` if it was changed.
-        With `repeat` the series goes on, also if this occurrence is sent now.
+        With `repeat` the series goes on, also if this occurrence is sent now. `once_per_link`:
+        `Conflict` if another alert of the day has this link.
         """
         if before.corrects is not None:
             self.to_change(before.id)
@@ -239,6 +241,8 @@ class Publishing:
             trace=traces.here() or before.trace,
         )
         after = remembering_hand_in(before, after)
+        if once_per_link:
+            self.same_link.claim(after)
         published = Published(after.id, recipients, after.state, leaves.warnings)
         entry = alert_log.changed(before, after, by)
         if not self._store.notifications.change(before, after, now_in_ms(), entry):

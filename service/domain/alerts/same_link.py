@@ -44,15 +44,18 @@ class SameLink:
     def claim(self, new: Notification) -> LinkClaim:
         """Return what lets the store publish one alert a day with this link; `Conflict`.
 
-        Beside what `latest` finds, that alert counts which had the claim before, also a draft.
+        Beside what `latest` finds, that alert counts which had the claim before, also a draft. The
+        new one may be a planned alert as it shall be, which does not stand in its own way.
         """
         url, now = new.content.url, clock.time()
         digest = hashlib.sha256(_page(url).encode()).hexdigest()[:32]
         holder = self._store.notifications.holder_of_link(digest)
         held = self._store.notifications.all([holder] if holder else [])
         begun = self._store.notifications.begun(now - LINK_KEPT, now + 1)
+        due = now if new.send_at is None else new.send_at.at
         for one in (*held, *self._planned(), *begun):
-            if abs(_time(one) - _time(new)) < LINK_KEPT and self._leads_to(one, url):
+            is_near = one.id != new.id and abs(_time(one) - due) < LINK_KEPT
+            if is_near and self._leads_to(one, url):
                 raise Conflict(one.id, _taken(one))
         return LinkClaim(digest, holder, LINK_KEPT)
 

@@ -78,6 +78,26 @@ def test_a_day_later_or_once_it_is_withdrawn_the_link_is_free(
     assert client.call("POST", NOTIFICATIONS, ONCE, token=token).status_code == 202
 
 
+def test_a_call_that_changes_a_plan_leads_it_to_no_link_of_another_alert(
+    client: Client, token: str
+) -> None:
+    def call(**more: object) -> Any:
+        body = {**ONCE, "reference": "4711", **more}
+        return client.call("POST", NOTIFICATIONS, body, token=token)
+
+    first = call(reference="4710", send_at=at(3600)).json["id"]
+    elsewhere = "https://paper.example/else"
+    plan = call(url=elsewhere, draft=True)
+    for more in ({"send_at": at(7200)}, {"draft": True}, {}):
+        refused = call(**more)
+        assert (refused.status_code, refused.json["alert"]) == (409, first), more
+    assert call(url=elsewhere, send_at=at(7200)).json["id"] == plan.json["id"]
+    assert call(send_at=at(2 * DAY)).status_code == 202
+    assert call(send_at=at(2 * DAY), body="Later").status_code == 202, "its own link"
+    assert call(send_at=at(7200)).status_code == 409, "now on the same day"
+    assert call(send_at=at(7200), once_per_link=False).status_code == 202
+
+
 def test_the_same_request_again_has_the_same_response(client: Client, token: str) -> None:
     key = {"Idempotency-Key": "story-4711"}
     for body, headers in (
