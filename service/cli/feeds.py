@@ -128,15 +128,16 @@ def rehearse_feed(id: str, as_json: bool) -> None:
     """Show what the feed ID would have sent in the last 24 hours; nothing is sent."""
     runtime = open_runtime()
     with _refusals():
-        found = rehearsed(runtime.feeds.get(id), runtime)
+        one = runtime.feeds.get(id)
+    found = rehearsed(one, runtime)
     if found is None:
-        raise click.ClickException("the feed was not read yet: try again in a few seconds")
+        raise click.ClickException(printable(one.not_rehearsed))
     if as_json:
         print_json(found)
         return
     table = columns("published", "title", "")
-    for one in found.items:
-        table.add_row(one.published_at or "", printable(one.title), one.left_out or "an alert")
+    for item in found.items:
+        table.add_row(item.published_at or "", printable(item.title), item.left_out or "an alert")
     show(table, empty="It would have sent nothing.")
 
 

@@ -151,6 +151,7 @@ def test_feeds_and_hooks_are_set_up_by_a_tool(module: ModuleType, press: Any) ->
     assert press.change_webhook(hook, paused=True)["status"] == "paused"
     places = {"title": "title", "url": "url"}
     ours = press.add_publish_hook("CMS", places, topics={"Tennis": "sport"})
+    assert [one["address"] for one in press.publish_hooks()] == [ours["address"]]
     assert press.renew_publish_hook(ours["id"])["secret"] != ours["secret"]
     assert not press.change_publish_hook(ours["id"], draft=False)["draft"]
     lists = press.feeds, press.webhooks, press.publish_hooks

@@ -340,10 +340,13 @@ def feed_log(feed: str) -> FeedLog:
 
 
 @bp.post("/feeds/<feed>/read")
-@call(by=tools("send"), gives={202: FeedShown}, problems=(404,))
+@call(by=tools("send"), gives={202: FeedShown}, problems=(404, 409))
 def read_feed(feed: str) -> FeedShown:
     """Have a feed read at once, also one that its server called gone; not a paused one."""
-    runtime().feeds.look_now(runtime().feeds.get(feed))
+    found = runtime().feeds.get(feed)
+    if not found.rules.is_active:
+        raise Problem(409, "This feed is paused, and is not read before it is active again.")
+    runtime().feeds.look_now(found)
     return feed_shown(runtime().feeds.get(feed))
 
 
@@ -351,9 +354,10 @@ def read_feed(feed: str) -> FeedShown:
 @call(by=tools("read", "send"), gives={200: RehearsedFeed}, problems=(404, 409))
 def rehearse_feed(feed: str) -> RehearsedFeed:
     """Show what a feed would have sent in the last 24 hours; nothing is sent."""
-    found = rehearsed(runtime().feeds.get(feed), runtime())
+    one = runtime().feeds.get(feed)
+    found = rehearsed(one, runtime())
     if found is None:
-        raise Problem(409, "The feed was not read yet. Try again in a few seconds.")
+        raise Problem(409, one.not_rehearsed)
     return found
 
 

@@ -148,6 +148,12 @@ class PublishHookShown(ResponseModel):
     calls: list[HookCallShown]
 
 
+class AddedPublishHook(Secret):
+    """The `address` that the CMS calls, and the secret, which no later response has."""
+
+    address: str
+
+
 class PublishHookList(ResponseModel):
     """The publish hooks, the oldest first; `next_cursor` leads to further ones."""
 
@@ -177,9 +183,9 @@ def publish_hook(hook: str) -> PublishHookShown:
 
 
 @bp.post("")
-@call(by=_BY, takes=NewPublishHook, gives={201: Secret}, problems=(409,))
-def add_publish_hook(requested: NewPublishHook) -> tuple[Secret, dict[str, str]]:
-    """Add a publish hook; the response has its secret."""
+@call(by=_BY, takes=NewPublishHook, gives={201: AddedPublishHook}, problems=(409,))
+def add_publish_hook(requested: NewPublishHook) -> tuple[AddedPublishHook, dict[str, str]]:
+    """Add a publish hook; the response has its secret, and the address to call."""
     tool = _sender()
     new = _changed(PublishHook("", "", ""), requested)
     with _refusals():
@@ -187,7 +193,8 @@ def add_publish_hook(requested: NewPublishHook) -> tuple[Secret, dict[str, str]]
             new, requested.secret or "", by=tool.by or tool.name
         )
     place = url_for("api.publish_hooks.publish_hook", hook=made.id)
-    return Secret(id=made.id, secret=secret), {"Location": place}
+    added = AddedPublishHook(id=made.id, secret=secret, address=_address(made.id))
+    return added, {"Location": place}
 
 
 @bp.patch("/<hook>")
@@ -252,7 +259,7 @@ def _now(id: str) -> PublishHookShown:
 def _shown(one: PublishHook, calls: list[HookCall]) -> PublishHookShown:
     return PublishHookShown(
         id=one.id,
-        address=f"{runtime().config.public_url}/api/v1/hooks/{one.id}",
+        address=_address(one.id),
         name=one.name,
         places=one.paths,
         topics=one.topics,
@@ -272,3 +279,7 @@ def _shown(one: PublishHook, calls: list[HookCall]) -> PublishHookShown:
             for call in calls
         ],
     )
+
+
+def _address(id: str) -> str:
+    return f"{runtime().config.public_url}/api/v1/hooks/{id}"

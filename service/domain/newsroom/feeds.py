@@ -113,6 +113,13 @@ class Feed:
         return words.format(host=host, status=self.state.status)
 
     @property
+    def not_rehearsed(self) -> str:
+        """Say why there is nothing of it to rehearse with."""
+        if not self.rules.is_active:
+            return "The feed is paused, and was not read before."
+        return self.problem or "The feed was not read yet. Try again in a few seconds."
+
+    @property
     def names_none(self) -> bool:
         """Whether its address gives something else, which does not name a feed either."""
         return self.state.fault == FeedFault.NOT_A_FEED.value and not self.state.feeds

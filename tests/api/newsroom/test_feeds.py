@@ -43,6 +43,8 @@ def test_a_tool_adds_a_feed_changes_it_follows_it_and_removes_it(
     changed = client.call("PATCH", path, {"active": False, "name": "Front"}, token=token)
     assert (changed.json["active"], changed.json["name"]) == (False, "Front")
     assert (changed.json["next_at"], changed.json["topics"]) == (None, ["world"])
+    refused = client.call("POST", f"{path}/read", token=token)
+    assert (refused.status_code, "is paused" in refused.json["detail"]) == (409, True)
     refused = client.call("PATCH", path, {"active": True, "topics": []}, token=token)
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "topics")
     assert client.call("DELETE", path, token=token).status_code == 204
@@ -52,6 +54,17 @@ def test_a_tool_adds_a_feed_changes_it_follows_it_and_removes_it(
         "problem": "",
         "next_cursor": None,
     }
+
+
+def test_a_feed_that_cannot_be_read_is_not_rehearsed_and_says_why(
+    client: Client, paper: Newspaper, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(client.runtime, paper, monkeypatch)
+    path = f"{FEEDS}/{watched.add('/missing').id}"
+    for body, why in (({}, "it answers 404"), ({"active": False}, "is paused")):
+        client.call("PATCH", path, body, token=token)
+        refused = client.call("POST", f"{path}/rehearse", token=token)
+        assert (refused.status_code, why in refused.json["detail"]) == (409, True), why
 
 
 def test_without_a_fetch_process_the_list_says_so(client: Client, token: str) -> None:

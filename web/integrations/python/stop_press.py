@@ -279,7 +279,7 @@ class StopPress:
         return [*self._pages("/publish-hooks", "hooks")]
 
     def add_publish_hook(self, name: str, places: Mapping[str, str], **fields: Any) -> Json:
-        """Add a publish hook; the answer alone has its `secret`."""
+        """Add a publish hook: its `address`, and its `secret`, which no later answer has."""
         return self._call("POST", "/publish-hooks", {"name": name, "places": {**places}, **fields})
 
     def change_publish_hook(self, id: str, **fields: Any) -> Json:
