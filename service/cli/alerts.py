@@ -181,6 +181,8 @@ def _say_published(id: int, state: State, warnings: tuple[tuple[str, str], ...])
 @json_option
 def status(id: int | None, follow: bool, as_json: bool) -> None:
     """Show an alert and how far it has come; without ID, list the latest ones."""
+    if follow and id is None:
+        raise click.UsageError("--follow: say the ID of the alert")
     runtime = open_runtime()
     if id is None:
         _list(runtime, as_json)

@@ -400,7 +400,7 @@ def _vapid_key(runtime: Runtime, named: str | None) -> str:
             " service's private key, or the beginning of its public key as `stoppress keys list`"
             " shows it; name our own in the same way if they subscribed with ours"
         )
-    beginning = _public_half(Path(named)) if Path(named).is_file() else named.rstrip("…")
+    beginning = _public_half(Path(named)) if _is_file(named) else named.rstrip("…")
     found = [public for public in publics if public.startswith(beginning)]
     if len(found) != 1:
         raise click.UsageError(
@@ -408,6 +408,14 @@ def _vapid_key(runtime: Runtime, named: str | None) -> str:
             " VAPID_PRIVATE_KEY and start the workers again; stoppress keys list shows all"
         )
     return found[0]
+
+
+def _is_file(name: str) -> bool:
+    """Whether a file has this name; a key itself may be too long for one."""
+    try:
+        return Path(name).is_file()
+    except OSError:
+        return False
 
 
 def _public_half(path: Path) -> str:

@@ -97,6 +97,7 @@ def test_wrong_use_is_said_by_the_name_of_the_option(
         (("correct", "1"), "give the new --title, --body or --url"),
         (("correct", "1", "--url", "x"), "--url: "),
         (("status", "0"), "0 is not in the range"),
+        (("status", "--follow"), "--follow: say the ID"),
     ):
         done = stoppress(environment, *given, *(("--yes",) if given[0] == "send" else ()))
         assert done.exit_code == 2, done.output

@@ -74,6 +74,16 @@ def test_a_pipe_cannot_be_imported(
     assert (done.exit_code, "the file is read twice: save it first" in done.output) == (1, True)
 
 
+def test_a_private_key_in_place_of_its_file_is_not_shown(
+    environment: dict[str, str], runtime: Runtime, tmp_path: Path
+) -> None:
+    path = tmp_path / "readers"
+    path.write_text(json.dumps(browser(1)))
+    key = "-----BEGIN PRIVATE KEY-----\n" + "k" * 300
+    done = stoppress(environment, "import", str(path), "--vapid-key", key)
+    assert (done.exit_code, "kkk" in done.output) == (2, False), done.output
+
+
 def test_an_export_that_fails_leaves_the_one_before(
     environment: dict[str, str], runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

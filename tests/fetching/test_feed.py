@@ -235,6 +235,17 @@ ROWS: list[tuple[str, str | bytes, dict[str, Any]]] = [
         {"categories": ("World", "A & B")},
     ),
     ("half a character in JSON", json_feed(url=f"{LINK}\ud800", title="A\ud800"), {"title": "A"}),
+    (
+        "an attachment of JSON",
+        json_feed(
+            attachments=[
+                {"url": "https://x.example/a.mp3", "mime_type": "audio/mpeg"},
+                None,
+                {"url": "/a.jpg", "mime_type": "image/jpeg"},
+            ]
+        ),
+        {"picture": "https://paper.example/a.jpg"},
+    ),
     ("tags of JSON", json_feed(tags=["World", 3, None]), {"categories": ("World", "3")}),
     # Dates.
     ("a date of RFC 822", dated("Sun, 29 Nov 2026 13:00:00 +0100"), {"published": NOON}),

@@ -11,6 +11,7 @@ from workers.fetching.feed_dates import moment
 from workers.fetching.feed_text import LAST_ITEMS, CannotRead, RawFeed, legal
 
 _MOST_TAGS = 50
+_MOST_ATTACHMENTS = 10
 _SIGN = "jsonfeed.org/version"
 # A number may have so many digits that Python takes long to read it; ids are kept as they stand.
 _decoder = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
@@ -47,12 +48,20 @@ def _entry(item: dict[str, Any]) -> dict[str, Any]:
         or _text(item, "content_html"),
         "language": _text(item, "language"),
         "image": {"href": _text(item, "image") or _text(item, "banner_image")},
+        "links": list(_enclosures(item.get("attachments"))),
         "tags": [{"term": one} for one in _texts(item.get("tags"))],
         "published": published,
         "published_parsed": moment(published),
         "updated": updated,
         "updated_parsed": moment(updated),
     }
+
+
+def _enclosures(attachments: Any) -> Iterator[dict[str, str]]:
+    for one in attachments[:_MOST_ATTACHMENTS] if isinstance(attachments, list) else ():
+        if isinstance(one, dict):
+            kind, address = _text(one, "mime_type"), _text(one, "url")
+            yield {"rel": "enclosure", "type": kind, "href": address}
 
 
 def _hubs(feed: dict[str, Any]) -> Iterator[tuple[str, str]]:
