@@ -127,6 +127,24 @@ def test_what_a_server_asks_for_is_respected_up_to_an_hour(
     assert due == watched.now + 60 * minutes
 
 
+@pytest.mark.parametrize(
+    ("head", "fields"),
+    [("", {"Cache_Control": "max-age=3600"}), ("<ttl>60</ttl>", {})],
+    ids=["its server", "itself"],
+)
+def test_a_feed_that_asks_to_be_read_once_an_hour_has_no_backlog_then(
+    watched: Watched, paper: Newspaper, head: str, fields: dict[str, str]
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600), head=head, **fields)
+    feed = watched.add()
+    new = [item(name, watched.now + 1800 + n) for n, name in enumerate(("a", "b", "c", "d"))]
+    paper.pages["/feed"] = rss(*new, head=head, **fields)
+    watched.look(60.1)
+    assert watched.titles() == ["The a", "The b", "The c", "The d"]
+    assert "backlog" not in str(watched.state(feed).state.notices)
+    assert watched.state(feed).due == watched.now + 3600
+
+
 def test_a_feed_that_asks_to_be_left_alone_is_also_when_it_does_not_change(
     watched: Watched, paper: Newspaper
 ) -> None:

@@ -117,6 +117,7 @@ class FeedClock:
             now=now,
             alerted=before.alerted,
             last_read=None if known is None else before.read_at,
+            interval=before.interval(rules),
         )
         by = str(json.loads(row.made)["by"])
         new = [one for one in decided.decisions if one.left_out is not LeftOut.FIRST_LOOK]

@@ -143,18 +143,22 @@ def decide(
     now: float,
     alerted: Sequence[float],
     last_read: float | None,
+    interval: float = 0.0,
 ) -> Decided:
     """Decide which new items are alerted; return that with all items that are known from now on.
 
     `alerted` is when the feed's alerts of the last day were sent, `last_read` when the feed was
-    last read without a fault (unchanged counts), None if it never was.
+    last read without a fault (unchanged counts), None if it never was. `interval` is how many
+    seconds its server wants between two looks, if these are more than the rules say.
     """
     if reading.fault is not None or reading.unchanged:
         return Decided((), tuple(known))
     found = _found(known, reading.items)
     of_id = {one.id: one for one in known}
     new = _in_order([(id, items[0]) for id, items in found.items() if id not in of_id], now)
-    look = _Look(rules, now, last_read, none_known=bool(known) and len(new) == len(found))
+    interval = max(interval, 60 * rules.minutes)
+    none_known = bool(known) and len(new) == len(found)
+    look = _Look(rules, now, last_read, interval, none_known)
     reasons = look.reasons(new)
     reasons |= _beyond_limits([id for id, _ in new if id not in reasons], rules, now, alerted)
     decisions = tuple(Decision(item, id, reasons.get(id)) for id, item in new)
@@ -250,6 +254,7 @@ class _Look:
     rules: FeedRules
     now: float
     last_read: float | None
+    interval: float  # seconds between two looks
     none_known: bool  # the feed has no item that was known
 
     def reasons(self, new: Sequence[tuple[str, FeedItem]]) -> dict[str, LeftOut]:
@@ -266,7 +271,7 @@ class _Look:
                 reason = LeftOut.MANY_AT_ONCE
             if reason is not None:
                 found[id] = reason
-        if self.now - self.last_read > max(_GAP, _GAPS * 60 * self.rules.minutes):
+        if self.now - self.last_read > max(_GAP, _GAPS * self.interval):
             rest = [(id, item) for id, item in new if id not in found]
             dated = [id for id, item in rest if item.date is not None]
             late = {*dated[-_MOST_OF_BACKLOG:]}

@@ -48,6 +48,7 @@ class FeedState:
     modified: str = ""
     digest: str = ""  # of its bytes
     minutes: int = 0  # that it asks us to wait
+    wait: int = 0  # seconds that its server asked us to wait, when it was read
     hub: str = ""  # the hub that it names
     topic: str = ""  # and how that knows it
     feeds: tuple[str, ...] = ()  # what it names, if it is a web page
@@ -89,6 +90,7 @@ class FeedState:
         read = replace(
             tried,
             read_at=now,
+            wait=answer.wait,
             whole_at=self.whole_at if reading.status == _NOT_MODIFIED else now,
             etag=reading.etag or (self.etag if reading.unchanged else ""),
             modified=reading.modified or (self.modified if reading.unchanged else ""),
@@ -117,13 +119,18 @@ class FeedState:
         """Return when the feed is read next; None: not at all."""
         if self.is_over or not rules.is_active:
             return None
-        usual = 60 * rules.minutes
-        asked = max(answer.wait, 60 * self.minutes)
-        wait: float = max(usual, min(asked, _MOST))
+        usual, wait = 60 * rules.minutes, self._interval(rules, answer.wait)
         if self.fails:
             # Twice as long after each, up to an hour; a feed that is read less often keeps its own.
             wait = max(wait, min(usual * 2 ** min(self.fails, 12), _MOST))
         return now + max(wait, _LEAST)
+
+    def interval(self, rules: FeedRules) -> float:
+        """Return how many seconds lie between two readings without a fault."""
+        return self._interval(rules, self.wait)
+
+    def _interval(self, rules: FeedRules, wait: int) -> float:
+        return max(60 * rules.minutes, min(max(wait, 60 * self.minutes), _MOST))
 
 
 @dataclass(frozen=True, slots=True)
