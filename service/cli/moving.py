@@ -20,13 +20,12 @@ from service.cli import reader_rows
 from service.cli.exporting import bar, moving_of
 from service.cli.import_file import Survey, TopicNames, column_of, renamed_topics
 from service.cli.main import open_runtime
+from service.cli.named_key import named_key
 from service.cli.terminal import command_line, examples, json_option, printable
 from service.cli.written_files import written_file
 from service.domain.operations.moving import EXPORT, CannotMove, Moving
 from service.local.reader_files import NotReaders, Row, open_rows
-from service.model.keys import b64url
 from service.model.subscriptions import SubscriptionRequest
-from service.model.vapid_formats import read_vapid_keys
 from service.runtime import Runtime
 from service.store.readers.arrivals import Arrival
 from service.store.readers.subscriptions import Added
@@ -36,7 +35,8 @@ _SHOWN = 256  # rows between two looks at the bar
 NEW, KNOWN, LEFT = (one.value for one in Added)
 UNSUBSCRIBED, APP, REFUSED = "unsubscribed", "no_browser", "refused"
 DUPLICATE = "duplicate"
-_SHOWN_NAMES = 20  # names in the file that fit none of our topics
+_LEAST_FOUND = 0.99  # of the readers that an export had when it began
+_SHOWN_NAMES = 20  # of topics that are none of ours
 _WORDS = {
     NEW: "imported",
     KNOWN: "here already, and left as they are",
@@ -62,6 +62,7 @@ class _Import:
     keeps_ids: bool = False
     moving: Moving | None = None  # what is beside the readers is taken in; None: it is left out
     is_own: bool = False  # an export of ours, whose readers are no more gone than others
+    expected: int = 0  # readers that an export of ours says it has
     stopped: bool = False
     without_zone: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -97,6 +98,12 @@ class _Import:
         if len(self._waiting) >= _AT_ONCE:
             self.store()
         return why
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether an export of ours lacks more readers than can have left while it was written."""
+        found = sum(self.counts.values())
+        return not self.stopped and found < _LEAST_FOUND * self.expected
 
     @property
     def took_nobody(self) -> bool:
@@ -311,7 +318,7 @@ def _begun(
         names = TopicNames(column_of(column), renamed_topics(mapped, known), known)
     except ValueError as error:
         raise click.UsageError(f"--map: {error}") from None
-    key = _vapid_key(runtime, named)
+    key = named_key(runtime, named)
     return _Import(runtime, key, chosen, known.keys(), dry_run, names)
 
 
@@ -371,13 +378,14 @@ def _begun_of_ours(
         raise click.ClickException(str(error)) from None
     return _Import(
         runtime,
-        _vapid_key(runtime, named) if named else runtime.keys.current,
+        named_key(runtime, named) if named else runtime.keys.current,
         _topics(runtime, topics) if topics else frozenset(),
         runtime.topics.named().keys(),
         dry_run,
         keeps_ids=keeps_ids,
         moving=moving_of(runtime) if keeps_ids and not dry_run else None,
         is_own=True,
+        expected=count if isinstance(count := header.get("readers"), int) else 0,
     )
 
 
@@ -390,50 +398,6 @@ def _topics(runtime: Runtime, slugs: Iterable[str]) -> frozenset[str]:
     if not chosen:
         raise click.UsageError("say with --topic what the readers follow: no topic is a default")
     return chosen
-
-
-def _vapid_key(runtime: Runtime, named: str | None) -> str:
-    publics = runtime.keys.publics
-    if not named:
-        raise click.UsageError(
-            "say with --vapid-key with which key these readers subscribed: the file with the other"
-            " service's private key, or the beginning of its public key as `stoppress keys list`"
-            " shows it; name our own in the same way if they subscribed with ours"
-        )
-    beginning = _public_half(Path(named)) if _is_file(named) else named.rstrip("…")
-    found = [public for public in publics if public.startswith(beginning)]
-    if len(found) != 1:
-        raise click.UsageError(
-            "--vapid-key: no worker has that key. Put its private half second into"
-            " VAPID_PRIVATE_KEY and start the workers again; stoppress keys list shows all"
-        )
-    return found[0]
-
-
-def _is_file(name: str) -> bool:
-    """Whether a file has this name; a key itself may be too long for one."""
-    try:
-        return Path(name).is_file()
-    except OSError:
-        return False
-
-
-def _public_half(path: Path) -> str:
-    """Return the public half of the private key in a file, in whatever form."""
-    data = path.read_bytes()
-    try:
-        text = data.decode()
-        if not text.isprintable() and len(data) == 32:
-            raise UnicodeError
-    except UnicodeError:
-        text = b64url(data)
-    try:
-        keys = read_vapid_keys(text)
-    except ValueError as error:
-        raise click.UsageError(f"--vapid-key: {path.name}: {error}") from None
-    if len(keys) != 1:
-        raise click.UsageError(f"--vapid-key: {path.name} has {len(keys)} keys, and one is needed")
-    return b64url(keys[0].public)
 
 
 def _shown(
@@ -452,6 +416,12 @@ def _shown(
 
 def _report(done: _Import, refused: Path, as_json: bool) -> None:
     counts = {kind: done.counts[kind] for kind in _WORDS}
+    if done.is_cut:
+        click.echo(
+            f"The export began with {done.expected:,} readers, and the file has"
+            f" {sum(counts.values()):,} rows: it seems to be cut off.",
+            err=True,
+        )
     unknown = done.names.unknown.most_common() if done.names is not None else []
     if as_json:
         found = {**counts, "unknown_topics": dict(unknown)}

@@ -176,6 +176,23 @@ def test_what_is_refused_says_why(client: Client, module: ModuleType, press: Any
     assert (refused.value.status, refused.value.alert) == (409, id)
 
 
+def test_nothing_of_what_a_caller_gives_is_left_out(
+    client: Client, module: ModuleType, address: str
+) -> None:
+    client.runtime.topics.add(Topic("world", "World"))
+    press = module.StopPress(f"{address}/", f"{client.add_token()}\n", attempts=1)
+    url = "https://paper.example/ferry"
+    with pytest.raises(module.Refused, match="either"):
+        press.publish("Ferry aground", url, everyone=True, topics=["world"])
+    with pytest.raises(module.Refused, match="not both"):
+        press.publish("Ferry aground", url, everyone=True, key="a", reference="b")
+    with pytest.raises(module.Refused, match="either"):
+        press.publish("Ferry aground", url)
+    press.publish("Ferry aground", url, topics="world", audience={"locales": ["en"]})
+    (one,) = client.runtime.publishing.latest(9)
+    assert (one.audience.topics, one.audience.locales) == (("world",), ("en",))
+
+
 def test_a_call_without_an_answer_is_sent_again_and_publishes_once(
     client: Client, module: ModuleType, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,21 @@ def test_an_export_that_fails_leaves_the_one_before(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_an_export_that_was_cut_between_two_lines_is_called_so(
+    environment: dict[str, str], runtime: Runtime, tmp_path: Path
+) -> None:
+    path, readers = tmp_path / "readers", tmp_path / "all.jsonl"
+    path.write_text("\n".join(json.dumps(browser(number)) for number in range(3)))
+    done = stoppress(environment, "import", str(path), "--vapid-key", runtime.keys.current)
+    assert "cut off" not in done.output
+    assert stoppress(environment, "export", str(readers)).exit_code == 0
+    assert "cut off" not in stoppress(environment, "import", str(readers)).output
+    readers.write_text("".join(readers.read_text().splitlines(keepends=True)[:-2]))
+    done = stoppress(environment, "import", str(readers), "--json")
+    assert done.exit_code == 0
+    assert "began with 3 readers, and the file has 1 rows: it seems to be cut off" in done.stderr
+
+
 def test_the_line_with_which_excel_names_the_delimiter_is_no_header(tmp_path: Path) -> None:
     path = tmp_path / "readers.csv"
     path.write_text("\ufeffsep=;\r\nendpoint;auth\r\na;b,c\r\n")

@@ -66,7 +66,7 @@ class StopPress:
         self, address: str, token: str, *, timeout: float = 10.0, attempts: int = 4
     ) -> None:
         self._api = f"{address.rstrip('/')}/api/v1"
-        self._token = token
+        self._token = token.strip()  # a file ends with a line end
         self._timeout = timeout
         self._attempts = attempts
 
@@ -86,18 +86,24 @@ class StopPress:
     ) -> Json:
         """Publish an alert; return its `id`, `status`, `recipients` and `warnings`.
 
-        Say who gets it by `topics`, by `everyone=True`, or by an `audience` as the API takes it.
+        Say who gets it by `topics`, by `everyone=True`, or by an `audience` as the API takes it,
+        which `topics` complete.
         A `reference` is your own id of the story: a second call with it changes what is planned.
         `key` is an `Idempotency-Key`; without both, each call publishes anew. Further fields are
         those of the API, such as `body`, `kind="breaking"`, `send_at`, `draft=True` or
         `once_per_link=True`, with which a second alert to the same link is `Refused` for a day.
         """
-        if audience is None:
-            audience = {"everyone": True} if everyone else {"topics": [*topics]}
-        alert = {"title": title, "url": url, "audience": dict(audience), **fields}
+        to = dict(audience or {})
+        if everyone:
+            to["everyone"] = True
+        if topics:
+            to["topics"] = [topics] if isinstance(topics, str) else [*topics]
+        alert = {"title": title, "url": url, "audience": to, **fields}
         if reference is not None:
-            return self._call("POST", "/notifications", {**alert, "reference": reference})
-        return self._call("POST", "/notifications", alert, key=key or uuid.uuid4().hex)
+            alert["reference"] = reference
+        elif key is None:
+            key = uuid.uuid4().hex
+        return self._call("POST", "/notifications", alert, key=key)
 
     def alert(self, id: str) -> Json:
         """Return an alert and how far it has come; its `etag` is for `if_match` below."""
