@@ -202,9 +202,9 @@ class Feeds:
             due = None
         elif rules.minutes != feed.rules.minutes and not feed.state.is_over:
             due = clock.time()
-        stored = rules.as_json()
+        stored, state = rules.as_json(), feed.state.anew().as_json() if anew else ""
         if stored != feed.stored and not self._feeds.change(
-            feed.id, feed.stored, stored, due=due, anew=anew
+            feed.id, feed.stored, stored, due=due, anew=state
         ):
             self.get(feed.id)
             raise FeedChanged

@@ -69,6 +69,10 @@ class FeedState:
         lists = {name: tuple(document.get(name, ())) for name in ("feeds", "notices", "alerted")}
         return cls(**{**known_fields(cls, document), **lists})
 
+    def anew(self) -> FeedState:
+        """Return it as it begins anew: its limits count on, and what it has become."""
+        return FeedState(alerted=self.alerted, sent=self.sent, left_out=self.left_out)
+
     def after(self, answer: FeedAnswer, now: float) -> FeedState:
         """Return it once a reading has come, without what its items became."""
         reading = answer.reading

@@ -48,13 +48,14 @@ return 1
 """
 
 # KEYS: due, asked, feed. ARGV: id, rules as they were read, new rules, when it is read next ('': as
-# before; '-': not at all), '1' to begin anew: what its feed has then is known and not alerted.
-# Returns 0 if the rules are others by now. The first write allocates.
+# before; '-': not at all), the state with which it begins anew ('': it goes on). What the feed has
+# then is known and not alerted. Returns 0 if the rules are others by now. The first write allocates.
 _CHANGE = """
 if redis.call('HGET', KEYS[3], 'rules') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[3], 'rules', ARGV[3])
-if ARGV[5] == '1' then
-  redis.call('HDEL', KEYS[3], 'state', 'reading', 'pinged', 'asked')
+if ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[3], 'state', ARGV[5])
+  redis.call('HDEL', KEYS[3], 'reading', 'pinged', 'asked')
   redis.call('HDEL', KEYS[2], ARGV[1])
 end
 if ARGV[4] == '-' then redis.call('ZREM', KEYS[1], ARGV[1])
@@ -204,14 +205,15 @@ class Feeds:
         return bool(self._add(keys=[_IDS, _DUE, _key(id)], args=args))
 
     def change(
-        self, id: str, before: str, rules: str, *, due: float | str | None = "", anew: bool = False
+        self, id: str, before: str, rules: str, *, due: float | str | None = "", anew: str = ""
     ) -> bool:
         """Replace the rules that were read; False if they are others by now.
 
-        `due` is when it is read next, None: not at all, "": as before. `anew`: forget how it went.
+        `due` is when it is read next, None: not at all, "": as before. `anew` is the state with
+        which it begins anew.
         """
         when = "-" if due is None else due
-        args: list[EncodableT] = [id, before, rules, when, int(anew)]
+        args: list[EncodableT] = [id, before, rules, when, anew]
         return bool(self._change(keys=[_DUE, _ASKED, _key(id)], args=args))
 
     def remove(self, id: str) -> str:

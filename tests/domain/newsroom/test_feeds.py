@@ -215,6 +215,28 @@ def test_a_feed_that_was_paused_goes_on_with_what_comes_then(
     assert watched.titles() == ["The pier"]
 
 
+@pytest.mark.parametrize("anew", ["paused", "moved"])
+def test_a_feed_that_begins_anew_sends_no_more_than_it_may(
+    watched: Watched, paper: Newspaper, anew: str
+) -> None:
+    paper.pages["/feed"] = paper.pages["/moved"] = rss(item("harbour", watched.now - 600))
+    feed = watched.add(most_per_day=1)
+    paper.pages["/feed"] = rss(item("ferry", watched.now))
+    watched.look(5)
+    feeds, rules = watched.runtime.feeds, watched.state(feed).rules
+    for change in (
+        {"is_active": False} if anew == "paused" else {"url": f"{paper.origin}/moved"},
+        {"is_active": True},
+    ):
+        rules = replace(rules, **change)
+        feeds.change(watched.state(feed), rules)
+        watched.look()
+    paper.pages["/feed"] = paper.pages["/moved"] = rss(item("pier", watched.now + 300))
+    watched.look(5)
+    assert watched.titles() == ["The ferry"]
+    assert watched.log(feed)[-1].why == LeftOut.TOO_MANY_DAY.in_words
+
+
 def test_a_feed_that_is_paused_while_it_is_read_alerts_nothing(
     watched: Watched, paper: Newspaper
 ) -> None:
