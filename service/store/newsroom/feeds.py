@@ -48,8 +48,9 @@ return 1
 """
 
 # KEYS: due, asked, feed. ARGV: id, rules as they were read, new rules, when it is read next ('': as
-# before; '-': not at all), the state with which it begins anew ('': it goes on). What the feed has
-# then is known and not alerted. Returns 0 if the rules are others by now. The first write allocates.
+# before; '-': not at all), the state with which it begins anew ('': it goes on); what the feed has
+# then is known and not alerted. Returns 0 if the rules are others by now. The first write
+# allocates.
 _CHANGE = """
 if redis.call('HGET', KEYS[3], 'rules') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[3], 'rules', ARGV[3])
