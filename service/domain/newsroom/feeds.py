@@ -54,6 +54,7 @@ _HUB = {
     FeedFault.NO_WAY.value: "there is no way to it from here",
     "": "it has never asked back, so it may not reach this service",
 }
+_NOT_RENEWED = "it does not ask back any more, so it may not reach this service"
 _NO_HUB = "Its hub, {host}, does not call when there is something new: {why}. The feed is read"
 _LOOK_FOR_IT = (
     "Look for the site’s RSS or Atom address: its pages link to it, or name it in their source as"
@@ -125,11 +126,21 @@ class Feed:
         return self.state.fault == FeedFault.NOT_A_FEED.value and not self.state.feeds
 
     def hub_problem(self, now: float) -> str:
-        """Say why its hub does not call us; "" if it does, or has a moment to answer."""
+        """Say why its hub does not call us; "" if it does, or has a moment to answer.
+
+        One that the feed does not name any more is none.
+        """
         hub = self.hub
-        if hub is None or hub.holds(now) or not (hub.refused or hub.is_silent(now)):
+        if (
+            hub is None
+            or hub.hub != self.state.hub
+            or hub.holds(now)
+            or not (hub.refused or hub.is_silent(now))
+        ):
             return ""
         why = _HUB.get(hub.refused, f"it answers {hub.refused}")
+        if hub.until and not hub.refused:
+            why = _NOT_RENEWED
         if hub.reason:
             why = f"{why}, and says “{hub.reason}”"
         host, minutes = urlsplit(hub.hub).hostname or "", self.rules.minutes

@@ -228,3 +228,20 @@ def test_a_hub_that_denies_or_never_asks_back_is_named(with_hub: Watched, paper:
     assert len(denied) < 400
     hubs.confirm(feed.id, token, "subscribe", topic, 86400, with_hub.now)
     assert with_hub.state(feed).hub_problem(with_hub.now) == ""
+    for minutes in (20 * 60, 5 * 60, 3):  # it is asked again, and is silent
+        with_hub.look(minutes)
+    assert "it does not ask back any more" in with_hub.state(feed).hub_problem(with_hub.now)
+
+
+def test_a_hub_that_its_feed_does_not_name_any_more_is_no_problem(
+    with_hub: Watched, paper: Newspaper
+) -> None:
+    watched = with_hub
+    feed = watched.add()
+    token = asked_of_hub(watched)["hub.callback"].rpartition("/")[2]
+    topic = f"{paper.origin}/feed"
+    watched.runtime.feeds.hubs.confirm(feed.id, token, "subscribe", topic, 3600, watched.now)
+    paper.pages["/feed"] = rss()
+    for minutes in (30, 60, 24 * 60):
+        watched.look(minutes)
+        assert watched.state(feed).hub_problem(watched.now) == ""
