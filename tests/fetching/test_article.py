@@ -131,6 +131,13 @@ def test_broken_json_ld_costs_nothing_of_the_rest(script: str) -> None:
     assert read(head + meta(og_title="Ferry aground")).title == "Ferry aground"
 
 
+def test_half_a_character_in_json_ld_is_left_out() -> None:
+    names = ("headline", "description", "articleSection", "inLanguage", "image", "thumbnailUrl")
+    found = read(linked({"@type": "NewsArticle", **dict.fromkeys(names, "/a\ud83d")}))
+    assert (found.title, found.text, found.section) == ("/a", "/a", "/a")
+    assert found.picture == "https://paper.example/a"
+
+
 def test_several_scripts_complete_one_another() -> None:
     first = {"@type": "NewsArticle", "headline": "Ferry aground"}
     second = {"@type": "NewsArticle", "headline": "Another", "articleSection": "World"}

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+from workers.fetching.feed_text import legal
+
 _MOST_NODES = 2000  # that are looked at
 _LONGEST_LIST = 200
 _MOST_TEXTS, _LONGEST_TEXT = 10, 4000
@@ -113,6 +115,6 @@ def _texts(value: Any, *names: str) -> Iterator[str]:
             yield str(one)
         elif isinstance(one, dict):
             named = (one.get(name) for name in names)
-            yield from (found[:_LONGEST_TEXT] for found in named if isinstance(found, str))
+            yield from (legal(found[:_LONGEST_TEXT]) for found in named if isinstance(found, str))
         elif isinstance(one, str):
-            yield one[:_LONGEST_TEXT]
+            yield legal(one[:_LONGEST_TEXT])

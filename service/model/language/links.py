@@ -51,7 +51,7 @@ def web_address(text: str, base: str = "") -> str:
         return ""
     place = usual if port in (None, _PORTS[parts.scheme]) else f"{usual}:{port}"
     path, query, fragment = (
-        quote(part, safe=_KEPT + more)
+        quote(part, safe=_KEPT + more, errors="replace")  # half a character, too
         for part, more in ((parts.path or "/", ""), (parts.query, "?[]"), (parts.fragment, "?[]"))
     )
     made = urlunsplit((parts.scheme, place, path, query, fragment))

@@ -45,6 +45,8 @@ def test_a_link_without_https_gets_it(typed: str, meant: str) -> None:
             "http://paper.example:8080/a%20b?c=d%20e#f%20g",
         ),
         ("https://paper.example/%41ä", "https://paper.example/%41%C3%A4"),
+        ("https://paper.example/\ud800?\ud800#\ud800", "https://paper.example/%3F??#?"),
+        ("https://\ud800.example/", ""),
         ("https://zürich.example/", "https://xn--zrich-kva.example/"),
         ("https://[2001:DB8::1]/", "https://[2001:db8::1]/"),
         ("https://paper.example/\r\nX: y", "https://paper.example/%20X:%20y"),
