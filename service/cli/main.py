@@ -16,7 +16,7 @@ import click
 from dotenv import dotenv_values
 from redis import RedisError
 
-from service.cli.terminal import examples, json_option
+from service.cli.terminal import examples, json_option, printable
 from service.config import Config, ConfigError
 from service.domain.store_errors import Loading, in_one_line
 from service.local import redis_server
@@ -58,6 +58,13 @@ class _Commands(click.Group):
             with formatter.section(title):
                 helps = {name: self.commands[name].get_short_help_str(100) for name in names}
                 formatter.write_dl([(f"{name:<{widest}}", text) for name, text in helps.items()])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is no text (click): stored, it could be neither shown nor exported."""
+        for one in args:
+            if one.encode(errors="replace").decode() != one:
+                raise click.UsageError(f"{printable(one)}: the terminal did not send it as UTF-8")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

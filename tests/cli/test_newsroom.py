@@ -34,6 +34,21 @@ def test_topics_are_added_listed_changed_and_removed(
     assert (done.output, runtime.topics.all()) == ("world is removed.\n", {})
 
 
+def test_what_a_terminal_sends_in_another_encoding_is_refused(
+    environment: dict[str, str], runtime: Runtime
+) -> None:
+    for command in (
+        ("topics", "add", "world", "F\udce4hre"),
+        ("token", "add", "F\udce4hre"),
+        ("send", "F\udce4hre", "--url", "https://paper.example/", "--everyone", "--draft"),
+        ("export", "F\udce4hre"),
+    ):
+        done = stoppress(environment, *command)
+        assert done.exit_code == 2, command
+        assert "F\ufffdhre: the terminal did not send it as UTF-8" in done.output
+    assert (runtime.topics.all(), runtime.publishing.latest(1)) == ({}, [])
+
+
 def test_webhooks_are_added_listed_tested_and_removed(
     environment: dict[str, str], runtime: Runtime
 ) -> None:
