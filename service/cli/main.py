@@ -108,7 +108,10 @@ def main(ctx: click.Context, env_file: Path | None) -> None:
     begin_request()
     ctx.obj = EnvFile(None)
     if env_file is not None:
-        kept = dotenv_values(env_file, interpolate=False)
+        try:
+            kept = dotenv_values(env_file, interpolate=False)
+        except UnicodeDecodeError:
+            raise click.UsageError(f"--env-file: {env_file} is not UTF-8") from None
         both = with_environment({name: text or "" for name, text in kept.items()})
         names = frozenset(name for name, text in both.items() if text != os.environ.get(name))
         ctx.obj = EnvFile(env_file, names)
