@@ -270,8 +270,9 @@ FEED_LEAVING_KEPT = 60 * MINUTE
 CALL_KEPT = 2 * MINUTE
 
 # What a call of a publish hook was answered.
-# Why: the same call, sent again, gets the same answer.
-HOOK_CALL_SEEN = 5 * MINUTE
+# Why: the same call, sent again, gets the same answer, as long as its signature holds: that is made
+# up to five minutes ahead of us, and counts for five minutes after.
+HOOK_CALL_SEEN = 10 * MINUTE
 
 # Digests of what a publish hook was sent about a story, where its signature has no time.
 # Why: a text that comes again is a recorded call, which a stranger sends; it changes nothing.

@@ -67,7 +67,7 @@ class HookTaken(ResponseModel):
 def take_story(hook: str) -> HookTaken:
     """Take a story from a CMS whose call is signed; the desk says how, and what its document has.
 
-    A story is alerted once. The same call within five minutes gets the same answer.
+    A story is alerted once. The same call within ten minutes gets the same answer.
     """
     hooks = runtime().publish_hooks
     one = hooks.get(hook)

@@ -184,7 +184,7 @@ class PublishHooks:
             self._rows.put(replace(hook, secret=anew), known=True)
 
     def answered(self, call: str) -> dict[str, Any] | None:
-        """Return what the same call was answered within five minutes."""
+        """Return what the same call was answered within ten minutes."""
         return self._rows.seen(call)
 
     def keep_answer(self, call: str, answer: dict[str, Any]) -> None:

@@ -191,6 +191,22 @@ def test_an_hmac_of_the_body_in_a_header_of_the_cms_is_a_signature_too(
         assert cms.post(body, headers=signature(body, ago=301)).status_code == 401
 
 
+def test_a_call_is_known_for_as_long_as_its_signature_holds(client: Client) -> None:
+    cms, redis = Cms(client, draft=True), client.runtime.store.redis
+    sent = Webhook(cms.secret)
+
+    def is_taken(seconds: float) -> bool:
+        made = datetime.fromtimestamp(time.time() + seconds, timezone.utc)
+        headers = {"webhook-id": "msg_1", "webhook-timestamp": str(int(made.timestamp()))}
+        headers["webhook-signature"] = sent.sign("msg_1", made, json.dumps(STORY))
+        return bool(cms.post(headers=headers).status_code == 202)
+
+    ahead = next(seconds for seconds in range(600, 0, -10) if is_taken(seconds))
+    behind = next(seconds for seconds in range(600, 0, -10) if is_taken(-seconds))
+    (key,) = redis.keys("{g}:hooks:seen:*")
+    assert redis.ttl(key) >= ahead + behind
+
+
 def test_a_recorded_call_without_a_time_brings_no_old_text_back(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +220,7 @@ def test_a_recorded_call_without_a_time_brings_no_old_text_back(
         made = hmac.digest(GHOST.encode(), body, "sha256").hex()
         return cms.post(body, headers={"X-Hub-Signature-256": f"sha256={made}"})
 
-    # As if five minutes had passed after each call: its answer is forgotten.
+    # As if ten minutes had passed after each call: its answer is forgotten.
     monkeypatch.setattr(client.runtime.publish_hooks, "answered", lambda _call: None)
     first, second = changed(title="Two dead"), changed(title="Nobody dead")
     id = int(post(first).json["id"])
