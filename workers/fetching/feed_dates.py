@@ -1,6 +1,6 @@
 """Reads the dates of feeds, beside what feedparser reads by itself.
 
-It reads no more than the beginning of a date that it does not know, and so a wrong one.
+feedparser reads the beginning of a date that it does not know, and so a wrong one.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class FeedState:
 
     read_at: float | None = None  # when it was read without a fault
     tried_at: float | None = None
-    whole_at: float = 0.0  # when its bytes came last: unchanged by its server's word is less
+    whole_at: float = 0.0  # when its bytes came last; a 304 brings none
     status: int = 0
     fault: str = ""  # the value of a `FeedFault`
     fails: int = 0  # readings with a fault since then
