@@ -21,8 +21,8 @@ HALF = "\ud83d"  # of an emoji, as a program that cut a text leaves it
 
 @pytest.fixture
 def runtime(runtime: Runtime) -> Runtime:
-    """An installation with a topic."""
-    runtime.topics.add(Topic("world", "World", default=True))
+    """An installation with a default topic."""
+    runtime.topics.add(Topic("news", "News", default=True))
     return runtime
 
 
