@@ -45,6 +45,15 @@ end
 """
 )
 
+# KEYS: counted. Nothing, until the first process adds to them, of counts from before this start.
+_READ = (
+    HISTORY
+    + """
+if redis.call('HGET', KEYS[1], 'history') ~= history then return {} end
+return redis.call('HGETALL', KEYS[1])
+"""
+)
+
 
 class Counted:
     """The counts of all processes together."""
@@ -52,6 +61,7 @@ class Counted:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._add = redis.register_script(_ADD)
+        self._read = redis.register_script(_READ)
 
     def add(self, counts: Mapping[tuple[Key, int], int], speed: Speed) -> None:
         """Add what a process has counted since it did so last."""
@@ -68,9 +78,10 @@ class Counted:
     def read(self) -> dict[Key, list[int]]:
         """Return what was counted, with nothing that this release does not know."""
         found: dict[Key, list[int]] = {}
-        rows = cast("dict[bytes, bytes]", self._redis.hgetall(_COUNTED))
-        rows.pop(b"history", None)
-        for field, number in rows.items():
+        rows = cast("list[bytes]", self._read(keys=[_COUNTED]))
+        for field, number in zip(rows[::2], rows[1::2], strict=True):
+            if field == b"history":
+                continue
             *key, place = json.loads(field)
             measure = MEASURES.get(key[0])
             if measure is None or len(key) != len(measure.labels) + 1 or place >= measure.places:

@@ -129,6 +129,7 @@ def test_counts_outlast_a_redis_that_is_away_and_begin_anew_with_one_that_was_re
         presence.stop()  # while Redis is away
         server.start()
         wait_until(client.runtime.store.installation.clock_age)
+        assert client.runtime.store.counted.read() == {}, "nobody has added to them yet"
         with server.full():
             counting.add_to(Counted(client.runtime.store.redis))
         # Redis may have lost its last second. To go back by little would look like 100 new ones.
