@@ -7,6 +7,7 @@ from redis.exceptions import (
     AuthorizationError,
     ConnectionError,
     InvalidResponse,
+    MasterDownError,
     RedisError,
     TimeoutError,
 )
@@ -71,6 +72,8 @@ _REASONS = {
     "ClusterDown": _CLUSTER,
     "InvalidResponse": "is no Redis, or one that expects TLS (rediss://)",
 }
+# The codes of those that end without us, although Redis answers.
+_PASSES = ("MISCONF ", "BUSY ")
 # The same for a connection that could not be made or was lost.
 _UNREACHABLE = {
     "refused": "the connection is refused",
@@ -80,6 +83,7 @@ _UNREACHABLE = {
     "CERTIFICATE_VERIFY": "its certificate is not trusted",
     "SSL": "it does not speak TLS as rediss:// asks",
     "No such file": "there is no such socket",
+    "Not a directory": "there is no such socket",
     "Permission denied": "we may not open its socket",
     "No route": "there is no way to it",
     "unreachable": "there is no way to it",
@@ -120,4 +124,5 @@ def may_pass(error: RedisError) -> bool:
     """Whether a process that starts should wait, since Redis may be starting or moving as well."""
     if isinstance(error, AuthenticationError | AuthorizationError | InvalidResponse):
         return False
-    return isinstance(error, ConnectionError | TimeoutError)
+    passes = isinstance(error, ConnectionError | TimeoutError | MasterDownError)
+    return passes or str(error).startswith(_PASSES)
