@@ -179,12 +179,14 @@ def picture(value: str) -> str:
     """Check the address of a picture; alerts show only what came by HTTPS."""
     if not value:
         return value
-    host = urlsplit(value).hostname or ""
-    if not value.startswith("https://") or host_name(bracketed(host)) != bracketed(host):
+    parts = urlsplit(value)
+    host = bracketed(parts.hostname or "")
+    is_safe = value.startswith("https://") and "@" not in parts.netloc
+    if not is_safe or host_name(host) != host:
         raise ValueError("must be an address such as https://www.paper.example/icon-192.png")
     if len(value) > 500 or not re.fullmatch(r"[!-~]+", value):
         raise ValueError("must be an address of at most 500 characters, without spaces")
-    if urlsplit(value).path.lower().endswith((".svg", ".svgz")):
+    if parts.path.lower().endswith((".svg", ".svgz")):
         raise ValueError("must be a PNG or another picture: browsers show no SVG in alerts")
     return value
 
@@ -292,7 +294,7 @@ def subject(value: str) -> str:
             host = urlsplit(value).hostname
         except ValueError:
             host = None
-        if not host or not host_name(bracketed(host)):
+        if not host or not host_name(bracketed(host)) or "@" in urlsplit(value).netloc:
             raise ValueError(_SUBJECT)
     return value
 
@@ -367,6 +369,8 @@ def collector(value: str) -> str:
     """Check the address of an OpenTelemetry collector, in which no password may stand."""
     if value and not (re.fullmatch(r"https?://[!-~]+", value) and web_address(value)):
         raise ValueError("must be an address such as http://localhost:4318, without a password")
+    if "?" in value or "#" in value:
+        raise ValueError("must have no ? and no #, because /v1/traces follows it")
     return value
 
 
