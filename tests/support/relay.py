@@ -104,3 +104,22 @@ class Relay(Port):
             self.connect(client, "127.0.0.1", self._port)
         except ConnectionRefusedError:
             client.shutdown(socket.SHUT_RDWR)
+
+
+class Dripping(Port):
+    """Begins an HTTP response that never ends: a byte of its body now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = threading.Event()
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        super().__exit__(*error)
+
+    def serve(self, client: socket.socket) -> None:
+        with suppress(OSError):
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not self._ended.wait(0.05):
+                client.sendall(b"x")
+        client.close()

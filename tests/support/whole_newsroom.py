@@ -159,6 +159,7 @@ class Newsroom:
         for queue in (QUEUE, FETCH_QUEUE):
             self.redis.sadd(f"rq:workers:{queue}", f"rq:worker:{queue}")
             self.redis.set(f"stoppress:alive:rq:worker:{queue}", RELEASE)
+            self.redis.hset(f"rq:worker:{queue}", mapping={"hostname": "paper-1", "pid": 0})
 
     def found(self, *, with_page: bool) -> list[str]:
         """What the doctor finds that is not in order, a line each."""

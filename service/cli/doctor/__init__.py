@@ -112,8 +112,8 @@ def examine(
         yield Finding(
             "fail",
             "Redis",
-            f"{error}. Until it answers, nobody can subscribe and nothing is sent: start it, or"
-            " correct that setting. The other checks need it.",
+            f"{error}. Until that is over, nobody can subscribe and nothing is sent: start Redis,"
+            " mend what its log says, or correct that setting. The other checks need it.",
         )
         return
     yield from _with_redis(config, wanted)

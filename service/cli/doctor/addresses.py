@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from service.cli.doctor.calls import OTHER_NAME, certificate_fault, in_time
 from service.cli.doctor.findings import Finding, Level
 from service.model.network.addresses import host_name
 from service.model.network.block_lists import is_blocked
@@ -20,8 +22,8 @@ from service.runtime import Runtime
 
 _MOST_NAMED = 5  # origins
 _ANSWER = 10.0  # seconds that our own web processes have to answer
-# Top-level domains that receive no mail (RFC 2606, RFC 6761, RFC 6762).
-_RESERVED = ("example", "test", "invalid", "localhost", "local")
+# Top-level domains that receive no mail (RFC 2606, 6761, 6762; ICANN).
+_RESERVED = ("example", "test", "invalid", "localhost", "local", "internal")
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -150,10 +152,11 @@ class Addresses:
         """Call the web processes as a reader's browser would, and check that they have our key."""
         what, url = "Web", self.runtime.config.public_url
         try:
-            _get(f"{url}/readyz")
+            in_time(_ANSWER, lambda: _get(f"{url}/readyz"))
             # A cache in front of us may keep this response for five minutes, unless its URL is new.
             # With our own origin, which they take for a strange one if TRUSTED_PROXIES is missing.
-            site = json.loads(_get(f"{url}/api/v1/site?doctor={time.time()}", origin=url))
+            page = f"{url}/api/v1/site?doctor={time.time()}"
+            site = json.loads(in_time(_ANSWER, lambda: _get(page, origin=url)))
             key = site["vapid_public_key"]
         except HTTPError as error:
             error.close()
@@ -163,22 +166,8 @@ class Addresses:
                 todo = "it leads elsewhere, so set SITE_URL to the address that answers itself"
             yield Finding("fail", what, f"{url}{path} answers {error.code}; {todo}.")
         except OSError as error:
-            why = getattr(error, "reason", None)
-            if isinstance(why, ssl.SSLCertVerificationError):
-                yield Finding(
-                    "fail",
-                    what,
-                    f"Browsers do not trust the certificate of {url} ({why.verify_message}), so"
-                    " readers cannot subscribe and editors cannot publish: renew it.",
-                )
-                return
-            yield Finding(
-                "fail",
-                what,
-                f"{url} does not answer from here, so readers cannot subscribe and editors cannot"
-                " publish: start stoppress web, or check the proxy and SITE_URL.",
-            )
-        except (HTTPException, KeyError, TypeError, ValueError):
+            yield Finding("fail", what, _unreachable(url, getattr(error, "reason", error)))
+        except (HTTPException, KeyError, RecursionError, TypeError, ValueError):
             yield Finding("fail", what, f"The server at {url} is not Stop Press: check SITE_URL.")
         else:
             if key == self.runtime.keys.current:
@@ -191,6 +180,22 @@ class Addresses:
                     " so new readers get no alerts once that key is gone: restart its processes"
                     " with the same settings.",
                 )
+
+
+def _unreachable(url: str, why: object) -> str:
+    lost = "so readers cannot subscribe and editors cannot publish"
+    if isinstance(why, ssl.SSLCertVerificationError):
+        todo = "renew it"
+        if certificate_fault(why) == OTHER_NAME:
+            todo = "get one for that name, or correct SITE_URL"
+        why_not = why.verify_message.rstrip(".")
+        return f"Browsers do not trust the certificate of {url} ({why_not}), {lost}: {todo}."
+    if isinstance(why, socket.gaierror):
+        return f"The name of {url} is not known here, {lost}: correct SITE_URL or add the name."
+    return (
+        f"{url} does not answer from here, {lost}: start stoppress web, or check the proxy and"
+        " SITE_URL."
+    )
 
 
 def _get(url: str, *, origin: str = "") -> bytes:

@@ -9,19 +9,22 @@ from service.model.time import clock
 from service.model.time.spans import span
 from service.runtime import Runtime
 
+_GIVEN_UP = 900.0  # seconds after it was due again in which a clock would have tried it
+
 
 def alert_webhook(runtime: Runtime) -> Finding:
     """Say whether it takes calls, as the clock has found."""
     what, reported = "ALERT_WEBHOOK", Reported.from_json(runtime.store.causes.read())
-    health = reported.health
-    if health.failing_since:
-        since = span(clock.time() - health.failing_since)
+    health, now = reported.health, clock.time()
+    # Where no clock has the setting any more, nobody tries the address that failed.
+    if health.failing_since and now < health.rests_until + _GIVEN_UP:
+        since = span(now - health.failing_since)
         says = f"The address has failed for {since}: {failure_words(health)}. Nobody hears what"
         return Finding("fail", what, f"{says} is wrong until it works: check the address.")
     if not runtime.config.alert_webhook:
         says = "Not set here. With it, the clock tells a person in a chat what is wrong."
         return Finding("ok", what, says)
-    if not health.results:
+    if not health.results or health.failing_since:
         return Finding("ok", what, "Set. There was nothing to tell yet.")
-    ago = span(clock.time() - health.results[0].at)
+    ago = span(now - health.results[0].at)
     return Finding("ok", what, f"Set. It took the last call {ago} ago.")

@@ -20,7 +20,7 @@ _FALLBACK = {
     "img-src": ("img-src", "default-src"),
     "manifest-src": ("manifest-src", "default-src"),
 }
-_HOST = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(\*|[^:/]+)(?::(\d+|\*))?(/.*)?", re.IGNORECASE)
+_HOST = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(\*|[^:/]+)(?::([0-9]{1,5}|\*))?(/.*)?", re.I)
 _HASH = re.compile(r"'(sha256|sha384|sha512)-([^']+)'", re.IGNORECASE)
 
 
@@ -46,6 +46,11 @@ class Policy:
     def is_strict(self) -> bool:
         """Whether scripts are trusted by nonce or hash, and by those that load them."""
         return "'strict-dynamic'" in (self.sources("script-src") or ())
+
+    def allows_apps(self) -> bool:
+        """Whether a `sandbox` leaves the page its scripts, and an origin that may have a worker."""
+        needed = {"allow-scripts", "allow-same-origin"}
+        return "sandbox" not in self.directives or needed <= {*self.directives["sandbox"]}
 
     def allows_worker(self, address: str) -> bool:
         """Whether a page may register this worker; a strict `script-src` does not allow any."""
@@ -91,7 +96,8 @@ class Policy:
 
 def policies(header: str, metas: Iterable[str], origin: str) -> Iterator[Policy]:
     """Yield the policies of a header, which may have several, and of `<meta>` tags."""
-    for text in (*header.split(","), *metas):
+    headers = header.split(",")
+    for at, text in enumerate((*headers, *metas)):
         directives: dict[str, list[str]] = {}
         for part in text.split(";"):
             name, *sources = part.split() or [""]
@@ -99,6 +105,8 @@ def policies(header: str, metas: Iterable[str], origin: str) -> Iterator[Policy]
             plain = [one.lower() if re.fullmatch("'[a-zA-Z-]+'", one) else one for one in sources]
             directives.setdefault(name.lower(), plain)
         directives.pop("", None)
+        if at >= len(headers):
+            directives.pop("sandbox", None)  # of which browsers take no notice in a `<meta>`
         if directives:
             yield Policy(directives, origin)
 

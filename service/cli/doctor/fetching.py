@@ -7,14 +7,16 @@ to, and a page of strangers leads into no private network.
 from __future__ import annotations
 
 import ssl
-import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from ssl import SSLCertVerificationError
 
 import requests
 
-from service.cli.doctor.session import Session
+from service.cli.doctor.calls import certificate_fault, in_time
+from service.cli.doctor.session import NAME_UNKNOWN, NOT_PUBLIC, NotConnected, Session
 from service.config import Config
+from service.model.language.graphemes import cut
 from service.model.language.links import Origin, web_address
 from service.model.network.addresses import is_public
 
@@ -22,6 +24,7 @@ _SECONDS = 10.0  # for one request, all in all
 _LARGEST = 2 << 20  # bytes
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
+SHOWN = 80  # characters of what a stranger's server says
 
 
 class CannotFetch(Exception):
@@ -45,7 +48,7 @@ class Fetched:
     @property
     def kind(self) -> str:
         """Its media type."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return cut(self.headers.get("content-type", "").partition(";")[0].strip().lower(), SHOWN)
 
     @property
     def redirects_to(self) -> str:
@@ -88,23 +91,10 @@ class Fetching:
         raise CannotFetch("it redirects again and again")
 
     def _ask(self, method: str, address: str, by: str, headers: Mapping[str, str]) -> Fetched:
-        found: list[Fetched | Exception] = []
-
-        def ask() -> None:
-            try:
-                found.append(self._response(method, address, by, headers))
-            except (OSError, CannotFetch, requests.RequestException) as error:
-                found.append(error)
-
-        # Time-outs of sockets count anew with each byte.
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        thread.join(_SECONDS)
-        if not found:
-            raise CannotFetch("no answer within ten seconds")
-        if isinstance(found[0], Exception):
-            raise CannotFetch(_why(found[0]))
-        return found[0]
+        try:
+            return in_time(_SECONDS, lambda: self._response(method, address, by, headers))
+        except (OSError, CannotFetch, ValueError) as error:  # as requests raises them
+            raise CannotFetch(_why(error)) from None
 
     def _response(self, method: str, address: str, by: str, headers: Mapping[str, str]) -> Fetched:
         usual = web_address(address)
@@ -137,11 +127,18 @@ class Fetching:
 def _why(error: Exception) -> str:
     if isinstance(error, CannotFetch):
         return str(error)
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not trusted, or is that of another host"
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, (TimeoutError, requests.Timeout)):
         return "no answer within ten seconds"
-    for known in ("its name is not known", "its address is not public"):
-        if known in str(error):
-            return known
-    return "it cannot be connected to"
+    for one in _with_reasons(error):
+        if isinstance(one, SSLCertVerificationError):
+            return certificate_fault(one)
+        if isinstance(one, NotConnected):
+            found = (known for known in (NAME_UNKNOWN, NOT_PUBLIC) if known in str(one))
+            return next(found, "it cannot be connected to")
+    return "it gives no response that can be read"
+
+
+def _with_reasons(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from service.cli.doctor.fetching import CannotFetch, Fetching
+from service.cli.doctor.fetching import SHOWN, CannotFetch, Fetching
 from service.cli.doctor.findings import Finding
 from service.cli.doctor.page import Page
+from service.model.language.graphemes import cut
 from service.model.language.links import Origin, web_address
 
 _WHAT = "Home Screen"
@@ -60,7 +61,7 @@ def _json(body: bytes) -> dict[str, Any] | None:
 def _faults(manifest: dict[str, Any], address: str, origin: str) -> Iterator[str]:
     display = manifest.get("display", "browser")
     if display not in ("standalone", "fullscreen"):
-        yield f'"display" is "{display}", {_NO_PUSH}: set "display": "standalone"'
+        yield f'"display" is "{cut(str(display), SHOWN)}", {_NO_PUSH}: set "display": "standalone"'
     if not any(isinstance(manifest.get(name), str) for name in ("name", "short_name")):
         yield "it has neither name nor short_name: add them, because the Home Screen shows one"
     start = web_address(str(manifest.get("start_url") or "/"), address)

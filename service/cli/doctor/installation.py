@@ -36,6 +36,7 @@ _WITHOUT_CLOCK = (
     ", so scheduled alerts do not start, and an alert whose worker died does not go on: start"
     " stoppress clock."
 )
+_SHOWN_WITHIN = 30.0  # seconds in which a worker that starts is known to its store
 _USELESS = ", so that readers cannot use what these send"
 _MOST_NAMED = 5  # push services
 _LIKE_A_ZONE = re.compile(r"(?!Etc/)[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_-]+){1,2}")
@@ -133,6 +134,7 @@ class Examination:
             )
         else:
             yield Finding("ok", "Workers", f"{workers} running.")
+        yield from self._strange_workers()
         if (need := self.runtime.capacity.need()) is not None:
             yield workers_needed(need)
         jobs = "1 job waits" if waiting == 1 else f"{waiting or 'No'} jobs wait"
@@ -147,6 +149,24 @@ class Examination:
                 "Queue",
                 f"{failed} jobs failed within the last day; see the workers' logs. Other jobs have"
                 " taken over their work.",
+            )
+
+    def _strange_workers(self) -> Iterator[Finding]:
+        """Name workers that take jobs of this queue and are none of this installation's."""
+        alive = {(one.host, one.pid) for one in self.runtime.store.processes.alive()}
+        since = clock.time() - _SHOWN_WITHIN
+        strange = {
+            one.host
+            for one in self.runtime.job_queue.running()
+            if one.release == RELEASE and one.began_at < since and (one.host, one.pid) not in alive
+        }
+        if strange:
+            yield Finding(
+                "fail",
+                "Workers",
+                f"Workers of another installation, on {', '.join(sorted(strange))}, take jobs of"
+                " this one, so alerts begin late: give each installation a REDIS_URL of its own,"
+                " such as another database of the same Redis.",
             )
 
     def clock(self) -> Iterator[Finding]:

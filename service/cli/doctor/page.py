@@ -29,12 +29,16 @@ class Page:
     policies: list[str] = field(default_factory=list)  # of `<meta>`
     _base: str = ""
     _open: Script | None = None
+    _within: int = 0  # tags whose scripts browsers do not run
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """Take a start tag."""
-        if tag == "script":
+        if tag in _INERT:
+            self._within += 1
+        elif tag == "script":
             self._open = Script(attributes)
-            self.scripts.append(self._open)
+            if not self._within:
+                self.scripts.append(self._open)
         elif tag == "link":
             self.links.append(attributes)
         elif tag == "base":
@@ -49,7 +53,9 @@ class Page:
 
     def end(self, tag: str) -> None:
         """Take an end tag."""
-        if tag == "script":
+        if tag in _INERT:
+            self._within -= 1
+        elif tag == "script":
             self._open = None
 
     def close(self) -> None:
@@ -68,6 +74,7 @@ class Page:
         return ""
 
 
+_INERT = ("noscript", "template")
 _POLICY = "content-security-policy"
 
 

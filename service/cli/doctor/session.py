@@ -12,6 +12,10 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 
+NotConnected = NewConnectionError
+NAME_UNKNOWN = "its name is not known"
+NOT_PUBLIC = "its address is not public"
+
 
 class Session(requests.Session):
     """A session that asks `may_connect` for each address to which a host name leads."""
@@ -36,7 +40,7 @@ def _pool(pool: Any, connection: Any, may_connect: Callable[[str], bool]) -> Any
 
         def _new_conn(self) -> socket.socket:
             name: str = self._dns_host
-            error: NewConnectionError | None = None
+            error: NotConnected | None = None
             try:
                 found = socket.getaddrinfo(name, self.port, type=socket.SOCK_STREAM)
                 for address in dict.fromkeys(str(row[4][0]) for row in found):
@@ -45,15 +49,15 @@ def _pool(pool: Any, connection: Any, may_connect: Callable[[str], bool]) -> Any
                     self._dns_host = address  # so that the name is not looked up again
                     try:
                         sock: socket.socket = super()._new_conn()
-                    except NewConnectionError as failed:
+                    except NotConnected as failed:
                         error = failed
                     else:
                         return sock
-            except socket.gaierror:
-                error = NewConnectionError(self, "its name is not known")
+            except (socket.gaierror, UnicodeError):  # the latter of a name that is too long
+                error = NotConnected(self, NAME_UNKNOWN)
             finally:
                 self._dns_host = name
-            raise error or NewConnectionError(self, "its address is not public")
+            raise error or NotConnected(self, NOT_PUBLIC)
 
     class Pool(pool):  # type: ignore[misc]
         ConnectionCls = Connection

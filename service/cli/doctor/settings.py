@@ -16,7 +16,9 @@ from service.local.folders import check_data_dir
 from service.setting_sources import FROM_FILE
 
 _NAMES = [row.name.upper() for row in settings()]
-_ALIKE = 0.86  # of 1; SITE_ORIGIN is SITE_ORIGINS then, and HTTP_PROXY is not PUSH_PROXY
+_OTHERS = {name for row in settings() for name in row.metadata["others"]}
+_NOT_OURS = "OTEL_"  # OpenTelemetry reads many of these itself
+_ALIKE = 0.85  # of 1; SITE_ORIGIN is SITE_ORIGINS then, and HTTP_PROXY is not PUSH_PROXY
 _PREFIXES = ("STOPPRESS_", "STOP_PRESS_")
 # Files there are in one container only, and readable for all in it.
 _OF_A_CONTAINER = Path("/run/secrets")
@@ -41,11 +43,12 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Name variables that look as if a setting was meant."""
     for name in sorted(environ):
         own = name.removesuffix(FROM_FILE)
-        if own in _NAMES or not environ[name].strip():
+        if own in {*_NAMES, *_OTHERS} or own.startswith(_NOT_OURS) or not environ[name].strip():
             continue
-        bare = next((own.removeprefix(p) for p in _PREFIXES if own.startswith(p)), own)
-        meant = get_close_matches(bare, _NAMES, 1, _ALIKE)
-        if own.isupper() and meant:
+        upper = own.upper()
+        bare = next((upper.removeprefix(p) for p in _PREFIXES if upper.startswith(p)), upper)
+        meant = get_close_matches(bare, _NAMES, 1, _ALIKE if own == upper else 1.0)
+        if meant:
             yield Finding(
                 "warn",
                 "Settings",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from service.cli.doctor.calls import in_time
 from service.cli.doctor.findings import Finding
 from service.config import Config, ConfigError
 from service.domain.people.provider import ProviderError
 from service.runtime import provider_of
+
+_SECONDS = 10.0
 
 
 def provider(config: Config) -> Iterator[Finding]:
@@ -15,15 +18,16 @@ def provider(config: Config) -> Iterator[Finding]:
     what, issuer = "OIDC_ISSUER", config.oidc_issuer
     try:
         if found := provider_of(config):
-            found.begin()
+            in_time(_SECONDS, found.begin)
             yield Finding("ok", what, f"{issuer} answers.")
     except ConfigError as error:  # web processes do not start
         yield Finding("fail", what, f"{error}.")
-    except ProviderError as error:
+    except (ProviderError, TimeoutError) as error:
+        cause = error.cause if isinstance(error, ProviderError) else "no whole answer in time"
         yield Finding(
             "warn",
             what,
-            f"{issuer} cannot be used from here ({error.cause}), so editors have to sign in in"
+            f"{issuer} cannot be used from here ({cause}), so editors have to sign in in"
             " another way. Check this address, and HTTPS_PROXY and REQUESTS_CA_BUNDLE if they are"
             " set.",
         )

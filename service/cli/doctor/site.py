@@ -12,16 +12,19 @@ from urllib.parse import urlsplit
 
 from service.cli.doctor.addresses import is_loopback
 from service.cli.doctor.content_policy import Policy, policies
-from service.cli.doctor.fetching import CannotFetch, Fetched, Fetching
+from service.cli.doctor.fetching import SHOWN, CannotFetch, Fetched, Fetching
 from service.cli.doctor.findings import Finding
 from service.cli.doctor.home_screen import home_screen
 from service.cli.doctor.page import Page, Script, read_page
+from service.model.language.graphemes import cut
 from service.model.language.links import Origin, web_address, with_scheme
 from service.model.network.block_lists import is_blocked
 from service.runtime import Runtime
 
 _OPT_IN = re.compile(r"""["'`](https?://[^"'`\s]+/optin\.js)""")
-_IMPORTED = re.compile(r"""(?:importScripts\s*\(|\bimport\b(?:[^"'`;]*\bfrom)?)\s*["'`]([^"'`]+)""")
+# The names of an `import` end before the next one: else a long text of them takes minutes.
+_NAMES = r"""(?:(?!\bimport\b)[^"'`;]){0,2000}\bfrom"""
+_IMPORTED = re.compile(rf"""(?:importScripts\s*\(|\bimport\b(?:{_NAMES})?)\s*["'`]([^"'`]+)""")
 _OWN_LISTENER = re.compile(r"""addEventListener\(\s*["'`]push["'`]|\bonpush\s*=""")
 _SETTINGS = ("worker", "ask", "ask-on", "bell", "retire", "scope", "texts", "topic")
 _WORKER = "/sw.js"
@@ -70,7 +73,7 @@ class _Site:
 
     def findings(self) -> Iterator[Finding]:
         address, kind = self.response.address, self.response.kind
-        if self.response.status >= 400:
+        if not 200 <= self.response.status < 300:
             says = f"{address} answers {self.response.status}: name a page that readers can open."
             yield Finding("fail", "Site", says)
             return
@@ -121,7 +124,7 @@ class _Site:
             yield Finding("fail", what, says)
             return
         for call, answer in answers.items():
-            allowed = answer.headers.get("access-control-allow-origin", "")
+            allowed = cut(answer.headers.get("access-control-allow-origin", ""), SHOWN)
             if answer.status < 400 and allowed in (self.origin, "*"):
                 continue
             yield Finding(
@@ -190,9 +193,19 @@ class _Site:
         for address in sorted({*loads.values()} - {expected}):
             says = f"It loads {address}, but Stop Press is at {self.ours}: write {expected} there."
             found.append(Finding("fail", what, says))
-        if tag.attributes.get("src") and tag.attributes.get("type", "").lower() != "module":
+        if not _is_run(tag):
+            kind = cut(tag.attributes["type"], SHOWN)
+            says = (
+                f'The tag has type="{kind}", which browsers do not run: that is right only if a'
+                " consent tool or an optimiser starts it."
+            )
+            found.append(Finding("warn", what, says))
+        elif tag.attributes.get("src") and tag.attributes.get("type", "").lower() != "module":
             says = 'A <script src="…/optin.js"> needs type="module"; without it nothing runs.'
             found.append(Finding("fail", what, says))
+        if tag.attributes.get("integrity"):
+            says = "The tag has integrity, so nothing runs after our next update: take that off."
+            found.append(Finding("warn", what, says))
         if not loads:
             says = (
                 f"It has the settings, but no script of this page names {expected}: that is right"
@@ -273,6 +286,8 @@ class _Site:
         folder = urlsplit(file.headers.get("service-worker-allowed", "") or "./").path
         widest = urlsplit(web_address(folder, address) or address).path
         scope = self.page.absolute(tag.attributes.get("data-scope", "")) if _scoped(tag) else ""
+        if scope and str(Origin.of(scope)) != self.origin:
+            return f"data-scope must be a path of {self.origin} itself: browsers take no other."
         if scope and not urlsplit(scope).path.startswith(widest):
             return (
                 f"data-scope is {urlsplit(scope).path}, but {address} may only serve {widest}: put"
@@ -318,6 +333,12 @@ class _Site:
     def _hindrances(self, policy: Policy, tag: Script) -> Iterator[tuple[str, str]]:
         head = "The page's Content-Security-Policy"
         worker = self.page.absolute(tag.attributes.get("data-worker") or _WORKER)
+        if not policy.allows_apps():
+            yield (
+                "fail",
+                f"{head} has a sandbox in which no worker can be registered: drop it, or add"
+                " allow-scripts and allow-same-origin.",
+            )
         if tag.text.strip() and not policy.allows_inline(tag):
             yield (
                 "fail",
@@ -366,6 +387,11 @@ class _Site:
                     f"{head} has require-trusted-types-for, which forbids importScripts: drop it."
                 )
                 yield Finding("fail", what, says)
+
+
+def _is_run(tag: Script) -> bool:
+    kind = tag.attributes.get("type", "").strip().lower()
+    return kind in ("", "module") or bool(_JAVASCRIPT.fullmatch(kind))
 
 
 def _scoped(tag: Script) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from service.cli.doctor.calls import OTHER_NAME, OUTDATED, UNTRUSTED, certificate_fault
 from service.cli.doctor.findings import Finding, Level
 from service.config import Config
 from service.model.network.endpoints import origin_of
@@ -20,11 +21,8 @@ from service.runtime import Runtime
 _ANSWER = 5.0  # seconds, as our workers wait
 _SILENT = "no answer within five seconds"
 _UNKNOWN = "its name is not known"
-_UNTRUSTED = "its certificate is not trusted"
-_OUTDATED = "its certificate is not valid now"
-_OTHER_NAME = "its certificate is that of another host"
 _NO_TLS = "it does not speak TLS"
-_CERTIFICATES = {9: _OUTDATED, 10: _OUTDATED, 62: _OTHER_NAME}  # by X509_V_ERR_…
+_NO_PASSWORD = "the proxy wants a user and a password, or refuses them"  # noqa: S105
 _ALWAYS = {
     "Google": "https://fcm.googleapis.com",
     "Mozilla": "https://updates.push.services.mozilla.com",
@@ -79,11 +77,11 @@ def _microsoft(runtime: Runtime) -> dict[str, str]:
 
 def _todo(config: Config, origin: str, fault: str) -> str:
     host = origin.partition("://")[2]
-    if fault == _UNTRUSTED:
+    if fault == UNTRUSTED:
         return "Set PUSH_CA_BUNDLE to a file of the certificates that are trusted here."
-    if fault == _OUTDATED:
+    if fault == OUTDATED:
         return "Check the time of this host; if it is right, the fault is theirs."
-    if fault in (_OTHER_NAME, _NO_TLS):
+    if fault in (OTHER_NAME, _NO_TLS):
         return (
             f"Something between here and {host} answers in its place, such as a firewall: let"
             " connections to it pass unchanged."
@@ -91,6 +89,8 @@ def _todo(config: Config, origin: str, fault: str) -> str:
     proxy = config.proxy_to(origin)
     if proxy is not None:
         where = urlsplit(proxy)
+        if fault == _NO_PASSWORD:
+            return "Put both into PUSH_PROXY or HTTPS_PROXY, as in http://user:password@host:port."
         return (
             f"Check PUSH_PROXY or HTTPS_PROXY ({where.hostname}:{where.port}), and that this proxy"
             f" lets CONNECT {host} pass."
@@ -113,10 +113,10 @@ def _fault(config: Config, origin: str, tls: ssl.SSLContext) -> str:
     try:
         connection.connect()
     except ssl.SSLCertVerificationError as error:
-        return _CERTIFICATES.get(error.verify_code, _UNTRUSTED)
+        return certificate_fault(error)
     except ssl.SSLError:
         return _NO_TLS
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the latter of a name that is too long
         return "the name of the proxy is not known" if proxy else _UNKNOWN
     except TimeoutError:
         return _SILENT
@@ -124,6 +124,8 @@ def _fault(config: Config, origin: str, tls: ssl.SSLContext) -> str:
         return "the proxy refuses the connection" if proxy else "the connection is refused"
     except (OSError, HTTPException) as error:
         status = re.search(r"Tunnel connection failed: (\d{3})", str(error))
+        if status and status[1] == "407":
+            return _NO_PASSWORD
         return f"the proxy answers {status[1]}" if status else "the connection is cut"
     finally:
         connection.close()

@@ -32,3 +32,13 @@ def test_the_doctor_says_whether_the_chat_takes_calls(environment: dict[str, str
     assert "it answered 500. Nobody hears what is wrong until it works" in words
     answered(Answer(200))
     assert says()[1].startswith("Set. It took the last call ")
+
+
+def test_an_address_that_no_clock_tries_any_more_is_no_failure(
+    environment: dict[str, str],
+) -> None:
+    health, _ = Health().after(Waiting("1", "no-workers", ""), Answer(500), clock.time() - 3600)
+    store = Runtime.open(Config.read(environment)).store
+    assert store.causes.change(None, Reported(health=health).as_json())
+    found = one(environment, "ALERT_WEBHOOK")
+    assert (found.level, found.says[:13]) == ("ok", "Not set here.")

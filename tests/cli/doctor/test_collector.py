@@ -30,3 +30,13 @@ def test_another_protocol_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = collector(Config.read({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317"}))
     assert found.level == "fail"
     assert "must be http/protobuf, whose port mostly is 4318. No process starts" in found.says
+
+
+def test_a_password_in_the_address_of_the_collector_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = "http://nora:hunter2@127.0.0.1:1/v1/traces?token=hunter2"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", address)
+    (found,) = collector(Config.read({}))
+    assert found.says.startswith("http://127.0.0.1:1/v1/traces takes none from here")
+    assert "hunter2" not in found.says

@@ -274,6 +274,7 @@ def test_a_backup_is_asked_for_until_it_is_made(environment: dict[str, str]) -> 
         ("mailto:push@localhost", "fail"),
         ("mailto:push@paper.example", "fail"),
         ("mailto:push@example.com", "fail"),
+        ("mailto:push@paper.internal", "fail"),
         ("https://192.0.2.1/", "fail"),
         ("", "fail"),
     ],
