@@ -88,6 +88,7 @@ def begin(process: str, environ: Mapping[str, str]) -> None:
     logging.captureWarnings(True)
     sys.excepthook = _log_end
     threading.excepthook = _log_end_of_thread
+    sys.unraisablehook = _log_lost
 
 
 def begin_json(process: str, environ: Mapping[str, str]) -> None:
@@ -106,3 +107,10 @@ def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None:
         error = (ended.exc_type, ended.exc_value, ended.exc_traceback)
         logging.getLogger("stoppress").error("a thread ended by an error", exc_info=error)
+
+
+def _log_lost(lost: sys.UnraisableHookArgs) -> None:
+    """Log what Python itself would print with its message, such as an error in `__del__`."""
+    if lost.exc_value is not None:
+        error = (lost.exc_type, lost.exc_value, lost.exc_traceback)
+        logging.getLogger("stoppress").error("an error that nobody could take", exc_info=error)

@@ -19,7 +19,7 @@ def our_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = [
         (log := logging.getLogger(name), log.level, log.handlers, log.propagate) for name in names
     ]
-    for hook in (sys, "excepthook"), (logs.threading, "excepthook"):
+    for hook in (sys, "excepthook"), (sys, "unraisablehook"), (logs.threading, "excepthook"):
         monkeypatch.setattr(*hook, getattr(*hook))
     token = process_log.request_id.set("")
     yield

@@ -249,6 +249,13 @@ def fail() -> None:
         raise ValueError(SECRETS[1]) from error
 
 
+class Broken:
+    """Its end raises an error that no code can catch."""
+
+    def __del__(self) -> None:
+        fail()
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_an_error_is_logged_with_its_places_but_not_its_message(
     form: str, our_log: None, capsys: pytest.CaptureFixture[str]
@@ -261,20 +268,21 @@ def test_an_error_is_logged_with_its_places_but_not_its_message(
         logging.getLogger("service.x").exception("it failed:\nTwo lines")
         StoppableWorker.handle_exception(None, None, *sys.exc_info())  # type: ignore[arg-type]
         sys.excepthook(*sys.exc_info())
+    Broken()
     said = capsys.readouterr().err
     for secret in ("a-secret", "an-endpoint", "two lines"):
         assert secret not in said
-    assert said.count("in fail") == 6  # both errors, three times
+    assert said.count("in fail") == 8  # both errors, four times
     lines = said.splitlines()
     if form == "json":
-        assert len(lines) == 3
+        assert len(lines) == 4
         first = json.loads(lines[0])
         assert (first["message"], first["request"]) == ("it failed:\nTwo lines", "click")
         assert first["exception"].index("KeyError") < first["exception"].index("ValueError")
         assert "in fail" in first["exception"]
     else:
         begun = [line for line in lines if not line.startswith("  ")]
-        assert len(begun) == 3
+        assert len(begun) == 4
         assert begun[0].endswith(" ERROR worker: it failed:")
 
 
