@@ -45,7 +45,8 @@ class CanaryHealth(NamedTuple):
     def is_missed(self, now: float) -> bool:
         """Whether two in a row did not arrive in time."""
         last = self.latest.arrived if self.latest else 0.0
-        return self.every > 0 and now - last > 2 * self.every + _GRACE
+        # One that is to arrive came before the clock was set back, and says nothing of now.
+        return self.every > 0 and not -_GRACE <= now - last <= 2 * self.every + _GRACE
 
 
 class Canary:
@@ -106,9 +107,9 @@ class Canary:
             raise NotOurs
         published = _opened(ours[0], body)
         latest = self._store.canary.arrived()
+        now = clock.time()
         # A message that comes once more says nothing of now.
-        if latest is None or published > latest.published:
-            now = clock.time()
+        if latest is None or published > latest.published or latest.arrived > now + _GRACE:
             self._store.canary.note_arrived(Arrival(published, now, max(0.0, now - published)))
 
     def health(self) -> CanaryHealth:

@@ -146,6 +146,7 @@ def test_two_that_do_not_arrive_are_missed(watched: Installation) -> None:
     rows.note_arrived(Arrival(998.0, 1000.0, 2.0))
     assert not canary.health().is_missed(1000.0 + 2 * EVERY)
     assert canary.health().is_missed(1000.0 + 3 * EVERY + 1)
+    assert canary.health().is_missed(1000.0 - 3600), "the clock was set back"
 
 
 # What arrives -----------------------------------------------------------------------------------
@@ -195,6 +196,12 @@ def test_a_message_that_comes_once_more_says_nothing_of_now(watched: Installatio
     for body in (later, earlier):
         watched.runtime.canary.take(browser.token, body)
     assert watched.runtime.canary.health().latest == first
+    ahead = clock.time() + 3600
+    watched.runtime.store.canary.note_arrived(Arrival(ahead, ahead, 0.0))  # then it was set back
+    watched.runtime.canary.take(browser.token, later)
+    latest = watched.runtime.canary.health().latest
+    assert latest is not None
+    assert latest.published == 2000.0
 
 
 def test_the_figures_say_when_the_latest_arrived_and_how_long_it_took(
