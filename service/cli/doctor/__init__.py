@@ -23,6 +23,7 @@ from service.cli.doctor.site import check_site
 from service.cli.terminal import printable
 from service.config import Config, ConfigError
 from service.domain.store_errors import in_one_line
+from service.local.faults import unexpected
 from service.runtime import Runtime, StoreRefused
 from service.runtime import check_redis as reach_redis
 
@@ -135,3 +136,5 @@ def _with_redis(config: Config, wanted: Wanted) -> Iterator[Finding]:
         yield Finding("fail", "Keys", f"{error}.")
     except RedisError as error:
         yield Finding("fail", "Redis", f"{in_one_line(error)}. The other checks need it.")
+    except Exception as error:  # what was found until then still counts
+        yield Finding("fail", "Doctor", f"{unexpected(error)} The other checks were not made.")

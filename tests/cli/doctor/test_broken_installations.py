@@ -261,6 +261,14 @@ def no_clock(given: Newsroom) -> None:
 
 
 @row(
+    "fail  Doctor  unexpected ValueError at …/installation.py:…. This is a fault of Stop Press:"
+    " please report this line. The other checks were not made."
+)
+def what_nobody_foresaw(given: Newsroom) -> None:
+    given.redis.set(TICKED, "soon")
+
+
+@row(
     "fail  Alerts  Alert 1 “Storm reaches the coast” has been waiting for 5 minutes…, and no"
     " worker takes it up: 1 reader waits. If workers are running, read their log and restart"
     " them."
