@@ -22,6 +22,13 @@ from service.runtime import Runtime
 
 _MOST_NAMED = 5  # origins
 _ANSWER = 10.0  # seconds that our own web processes have to answer
+_NOBODY = "the proxy in front finds no web process: start stoppress web, or correct the proxy"
+_BY_STATUS = {
+    400: "let the proxy in front pass the header Host on",
+    404: "perhaps another server answers there: check SITE_URL and the proxy in front",
+    502: _NOBODY,
+    504: _NOBODY,
+}
 # Top-level domains that receive no mail (RFC 2606, 6761, 6762; ICANN).
 _RESERVED = ("example", "test", "invalid", "localhost", "local", "internal")
 
@@ -161,7 +168,7 @@ class Addresses:
         except HTTPError as error:
             error.close()
             path = urlsplit(error.url).path
-            todo = "see the log of stoppress web"
+            todo = _BY_STATUS.get(error.code, "see the log of stoppress web")
             if 300 <= error.code < 400:
                 todo = "it leads elsewhere, so set SITE_URL to the address that answers itself"
             yield Finding("fail", what, f"{url}{path} answers {error.code}; {todo}.")

@@ -18,7 +18,7 @@ from service.store.alerts.notifications import SCHEDULED
 from service.store.sending.batches import part_key
 from tests.support.broken_newsrooms import Table
 from tests.support.doctor import KEY
-from tests.support.newspaper import Newspaper
+from tests.support.newspaper import Newspaper, response
 from tests.support.proxy import ConnectProxy
 from tests.support.whole_newsroom import (
     PUSH_SERVICES,
@@ -232,6 +232,18 @@ def a_name_that_leads_nowhere(given: Newsroom) -> None:
 )
 def an_address_of_ours_that_is_wrong(given: Newsroom) -> None:
     given.set_all(SITE_URL=f"http://{SERVICE}:{free_port()}")
+
+
+@row(
+    "warn  SITE_URL  http://127.0.0.1:… works on this machine only: set the address that readers"
+    " use.",
+    "fail  Web  http://127.0.0.1:…/readyz answers 502; the proxy in front finds no web process:"
+    " start stoppress web, or correct the proxy.",
+)
+def a_proxy_in_front_without_a_web_process(given: Newsroom) -> None:
+    given.set_all(SITE_URL=given.paper.origin, SITE_ORIGINS="https://www.newsroom.org")
+    given.paper.pages["/readyz"] = response(b"Bad gateway", status=502)
+    given.stack.callback(given.paper.pages.pop, "/readyz")
 
 
 @row(
