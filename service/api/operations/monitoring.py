@@ -32,7 +32,7 @@ from service.current import runtime
 from service.domain.operations.daily_totals import ENDED
 from service.domain.operations.unknown_values import KINDS
 from service.model.notifications import Notification, Outcome, Progress
-from service.model.operations.measures import MEASURES, MICRO, Histogram, Key, Measure
+from service.model.operations.measures import ENDED_BEFORE, MEASURES, MICRO, Histogram, Key, Measure
 from service.model.time import clock
 from service.runtime import Runtime
 
@@ -99,8 +99,23 @@ class Figures(Collector):
         yield from self._redis()
         yield from self._canary()
         counted = self._store.counted.read()
+        yield self._ended(counted)
         for measure in MEASURES.values():
             yield _counted(measure, counted)
+
+    def _ended(self, counted: Mapping[Key, list[int]]) -> Metric:
+        ended = CounterMetricFamily(
+            "stoppress_subscriptions_ended",
+            "Subscriptions that ended: the reader left, the browser took the permission back by"
+            " itself (lost), the push service called the browser gone, or a host that nobody knows"
+            " was asked and accepted nothing (unproven), or a reader who had not visited for long"
+            " was asked and did not answer (retired).",
+            labels=("why",),
+        )
+        for why, count in (dict.fromkeys(ENDED, 0) | self._store.departures.counts()).items():
+            before = counted.get((ENDED_BEFORE, why), [0])[0]
+            ended.add_metric((why,), max(0, count - before))
+        return ended
 
     def _readers(self) -> Iterator[Metric]:
         subscriptions = self._store.subscriptions
@@ -125,17 +140,6 @@ class Figures(Collector):
             "Browsers among them that `stoppress seed` has made up, to be removed by it too.",
             mixture.pretend if mixture else 0,
         )
-        ended = CounterMetricFamily(
-            "stoppress_subscriptions_ended",
-            "Subscriptions that ended: the reader left, the browser took the permission back by"
-            " itself (lost), the push service called the browser gone, or a host that nobody knows"
-            " was asked and accepted nothing (unproven), or a reader who had not visited for long"
-            " was asked and did not answer (retired).",
-            labels=("why",),
-        )
-        for why, count in (dict.fromkeys(ENDED, 0) | self._store.departures.counts()).items():
-            ended.add_metric((why,), count)
-        yield ended
         yield _labelled(
             "unknown_values",
             "How often in about 30 days a reader's browser named what is unknown here, by kind:"

@@ -13,6 +13,8 @@ from typing import TypeAlias
 # A measure's name, and the values of its labels.
 Key: TypeAlias = tuple[str, ...]
 
+# Beside the measures: how many subscriptions had ended when Redis started, by why.
+ENDED_BEFORE = "ended_before"
 MICRO = 1_000_000  # times are counted in whole microseconds, because sums of floats drift
 
 

@@ -4,6 +4,7 @@
                  microseconds. `history`: since which start of Redis. After another it begins anew,
                  because Redis may have forgotten its last second. Prometheus knows that counters
                  begin anew, while one that went back a little would count as new from 0.
+                 `ENDED_BEFORE`: how many subscriptions had ended by then (departures.py), by why
 {g}:speed:<day>  hash: `answers` of push services, and the microseconds that all of them together
                  `waited` for and that workers `worked`, each with one day in UTC
 """
@@ -17,23 +18,36 @@ from typing import Final, cast
 from redis import Redis
 
 from service.model.operations.capacity import Speed
-from service.model.operations.measures import MEASURES, Key
+from service.model.operations.measures import ENDED_BEFORE, MEASURES, Key
 from service.model.retention import DAY, SPEED_KEPT
 from service.model.time import clock
+from service.store.layout.departures import ENDED
 from service.store.redis_servers.history import HISTORY
 
 _COUNTED: Final = "{g}:counted"
 _MEANINGFUL: Final = 10_000  # answers; when so many are read, older days say nothing more
 
-# KEYS: counted, speed of today. ARGV: seconds for which that is kept, its three numbers; what was
-# counted and how often, as JSON. The first write frees.
-_ADD = (
+# The rows of how many subscriptions have ended by now; the last key is their hash.
+_BEFORE = (
     HISTORY
+    + f"""
+local function ended_before()
+  local rows = redis.call('HGETALL', KEYS[#KEYS])
+  for i = 1, #rows, 2 do rows[i] = cjson.encode({{'{ENDED_BEFORE}', rows[i], 0}}) end
+  return rows
+end
+"""
+)
+
+# KEYS: counted, speed of today, ended. ARGV: seconds for which speed is kept, its three numbers;
+# what was counted and how often, as JSON. The first write frees.
+_ADD = (
+    _BEFORE
     + """
 redis.call('HDEL', KEYS[1], '')
 if redis.call('HGET', KEYS[1], 'history') ~= history then
   redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], 'history', history)
+  redis.call('HSET', KEYS[1], 'history', history, unpack(ended_before()))
 end
 for _, one in ipairs(cjson.decode(ARGV[5])) do redis.call('HINCRBY', KEYS[1], one[1], one[2]) end
 if ARGV[2] ~= '0' then
@@ -45,11 +59,12 @@ end
 """
 )
 
-# KEYS: counted. Nothing, until the first process adds to them, of counts from before this start.
+# KEYS: counted, ended. Until the first process adds to the counts of before, they are 0.
 _READ = (
-    HISTORY
+    _BEFORE
     + """
-if redis.call('HGET', KEYS[1], 'history') ~= history then return {} end
+local of = redis.call('HGET', KEYS[1], 'history')
+if of and of ~= history then return ended_before() end
 return redis.call('HGETALL', KEYS[1])
 """
 )
@@ -73,16 +88,19 @@ class Counted:
             speed.worked,
             json.dumps(rows),
         ]
-        self._add(keys=[_COUNTED, _speed_key(clock.time() // DAY)], args=args)
+        self._add(keys=[_COUNTED, _speed_key(clock.time() // DAY), ENDED], args=args)
 
     def read(self) -> dict[Key, list[int]]:
         """Return what was counted, with nothing that this release does not know."""
         found: dict[Key, list[int]] = {}
-        rows = cast("list[bytes]", self._read(keys=[_COUNTED]))
+        rows = cast("list[bytes]", self._read(keys=[_COUNTED, ENDED]))
         for field, number in zip(rows[::2], rows[1::2], strict=True):
             if field == b"history":
                 continue
             *key, place = json.loads(field)
+            if key[0] == ENDED_BEFORE:
+                found[tuple(key)] = [int(number)]
+                continue
             measure = MEASURES.get(key[0])
             if measure is None or len(key) != len(measure.labels) + 1 or place >= measure.places:
                 continue

@@ -30,6 +30,11 @@ pytestmark = pytest.mark.redis
 def counted(client: Client) -> Callable[..., float]:
     """Add what this process counted, and return what looks a figure up by name and labels."""
     client.runtime.counting.add_to(client.runtime.store.counted)
+    return shown(client)
+
+
+def shown(client: Client) -> Callable[..., float]:
+    """Return what looks a figure up by name and labels."""
     page = client.call("GET", "/metrics", token=client.add_token("p", ["read"])).text
     found = {
         (sample.name.removeprefix("stoppress_"), frozenset(sample.labels.items())): sample.value
@@ -124,16 +129,22 @@ def test_counts_outlast_a_redis_that_is_away_and_begin_anew_with_one_that_was_re
         presence.start()
         presence.stop()
         assert counted(client)("promises_total", kept="yes") == 100
+        ended = client.runtime.store.departures
+        ended.count("left", 100)
+        assert counted(client)("subscriptions_ended_total", why="left") == 100
         counting.count(PROMISES, "yes", times=3)
         server.stop()
         presence.stop()  # while Redis is away
         server.start()
         wait_until(client.runtime.store.installation.clock_age)
-        assert client.runtime.store.counted.read() == {}, "nobody has added to them yet"
+        assert shown(client)("promises_total", kept="yes") == 0, "nobody has added to them yet"
+        assert shown(client)("subscriptions_ended_total", why="left") == 0
         with server.full():
             counting.add_to(Counted(client.runtime.store.redis))
         # Redis may have lost its last second. To go back by little would look like 100 new ones.
         assert counted(client)("promises_total", kept="yes") == 3
+        ended.count("left", 2)
+        assert counted(client)("subscriptions_ended_total", why="left") == 2
 
 
 @pytest.mark.parametrize(
