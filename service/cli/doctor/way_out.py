@@ -101,8 +101,8 @@ def _todo(config: Config, origin: str, fault: str) -> str:
             " proxy, such as http://proxy.example:3128"
         )
     return (
-        f"Let connections to port 443 of {host} pass, or set PUSH_PROXY to your proxy, such as"
-        " http://proxy.example:3128"
+        f"Let connections to {host if ':' in host else f'port 443 of {host}'} pass, or set"
+        " PUSH_PROXY to your proxy, such as http://proxy.example:3128"
     )
 
 
