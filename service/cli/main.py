@@ -109,9 +109,9 @@ def main(ctx: click.Context, env_file: Path | None) -> None:
     ctx.obj = EnvFile(None)
     if env_file is not None:
         try:
-            kept = dotenv_values(env_file, interpolate=False)
+            kept = dotenv_values(env_file, interpolate=False, encoding="utf-8-sig")
         except UnicodeDecodeError:
-            raise click.UsageError(f"--env-file: {env_file} is not UTF-8") from None
+            raise ConfigError(f"{env_file}: must be text in UTF-8") from None
         both = with_environment({name: text or "" for name, text in kept.items()})
         names = frozenset(name for name, text in both.items() if text != os.environ.get(name))
         ctx.obj = EnvFile(env_file, names)

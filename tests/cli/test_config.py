@@ -125,6 +125,16 @@ def test_a_wrong_setting_is_shown_among_the_others(tmp_path: Path) -> None:
     assert "2 of these cannot be used" in done.stderr
 
 
+def test_a_file_of_settings_may_begin_with_a_mark_and_must_be_utf_8(tmp_path: Path) -> None:
+    file, given = tmp_path / "paper.env", {"DATA_DIR": str(tmp_path / "none")}
+    file.write_text("PORT=8001\nSITE_NAME=Kölner Blatt\n", "utf-8-sig")  # as some editors save it
+    found = rows(stoppress(given, "--env-file", str(file), "config", "--json"))
+    assert found["PORT", "all"] == ("8001", str(file))
+    file.write_text("SITE_NAME=Kölner Blatt\n", "latin-1")
+    done = stoppress(given, "--env-file", str(file), "config")
+    assert (done.exit_code, done.stderr) == (2, f"stoppress: {file}: must be text in UTF-8\n")
+
+
 # Settings in files ------------------------------------------------------------------------------
 
 
