@@ -9,10 +9,19 @@ FROM_FILE = "_FILE"
 _LARGEST = 64 * 1024  # bytes of such a file
 
 
+def path_of(text: str) -> Path:
+    """Return a path, in which `~` is the home of a user; `ValueError`."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, and this host knows no home of that user") from None
+
+
 def text_of(file: str) -> str:
     """Return what a file says, without space around it; `ValueError` says why it cannot be used."""
+    path = path_of(file)
     try:
-        with Path(file).expanduser().open("rb") as opened:
+        with path.open("rb") as opened:
             text = opened.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "this is no name of a file"

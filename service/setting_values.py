@@ -25,6 +25,7 @@ from service.model.network.redis_urls import (
     parse_sentinel_url,
 )
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet
+from service.setting_sources import path_of
 
 _MOST_CONVERSIONS = 10
 # With a public key, in older ones a secret one as well, and in the end the number of the project.
@@ -37,7 +38,7 @@ _REDIS_URL = (
 
 def path(value: str) -> Path:
     """Return the absolute path; `~` is the home of this user."""
-    return Path(value).expanduser().absolute()
+    return path_of(value).absolute()
 
 
 def optional_path(value: str) -> Path | None:

@@ -13,7 +13,7 @@ from service.cli.doctor.findings import Finding
 from service.config import Config, ConfigError, given_text, parsed, settings
 from service.domain.keys import HIDDEN
 from service.local.folders import check_data_dir
-from service.setting_sources import FROM_FILE
+from service.setting_sources import FROM_FILE, path_of
 
 _NAMES = [row.name.upper() for row in settings()]
 _OTHERS = {name for row in settings() for name in row.metadata["others"]}
@@ -62,7 +62,7 @@ def secret_files(
 ) -> Iterator[Finding]:
     """Check that nobody else can read the files with secrets, or change them."""
     what = "Files"
-    files = {Path(file).expanduser(): name for name, file in _from_files(environ).items()}
+    files = {path_of(file): name for name, file in _from_files(environ).items()}
     if env_file is not None:
         files[env_file] = "settings"
     kept = config.data_dir / "keys.env"
