@@ -191,7 +191,8 @@ class _Site:
         )
         found = []
         for address in sorted({*loads.values()} - {expected}):
-            says = f"It loads {address}, but Stop Press is at {self.ours}: write {expected} there."
+            shown = cut(address, SHOWN)
+            says = f"It loads {shown}, but Stop Press is at {self.ours}: write {expected} there."
             found.append(Finding("fail", what, says))
         if not _is_run(tag):
             kind = cut(tag.attributes["type"], SHOWN)
@@ -212,7 +213,7 @@ class _Site:
                 " only if a file of yours imports it."
             )
             found.append(Finding("warn", what, says))
-        worker = tag.attributes.get("data-worker", _WORKER)
+        worker = cut(tag.attributes.get("data-worker", _WORKER), SHOWN)
         return tag, found or [Finding("ok", what, f"It loads our script; the worker is {worker}.")]
 
     def _loads(self, script: Script) -> str:
