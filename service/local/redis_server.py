@@ -164,7 +164,8 @@ def running_url(data_dir: Path) -> str | None:
 def embedded_redis(data_dir: Path) -> Iterator[EmbeddedRedis]:
     """Lock `data_dir` for one Redis, which the caller starts and ends inside `with`.
 
-    Raises `ConfigError` if another Redis has it, or if no installed server can read the data.
+    Raises `ConfigError` if another Redis has it, if no installed server can read the data, or if
+    a part of them is missing.
     """
     directory = _directory(data_dir)
     with ExitStack() as stack:
@@ -172,6 +173,7 @@ def embedded_redis(data_dir: Path) -> Iterator[EmbeddedRedis]:
             make_data_dir(data_dir)
             make_subfolder(directory)
             lock = stack.enter_context(_lock(data_dir))
+            _check_whole(directory)
             server = _choose_server(data_dir)
             socket = stack.enter_context(_socket(data_dir))
         yield EmbeddedRedis(server_argv(server, directory, socket), socket_url(socket), lock)
@@ -192,6 +194,19 @@ def _lock(data_dir: Path) -> Iterator[int]:
         yield lock
     finally:
         os.close(lock)
+
+
+def _check_whole(directory: Path) -> None:
+    """Refuse files without their list, as a copy that was cut short has: Redis overwrites them.
+
+    That another file is missing, it says itself.
+    """
+    files = [*(directory / "appendonlydir").glob("*")]
+    if files and not any(one.suffix == ".manifest" for one in files):
+        raise ConfigError(
+            f"DATA_DIR: {files[0].parent} lacks its file *.manifest, without which Redis would"
+            " start empty; restore the whole copy"
+        )
 
 
 def _choose_server(data_dir: Path) -> Server:

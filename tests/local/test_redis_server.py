@@ -188,6 +188,17 @@ def test_a_server_opens_only_what_it_reads(
     assert Server(*reader).reads(Server(*writer)) is reads
 
 
+def test_a_copy_that_was_cut_short_is_not_overwritten(tmp_path: Path) -> None:
+    files = tmp_path / "redis" / "appendonlydir"
+    files.mkdir(parents=True)
+    data = files / "appendonly.aof.1.incr.aof"
+    data.write_text("readers")
+    with pytest.raises(ConfigError, match="lacks its file"):
+        embedded_redis(tmp_path).__enter__()
+    assert data.read_text() == "readers"
+    assert [*files.iterdir()] == [data]
+
+
 def test_without_a_server_the_error_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
