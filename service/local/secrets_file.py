@@ -20,7 +20,9 @@ def using(data_dir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or data_dir
-        raise ConfigError(f"DATA_DIR: cannot use {where}: {error.strerror}") from None
+        who = " (run this as the user of the processes)"
+        hint = who if isinstance(error, PermissionError) else ""
+        raise ConfigError(f"DATA_DIR: cannot use {where}: {error.strerror}{hint}") from None
 
 
 def _path(data_dir: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -84,3 +85,14 @@ def test_a_data_folder_that_is_a_file_is_named_in_one_line(tmp_path: Path) -> No
     (tmp_path / "data").touch()
     with pytest.raises(ConfigError, match=r"^DATA_DIR: cannot use .*data: File exists$"):
         make_secrets(tmp_path / "data")
+
+
+def test_a_data_folder_of_another_user_says_who_may_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:  # as for another user than root, who may read everything
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(ConfigError, match=r"denied \(run this as the user of the processes\)$"):
+        read_secrets(tmp_path)
