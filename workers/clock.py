@@ -25,7 +25,7 @@ from service.config import Config, ConfigError
 from service.domain.operations.processes import Misfit, Presence
 from service.domain.store_errors import in_one_line
 from service.local import error_reports, logs, span_export
-from service.model.operations.process_log import say
+from service.model.operations.process_log import say, say_at_times
 from service.model.time import clock
 from service.runtime import Runtime
 from service.store import WORKER
@@ -90,7 +90,7 @@ def _patience() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        say("clock", in_one_line(error))
+        say_at_times("clock", in_one_line(error))
 
 
 def _end(*_: object) -> NoReturn:

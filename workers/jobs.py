@@ -15,7 +15,7 @@ from redis import RedisError
 from service.config import Config, ConfigError
 from service.domain.store_errors import in_one_line
 from service.model.keys import b64url
-from service.model.operations.process_log import say
+from service.model.operations.process_log import say_at_times
 from service.model.time import clock
 from service.runtime import Runtime
 from service.store import WORKER
@@ -57,7 +57,7 @@ def send() -> None:
         _fan_out.run(lambda: not stopping.is_set() and time.monotonic() < until)
     except RedisError as error:
         # The clock starts another job as soon as there is a Redis again.
-        say("worker", in_one_line(error))
+        say_at_times("worker", in_one_line(error))
         _drop()
     except BaseException:
         _drop()

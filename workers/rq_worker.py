@@ -26,7 +26,7 @@ from rq.worker_registration import register
 from service.domain.operations.processes import RELEASE
 from service.domain.sending.job_queue import note_alive
 from service.domain.store_errors import in_one_line
-from service.model.operations.process_log import say
+from service.model.operations.process_log import say, say_at_times
 from service.store import WORKER, connect
 from workers.own_job import OwnJob
 
@@ -182,4 +182,4 @@ def _patience(kind: str) -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        say(kind, in_one_line(error))
+        say_at_times(kind, in_one_line(error))

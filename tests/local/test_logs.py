@@ -12,14 +12,17 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
 from flask import request
+from redis import ResponseError
 
 from service.local import logs
 from service.local.web_log import WebLog
 from service.model.notifications import Outcome
+from service.model.operations import process_log
 from service.model.operations.process_log import begin_request
 from tests.support.client import make_app
 from tests.support.collector import Collector
@@ -28,6 +31,8 @@ from tests.support.forked import Forked
 from tests.support.installation import Installation, wait_until
 from tests.support.newsroom import Visitor
 from tests.support.push_service import Answer, Message, PushService
+from workers import clock as workers_clock
+from workers import rq_worker
 from workers.rq_worker import StoppableWorker
 
 OUTCOMES = [one.value for one in Outcome]
@@ -313,6 +318,19 @@ def test_what_others_send_begins_no_line_of_its_own(
         "a name: %s", "x\n2026-01-01 00:00:00,000 INFO web: all is well"
     )
     assert len([one for one in capsys.readouterr().err.splitlines() if one[0] != " "]) == 1
+
+
+def test_a_fault_that_lasts_is_said_once_a_minute(
+    our_log: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_log, "_said_at", {})
+    logs.begin("clock", {})
+    for now, lines in ((1000.0, 1), (1059.0, 0), (1060.0, 1)):
+        monkeypatch.setattr(process_log, "time", SimpleNamespace(monotonic=lambda now=now: now))
+        for one in (rq_worker._patience("worker"), *(workers_clock._patience() for _ in range(9))):
+            with one:
+                raise ResponseError("MISCONF it cannot")
+        assert capsys.readouterr().err.count("cannot write to its disk") == lines
 
 
 def test_gunicorn_repeats_neither_a_caller_nor_an_address(

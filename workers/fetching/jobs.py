@@ -18,7 +18,7 @@ from service.domain.store_errors import in_one_line
 from service.model.newsroom.articles import Article, Reading
 from service.model.newsroom.webhooks import CALL_SECONDS, Answer
 from service.model.operations import traces
-from service.model.operations.process_log import say
+from service.model.operations.process_log import say_at_times
 from service.store import WORKER, connect
 from service.store.newsroom.articles import Articles
 from service.store.newsroom.calls import Calls
@@ -128,7 +128,7 @@ def _do(name: str, work: Callable[[str], None], id: str) -> None:
         with traces.span(name):
             work(id)
     except RedisError as error:
-        say("fetch", in_one_line(error))
+        say_at_times("fetch", in_one_line(error))
     except Exception:
         _log.exception("a job was ended by an error")
     finally:

@@ -10,6 +10,7 @@ import logging
 import random
 import re
 import sys
+import time
 from contextvars import ContextVar
 
 from service.model.notifications import Notification
@@ -17,6 +18,8 @@ from service.model.notifications import Notification
 # In the environment of a request (WSGI): its id, and the rule that its address fits.
 REQUEST, ROUTE = "stoppress.request", "stoppress.route"
 _OURS = "stoppress"
+_SAY_AGAIN = 60.0  # seconds
+_said_at: dict[str, float] = {}
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 # The id of the request that this thread answers, or of the command that it runs; may be empty. An
@@ -41,6 +44,14 @@ def say(process: str, line: str, level: int = logging.WARNING) -> None:
         logger.log(level, line)
     else:
         print(f"{process}: {line}", file=sys.stderr, flush=True)
+
+
+def say_at_times(process: str, line: str) -> None:
+    """Log what a fault that lasts would have us say many times a second: once a minute."""
+    now = time.monotonic()
+    if now - _said_at.get(line, -_SAY_AGAIN) >= _SAY_AGAIN:
+        _said_at[line] = now
+        say(process, line)
 
 
 def log_alert(one: Notification, line: str, *more: object) -> None:
