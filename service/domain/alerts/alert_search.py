@@ -9,7 +9,7 @@ from functools import cached_property
 
 from service.model.notifications import Notification, State
 from service.store import Store
-from service.store.alerts.alert_search import SearchRow, folded
+from service.store.alerts.alert_search import BETWEEN, folded, row_of
 
 _PLANNED = (State.DRAFT, State.SCHEDULED)
 _MOST_WORDS = 20
@@ -28,21 +28,21 @@ class Search:
     until: float = math.inf
 
     @cached_property
-    def words(self) -> list[str]:
-        """The words, folded as those of rows are."""
-        return folded(self.text).split()[:_MOST_WORDS]
+    def _words(self) -> list[bytes]:
+        return [folded(word) for word in self.text.split()[:_MOST_WORDS]]
 
     @cached_property
-    def _by(self) -> str:
+    def _by(self) -> bytes:
         return folded(self.by)
 
-    def fits(self, row: SearchRow, slugs: Set[str]) -> bool:
+    def fits(self, row: bytes, slugs: Set[str]) -> bool:
         """Whether this is one of them by all but its state and time; `slugs` mean its topic."""
+        _, kind, topics, by, text = row.split(BETWEEN)
         return (
-            all(word in row.text for word in self.words)
-            and self._by in row.by
-            and self.kind in ("", row.kind)
-            and (not self.topic or not slugs.isdisjoint(row.topics.split()))
+            all(map(text.__contains__, self._words))
+            and self._by in by
+            and (not self.kind or self.kind == kind.decode())
+            and (not self.topic or not slugs.isdisjoint(topics.decode().split()))
         )
 
     def fits_planned(self, one: Notification, slugs: Set[str]) -> bool:
@@ -51,7 +51,7 @@ class Search:
         return (
             self.since <= at < self.until
             and self.state in (None, one.state)
-            and self.fits(SearchRow.of(one), slugs)
+            and self.fits(row_of(one), slugs)
         )
 
 
@@ -76,7 +76,7 @@ class AlertSearch:
         began = self._rows.began(search.since, search.until)
         ids = began
         if search.text or search.by or search.kind or search.topic:
-            rows = self._rows.rows(began, search.words)
+            rows = self._rows.rows(began)
             ids = [id for id, row in rows if search.fits(row, slugs)]
         if search.state is not None:
             ids = self._rows.in_state(ids, search.state)

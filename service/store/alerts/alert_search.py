@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import NamedTuple, TypeAlias, cast
+from typing import cast
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -21,10 +21,10 @@ from service.model.notifications import Notification, State
 from service.store.alerts.notifications import STARTED, Notifications, alert_key
 
 SEARCHED = "{g}:searched"
-_VERSION = "1"  # of a row; a row of another one is made anew
+_VERSION = b"1"  # of a row; a row of another one is made anew
 _AT_ONCE = 1000  # alerts that Redis is asked for in one command or script: about a millisecond
-_BETWEEN = "\x1f"  # fields of a row; no text has it
-_BEGINS = f"{_VERSION}{_BETWEEN}".encode()
+BETWEEN = b"\x1f"  # fields of a row; no text has it
+_BEGINS = _VERSION + BETWEEN
 
 # KEYS: alerts. Returns their states.
 _STATES = """
@@ -34,30 +34,23 @@ return found
 """
 
 
-class SearchRow(NamedTuple):
-    """What an alert is searched by; texts as `folded` returns them."""
+def row_of(one: Notification) -> bytes:
+    """Return what an alert is searched by: version, kind, topics, author, texts.
 
-    kind: str
-    topics: str  # slugs with spaces around each; empty: everyone
-    by: str
-    text: str  # title and text
-
-    @classmethod
-    def of(cls, one: Notification) -> SearchRow:
-        """Return the row of an alert."""
-        topics = "".join(f" {slug} " for slug in (*one.audience.topics, *one.audience.all_topics))
-        text = f"{one.content.title}\n{one.content.body}"
-        if (other := one.second_text) is not None:
-            text += f"\n{other.title}\n{other.body}"
-        return cls(one.content.kind, topics, folded(one.created_by), folded(text))
+    The slugs of topics have spaces around them; there are none if the audience is everyone.
+    """
+    topics = "".join(f" {slug} " for slug in (*one.audience.topics, *one.audience.all_topics))
+    text = f"{one.content.title}\n{one.content.body}"
+    if (other := one.second_text) is not None:
+        text += f"\n{other.title}\n{other.body}"
+    return BETWEEN.join(
+        (_VERSION, one.content.kind.encode(), topics.encode(), folded(one.created_by), folded(text))
+    )
 
 
-Found: TypeAlias = tuple[int, SearchRow]
-
-
-def folded(text: str) -> str:
+def folded(text: str) -> bytes:
     """Return a text so that case, and how an accent is written, make no difference."""
-    return unicodedata.normalize("NFC", text).casefold().replace(_BETWEEN, " ")
+    return unicodedata.normalize("NFC", text).casefold().encode().replace(BETWEEN, b" ")
 
 
 class SearchRows:
@@ -74,34 +67,26 @@ class SearchRows:
         found = cast("list[bytes]", self._redis.zrevrangebyscore(STARTED, *limits))
         return [int(id) for id in found]
 
-    def rows(self, ids: Sequence[int], words: Sequence[str] = ()) -> Iterator[Found]:
+    def rows(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield these alerts, whose sending has begun, each with its row.
 
-        A stored row that lacks one of these words is not taken apart, and no rows are kept: some
-        thousand at once set off Python's garbage collector, which takes up to 100 ms.
+        Rows are neither taken apart here nor kept: some thousand lists of fields at once set off
+        Python's garbage collector, which takes up to 100 ms.
         """
-        wanted = [word.encode() for word in words]
         for at in range(0, len(ids), _AT_ONCE):
             some = ids[at : at + _AT_ONCE]
-            stored = cast(
-                "list[bytes | None]", self._redis.hmget(SEARCHED, [str(id) for id in some])
-            )
-            rows = [row if row and row.startswith(_BEGINS) else None for row in stored]
-            found = list(zip(some, rows, strict=True))
-            made = self._make([id for id, row in found if row is None])
-            for id, row in found:
-                if row is None and id in made:
-                    yield id, made[id]
-                elif row is not None and all(word in row for word in wanted):
-                    yield id, _read(row)
+            stored = cast("list[bytes | None]", self._redis.hmget(SEARCHED, some))
+            pairs = zip(some, stored, strict=True)
+            rows = {id: row for id, row in pairs if row and row.startswith(_BEGINS)}
+            rows |= self._make([id for id in some if id not in rows])
+            yield from ((id, rows[id]) for id in some if id in rows)
 
-    def _make(self, missing: Sequence[int]) -> dict[int, SearchRow]:
+    def _make(self, missing: Sequence[int]) -> dict[int, bytes]:
         if not missing:
             return {}
-        made = {one.id: SearchRow.of(one) for one in self._notifications.all(missing)}
+        made = {one.id: row_of(one) for one in self._notifications.all(missing)}
         with suppress(RedisError):  # a full Redis is searched all the same
-            packed = {str(id): _BETWEEN.join((_VERSION, *row)) for id, row in made.items()}
-            self._redis.hset(SEARCHED, mapping=packed)  # type: ignore[arg-type]
+            self._redis.hset(SEARCHED, mapping=made)  # type: ignore[arg-type]
         return made
 
     def in_state(self, ids: Sequence[int], state: State) -> list[int]:
@@ -112,7 +97,3 @@ class SearchRows:
         )
         wanted = state.value.encode()
         return [id for id, found in zip(ids, states, strict=True) if found == wanted]
-
-
-def _read(row: bytes) -> SearchRow:
-    return SearchRow(*row.decode().split(_BETWEEN)[1:])

@@ -49,6 +49,7 @@ def test_words_of_title_and_text_are_found_in_any_case_and_order(
     for text, ids in {
         "ferry": [ferry],
         "safe RIGA": [ferry],
+        "safe\u3000RIGA": [ferry],
         "grou": [ferry],
         "straße": [street],
         "ÉCOLE": [street],
