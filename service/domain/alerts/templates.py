@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
-import unicodedata
 from dataclasses import replace
 from typing import Any
 
+from service.model.language.texts import has_invisible, is_visible
 from service.model.time import clock
 from service.store.alerts.templates import Template, TemplateRows
 
@@ -84,11 +84,11 @@ class Templates:
 
     def _checked(self, name: str) -> str:
         name = " ".join(name.split())
-        if not name:
+        if not is_visible(name):
             raise TemplateRefused(f"Write a name for the {self._noun}.")
         if len(name) > LONGEST_NAME:
             detail = f"The name of a saved {self._noun} has at most {LONGEST_NAME} characters."
             raise TemplateRefused(detail)
-        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        if has_invisible(name):
             raise TemplateRefused("The name contains characters that no screen shows.")
         return name

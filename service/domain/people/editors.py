@@ -476,6 +476,8 @@ def _checked_email(text: str) -> str:
     email = text.strip().lower()
     if not re.fullmatch(r"[^\s@<>,;:\"\x00-\x1f\x7f]+@[^\s@<>,;:\"\x00-\x1f\x7f]+", email):
         raise EditorError("Write an e-mail address, such as you@your.paper.")
+    if not email.isprintable():  # it would look like the address of another editor
+        raise EditorError("That address has characters that no screen shows. Please type it.")
     if len(email) > 254:
         raise EditorError("That e-mail address is too long.")
     return email

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from service.model.language.texts import one_line
+from service.model.language.texts import is_visible, one_line
 from service.model.retention import CHALLENGE_KEPT
 from service.model.time import clock
 from service.model.tokens import digest
@@ -87,7 +87,8 @@ class Passkeys:
         text = _in_time(challenge)
         with _refusing():
             id, key, count = _ceremonies().check_added(self._place(), text, answer)
-        name = one_line(name).text[:LONGEST_NAME] or "Passkey"
+        name = one_line(name).text[:LONGEST_NAME]
+        name = name if is_visible(name) else "Passkey"
         one = Passkey(id, email, name, key, count, int(clock.time()))
         done = self._rows.add(one, digest(text), MOST_PASSKEYS)
         if done != "added":

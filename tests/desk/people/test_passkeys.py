@@ -404,6 +404,11 @@ def test_no_name_is_markup(editor: FlaskClient, phone: Authenticator) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&lt;script&gt;alert(1<" in page, "40 characters"
 
 
+def test_a_passkey_has_a_name_that_is_seen(editor: FlaskClient, phone: Authenticator) -> None:
+    add(editor, phone, name="\u200b\u200d")
+    assert "Passkey added" in words(editor.get(page_of()).text)
+
+
 @pytest.mark.parametrize(
     ("address", "possible"),
     [

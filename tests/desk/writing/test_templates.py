@@ -116,7 +116,10 @@ def test_a_name_that_cannot_be_is_refused_and_the_form_stays(
     for name, why in (
         ("", "Write a name for the template."),
         ("x" * 61, "at most 60 characters"),
+        ("\u200b\u200d", "Write a name for the template."),
         ("a\x00b", "characters that no screen shows"),
+        ("Weather\u200b", "characters that no screen shows"),
+        ("\u202eWeather", "characters that no screen shows"),
         ("WEATHER", "Another template has this name."),
     ):
         answer = save(editor, name, title="Storm ahead")
