@@ -36,7 +36,9 @@ def test_the_page_says_what_is_wrong_and_what_to_do(editor: FlaskClient, runtime
     note_alive(redis, "rq:worker:test", RELEASE)
     pretend_a_fetch_process(redis)
     runtime.store.installation.lead("a clock", 60_000)
-    text = words(editor.get(PAGE).text)
+    page = editor.get(PAGE).text
+    assert "<bdi></bdi>" not in page, "on a phone the cell of a host that is not known is hidden"
+    text = words(page)
     assert "No worker" not in text
     assert "No clock" not in text
 
