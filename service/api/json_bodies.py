@@ -15,8 +15,8 @@ _HALF = re.compile("[\ud800-\udfff]")
 _LONGEST_NAME = 60  # characters of a field's name in a message
 
 
-def check_json(body: bytes) -> None:
-    """Raise a `Problem` with 400 that says what is wrong; pydantic reads the body afterwards.
+def read_json(body: bytes) -> Any:
+    """Return a JSON document; a `Problem` with 400 says what is wrong.
 
     RFC 8259 leaves open what two fields of the same name mean, and what half a character is
     (sections 4 and 8.2). Readers of one alert must not be shown one or the other by chance.
@@ -45,6 +45,7 @@ def check_json(body: bytes) -> None:
             f"{cut(half, _LONGEST_NAME) or 'The body'} has half a character (a lone surrogate, such"
             " as \\ud83d): a text was cut within an emoji. Nothing was done.",
         )
+    return document
 
 
 def _problem(why: str) -> Problem:

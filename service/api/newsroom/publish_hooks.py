@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from hashlib import sha256
 
@@ -14,7 +13,7 @@ from service.api.alerts import alerts_shown, references
 from service.api.alerts.notification_requests import NewNotification
 from service.api.calls import call
 from service.api.fields import Invalid, ResponseModel, read_fields
-from service.api.json_bodies import check_json
+from service.api.json_bodies import read_json
 from service.api.problems import FieldError, Problem
 from service.api.rate_limits import per_address
 from service.api.responses import WarningShown
@@ -101,8 +100,7 @@ def _name(field: str) -> str:
 
 
 def _taken(hook: PublishHook, signed: Signed, body: bytes) -> HookTaken:
-    check_json(body)
-    document = json.loads(body)
+    document = read_json(body)
     given = {name: hook.text(name, document) for name in ("title", "url", "body", "image")}
     _check_present(hook, given)
     topics = hook.topics_of(document) or [hook.otherwise] * bool(hook.otherwise)

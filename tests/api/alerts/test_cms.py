@@ -244,6 +244,7 @@ WRONG = {
     "a form": (b"title=x&url=y", "Expecting value (line 1, column 1)"),
     "cut off": (b'{"title": "Ferry agr', "(line 1, column 11)"),
     "an escape within 600 lists": (b"[" * 600 + b'"\\u0041"' + b"]" * 600, "nested too deeply"),
+    "300 lists": (b'{"title": ' + b"[" * 300 + b"]" * 300 + b"}", "title: Must be text"),
     "a number without end": (b'{"ttl": ' + b"9" * 5000 + b"}", "too long"),
 }
 
