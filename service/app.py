@@ -122,7 +122,9 @@ class Proxies(ProxyFix):
     """
 
     def _get_real_value(self, trusted: int, value: str | None) -> str | None:
-        if not value or '"' in value:
+        if not value or not trusted:
+            return None
+        if '"' in value:
             return super()._get_real_value(trusted, value)
         values = [one for part in value.split(",") if (one := part.strip(" \t"))]
         return values[-trusted] if 0 < trusted <= len(values) else None

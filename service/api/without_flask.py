@@ -99,7 +99,9 @@ class SubscribingWithoutFlask:
         one, new = subscriptions.subscribe(
             asked, refresh=requested.refresh, caller=lambda: self._limits.code(address)
         )
-        text = readers.credentials(self._runtime, one).model_dump_json()
+        # As `Credentials` is written; none of the three needs quoting.
+        confirmed = "true" if one.preferences.confirmed else "false"
+        text = f'{{"id":"{one.id}","token":"{subscriptions.token(one)}","confirmed":{confirmed}}}'
         return _NEW if new else _KNOWN, text.encode(), counted
 
     def _count(self, address: str) -> Counted:

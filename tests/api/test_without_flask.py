@@ -14,6 +14,7 @@ from flask import Flask
 from redis.exceptions import TimeoutError
 from werkzeug.test import create_environ, run_wsgi_app
 
+from service.api.readers.readers import credentials
 from service.api.without_flask import SubscribingWithoutFlask
 from service.domain.readers.subscriptions import Subscriptions
 from service.model.notifications import Topic
@@ -124,13 +125,15 @@ def test_an_ordinary_subscription_does_not_reach_flask(
     redis_url: str, database: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app(redis_url)
-    app.extensions["stoppress"].store.topics.add(Topic("world", "World"))
+    here = app.extensions["stoppress"]
+    here.store.topics.add(Topic("world", "World"))
     monkeypatch.delattr(Flask, "full_dispatch_request")
     for ordinary in (request(), request(), request(1, origin=None)):
         status, headers, body = call(app, **ordinary)
         assert status in ("201 CREATED", "200 OK")
         assert ("Access-Control-Allow-Origin", SITE) in headers or not ordinary["origin"]
-        assert set(body) == {"id", "token", "confirmed"}
+        assert body == credentials(here, here.subscriptions.get(body["id"])).model_dump()
+        assert body["confirmed"] is True, "nobody is asked to confirm"
 
 
 @pytest.mark.parametrize("error", [TimeoutError("late"), RuntimeError("a bug")])

@@ -94,11 +94,13 @@ class ReaderAlerts:
         gets it on the next visit. `caller` returns the code of who calls (`Place`).
         """
         unconfirmed, mode = not reader.preferences.confirmed, self._settings().mode
+        if not (unconfirmed or (new and mode == WELCOME)):
+            return
         with suppress(RedisError, PlanWithdrawn, NoRoom):
             if unconfirmed and mode != CONFIRM:
                 with suppress(NotSubscribed):
                     self._store.subscriptions.confirm(reader.id)
-            elif unconfirmed or (new and mode == WELCOME):
+            else:
                 self._publish_welcome(reader, self._place(reader, caller))
 
     def send_test(self, reader: Subscription, *, caller: Callable[[], str] = str) -> Published:

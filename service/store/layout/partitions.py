@@ -42,11 +42,11 @@ class Partitions:
         """Return the partition of a new endpoint."""
         # One byte divided by twelve would give four partitions 5 % more readers than the others.
         part = digest[9] if self.version == 1 else int.from_bytes(digest[8:], "big")
-        return self.numbers[part % len(self)]
+        return self.numbers[part % len(self.numbers)]
 
     def index_key(self, partition: int, digest: bytes) -> str:
         """Return a bucket of the endpoint index, one of 65,536 to 131,072 in all partitions."""
-        bits = 16 if self.version == 1 else 17 - len(self).bit_length()
+        bits = 16 if self.version == 1 else 17 - len(self.numbers).bit_length()
         bucket = int.from_bytes(digest[:2], "big") >> 16 - bits
         return f"{{{partition}}}:e:{bucket:04x}"
 

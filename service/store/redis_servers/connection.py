@@ -173,8 +173,10 @@ class _Packer:
     def pack(self, command: str | bytes, *words: Any) -> list[bytes]:
         """Return a command as Redis reads it; `DataError` for a word that it cannot read."""
         if isinstance(command, str) and " " not in command:  # some have two words: CONFIG GET
-            with suppress(TypeError):  # a kind of word that only redis-py knows
+            try:
                 return [pack_command((command, *words))]
+            except TypeError:  # a kind of word that only redis-py knows
+                pass
         packed: list[bytes] = self._careful.pack(command, *words)
         return packed
 
