@@ -39,6 +39,7 @@ M = TypeVar("M", bound=BaseModel)
 _LONGEST_NAME = 100  # characters of a field's name in an error
 _MOST_SHOWN = 3  # errors in one sentence each; `errors` has all
 _MOST_SLUGS = 5  # of topics, in an error
+MOST_TOPICS = 100  # in a list
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 # Our words for pydantic's kinds of error; any other kind keeps pydantic's own.
@@ -192,7 +193,8 @@ def _slug(text: str) -> str:
     return text
 
 
-def _topics(slugs: list[str], info: ValidationInfo) -> list[str]:
+def known_topics(slugs: list[str], info: ValidationInfo) -> list[str]:
+    """Return slugs of topics, each named once; `ValueError`."""
     if len(set(slugs)) != len(slugs):
         raise ValueError("must not name a topic twice")
     check_topics(slugs, info)
@@ -250,5 +252,7 @@ Locale = Annotated[
 Slug = Annotated[str, AfterValidator(_slug), pattern(SLUG)]
 _Known = Annotated[str, pattern(SLUG)]
 _UNIQUE = Field(json_schema_extra={"uniqueItems": True})
-Topics = Annotated[list[_Known], Field(max_length=100), AfterValidator(_topics), _UNIQUE]
+Topics = Annotated[
+    list[_Known], Field(max_length=MOST_TOPICS), AfterValidator(known_topics), _UNIQUE
+]
 Stories = Annotated[list[_Known], Field(max_length=50), AfterValidator(_stories), _UNIQUE]

@@ -15,12 +15,12 @@ from redis import RedisError
 
 from service.api import rate_limits
 from service.api.counted_requests import ROUTE
-from service.api.fields import parse
 from service.api.hosts import Hosts
+from service.api.json_bodies import read_json
 from service.api.problems import Problem
 from service.api.rate_limits import Limits
 from service.api.readers import readers
-from service.api.readers.reader_requests import NewSubscription, OutsideFlask
+from service.api.readers.reader_requests import OutsideFlask, as_pages_send_it
 from service.model.network.rates import Counted
 from service.runtime import Runtime
 
@@ -91,13 +91,12 @@ class SubscribingWithoutFlask:
         address = environ.get("REMOTE_ADDR", "")
         counted = self._count(address)
         environ[rate_limits.COUNTED] = readers.SUBSCRIBING, counted
-        requested = parse(NewSubscription, body, self._runtime)
-        asked = requested.requested(self._runtime.keys.current)
+        asked, refresh = as_pages_send_it(read_json(body), self._runtime)
         subscriptions = self._runtime.subscriptions
         if subscriptions.is_new_host(asked.endpoint):
             raise OutsideFlask
         one, new = subscriptions.subscribe(
-            asked, refresh=requested.refresh, caller=lambda: self._limits.code(address)
+            asked, refresh=refresh, caller=lambda: self._limits.code(address)
         )
         # As `Credentials` is written; none of the three needs quoting.
         confirmed = "true" if one.preferences.confirmed else "false"

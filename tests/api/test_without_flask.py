@@ -34,6 +34,12 @@ def changed(subscription: dict[str, Any]) -> dict[str, Any]:
     return request(body={"subscription": {**browser(), **subscription}})
 
 
+# What pages send beside the subscription.
+PAGE = {
+    **{"topics": ["world"], "locale": "en-GB", "timezone": "Europe/Riga"},
+    **{"vapid_public_key": None, "receipts": False, "wording": 7},
+}
+
 # Requests that follow each other, by what they show.
 ALL = {
     "another key": [request(), changed({"keys": browser(1)["keys"]})],
@@ -49,6 +55,26 @@ ALL = {
     "a time zone that is not known": [request(body={"timezone": "Mars/Base"})] * 7,
     "a topic that is not there": [request(body={"topics": ["cooking"]})],
     "preferences": [request(body={"daily_limit": 3, "paused_for": 7200, "receipts": False})],
+    "all that pages send": [request(body=PAGE), request(body={**PAGE, "refresh": True})],
+    "nothing chosen": [request(body={**PAGE, **dict.fromkeys(PAGE)})],
+    "wrong topics": [
+        *[request(body={"topics": wrong}) for wrong in ("world", ["world"] * 2, [1], [[]], {})],
+        request(body={"topics": [f"topic-{n}" for n in range(101)]}),
+    ],
+    "wrong receipts": [request(body={"receipts": wrong}) for wrong in (0, 1, "true", [])],
+    "wrong wordings": [request(body={"wording": wrong}) for wrong in (-1, 256, True, "1", 1.0)],
+    "wrong check-ins": [request(body={"refresh": wrong}) for wrong in (None, 0, 1, "true")],
+    "keys of another site": [request(body={"vapid_public_key": wrong}) for wrong in ("AAAA", 1)],
+    "keys beside the endpoint": [
+        request(body={"subscription": {**browser(), **browser()["keys"]}})
+    ],
+    "keys as bytes": [changed({"keys": {"p256dh": [4] * 65, "auth": [1] * 16}})],
+    "no subscription": [
+        *[request(body={"subscription": wrong}) for wrong in (None, "x", [], {}, {"keys": 1})],
+        *[changed({"keys": wrong}) for wrong in (None, "x", [], {}, {"p256dh": 1, "auth": 2})],
+        *[changed({"endpoint": wrong}) for wrong in (None, 1, "x")],
+        request(data=b'"x"'),
+    ],
     "a wrong field": [request(body={"user": 1})],
     "a check-in of a stranger": [request(body={"refresh": True})],
     "a check-in": [request(), request(body={"refresh": True})],
@@ -104,9 +130,11 @@ def answers(url: str, database: redis.Redis, requests: list[dict[str, Any]], **m
     found = [call(app, **one) for one in requests]
     kinds = ("push-services", "locales", "time-zones")
     known = [here.store.subscriptions.count(), *map(here.unknown_values.counts, kinds)]
+    ids = {body["id"] for _, _, body in found if isinstance(body, dict) and "id" in body}
+    stored = [here.subscriptions.get(id) for id in sorted(ids)]
     alerts = len(here.publishing.latest(10)) + len(here.store.notifications.active())
     here.store.redis.close()
-    return found, known, alerts
+    return found, known, alerts, stored
 
 
 @pytest.mark.parametrize("requests", ALL.values(), ids=ALL)
@@ -128,7 +156,7 @@ def test_an_ordinary_subscription_does_not_reach_flask(
     here = app.extensions["stoppress"]
     here.store.topics.add(Topic("world", "World"))
     monkeypatch.delattr(Flask, "full_dispatch_request")
-    for ordinary in (request(), request(), request(1, origin=None)):
+    for ordinary in (request(), request(), request(1, origin=None, body=PAGE)):
         status, headers, body = call(app, **ordinary)
         assert status in ("201 CREATED", "200 OK")
         assert ("Access-Control-Allow-Origin", SITE) in headers or not ordinary["origin"]

@@ -6,7 +6,7 @@ Only the browser's own `PushSubscription` may have further members, because brow
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from flask import current_app, has_request_context
@@ -23,11 +23,13 @@ from pydantic import (
 
 from service.api import rate_limits
 from service.api.fields import (
+    MOST_TOPICS,
     RequestModel,
     Stories,
     Topics,
     Unfit,
     installation,
+    known_topics,
     pattern,
     text,
 )
@@ -41,6 +43,7 @@ from service.model.operations.screen import read_ago
 from service.model.preferences import MOST_A_DAY, NO_QUIET, UNLIMITED, Quiet, quarter_of
 from service.model.subscriptions import Subscription, SubscriptionRequest
 from service.model.time import clock, times
+from service.runtime import Runtime
 
 LONGEST_PAUSE = 366 * 86_400  # seconds
 
@@ -286,6 +289,49 @@ class NewSubscription(_Preferences):
     def requested(self, vapid_key: str) -> SubscriptionRequest:
         """Return what the store is asked for; `vapid_key` is used where the browser names none."""
         return self._request(self.subscription, self.vapid_public_key or vapid_key, self.wording)
+
+
+_OF_PAGES = frozenset(("subscription", "refresh", "topics", "locale", "timezone")) | {
+    *("vapid_public_key", "receipts", "wording")
+}
+
+
+class _Context(NamedTuple):
+    context: Runtime
+
+
+def as_pages_send_it(given: Any, runtime: Runtime) -> tuple[SubscriptionRequest, bool]:
+    """Read a new subscription without pydantic; `OutsideFlask` for what is wrong or unusual.
+
+    What this accepts `NewSubscription` accepts too, and reads alike. The bool is `refresh`.
+    """
+    info: Any = _Context(runtime)
+    try:
+        browser, keys = given["subscription"], given["subscription"]["keys"]
+        topics, receipts, wording = map(given.get, ("topics", "receipts", "wording"))
+        refresh = given.get("refresh", False)
+        if not (
+            given.keys() <= _OF_PAGES
+            and (topics is None or (type(topics) is list and len(topics) <= MOST_TOPICS))
+            and (receipts is None or type(receipts) is bool)
+            and (wording is None or (type(wording) is int and 0 <= wording <= 255))
+            and type(refresh) is bool
+        ):
+            raise OutsideFlask
+        request = SubscriptionRequest(
+            endpoint=_endpoint(browser["endpoint"], info),
+            p256dh=_p256dh(keys["p256dh"]),
+            auth=_auth(keys["auth"]),
+            vapid_key=_vapid_key(given.get("vapid_public_key"), info) or runtime.keys.current,
+            topics=None if topics is None else frozenset(known_topics(topics, info)),
+            locale=_locale(given.get("locale"), info),
+            zone=_zone(given.get("timezone"), info),
+            chosen={} if receipts is None else {"receipts": receipts},
+            wording=wording,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise OutsideFlask from None
+    return request, refresh
 
 
 class ChangedPreferences(_Preferences):
