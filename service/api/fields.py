@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -142,8 +142,7 @@ def _field_error(row: ErrorDetails) -> FieldError:
 
 def installation(info: ValidationInfo) -> Runtime:
     """Return the `Runtime` that a validator was given as its context."""
-    runtime: Runtime = info.context  # a cast would be one call more for each field
-    return runtime
+    return cast(Runtime, info.context)
 
 
 # Texts ------------------------------------------------------------------------------------------
