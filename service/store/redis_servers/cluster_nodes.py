@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -16,8 +17,8 @@ from service.model.network.redis_urls import ClusterUrl
 
 ANSWER = 0.5  # seconds that a node has to say which node serves which slots
 _SLOTS = 16_384
-_ALL = 1.0  # seconds that all of them have together
 _EVERY = 0.25  # seconds between two such questions of one process
+_REST = 4  # times as long as a question took: silent nodes must not hold up each call
 
 
 class NotCluster(RedisError):
@@ -53,7 +54,8 @@ class Nodes:
     """Which node serves each slot, as the cluster last said; shared by all clients of a process.
 
     The nodes are asked again after a call has failed, at most each quarter of a second. One thread
-    asks; the others go on with what was known, if anything was.
+    asks; the others go on with what was known, if anything was. A node that failed is asked after
+    all others, so that each has its turn: also those of the address, when all others have gone.
     """
 
     def __init__(self, url: ClusterUrl, pool: Callable[[Address], ConnectionPool]) -> None:
@@ -64,9 +66,9 @@ class Nodes:
         self._serving: dict[int, Address] = {}
         self._known: list[Address] = []  # replicas as well
         self._led_to: set[Address] = set()  # by nodes whose slots are moving
+        self._failed: dict[Address, float] = {}  # when a node last did not answer
         self._doubted = True
-        self._suspect: Address | None = None
-        self._asked_at = -_EVERY
+        self._ask_at = 0.0
         self._why: RedisError = NotCovered()
 
     def serving(self, slot: int) -> Address:
@@ -96,7 +98,9 @@ class Nodes:
 
     def doubt(self, suspect: Address | None = None) -> None:
         """Ask again before the next call, and last the node that did not answer as it should."""
-        self._doubted, self._suspect = True, suspect
+        self._doubted = True
+        if suspect:
+            self._failed[suspect] = time.monotonic()
 
     def move(self, slot: int, to: Address) -> None:
         """Note that a slot is served by another node now, and ask about the others."""
@@ -119,27 +123,33 @@ class Nodes:
         return self._serving
 
     def _is_due(self) -> bool:
-        return self._doubted and time.monotonic() >= self._asked_at + _EVERY
+        return self._doubted and time.monotonic() >= self._ask_at
 
     def _ask(self) -> None:
         """Ask nodes until one knows who serves each slot; else believe the one that knows most.
 
         A node that has left the cluster, or has just been made, knows of no slots.
         """
-        until = time.monotonic() + _ALL
+        began = time.monotonic()
         serving, known = self._serving, self._known
         self._doubted = False
         errors: list[RedisError] = []
         for address in self._in_turn():
-            with _noting(errors):
+            try:
                 found = _read_slots(self._slots_of(address), address.host)
-                if len(found[0]) >= len(serving):
-                    serving, known = found
-                if len(found[0]) == _SLOTS:
-                    break
-            if time.monotonic() > until:
+            except RedisError as error:
+                errors.append(error)
+                self._failed[address] = time.monotonic()
+                if serving and time.monotonic() - began >= ANSWER:
+                    break  # what is known has to do
+                continue
+            self._failed.pop(address, None)
+            if len(found[0]) >= len(serving):
+                serving, known = found
+            if len(found[0]) == _SLOTS:
                 break
-        self._asked_at = time.monotonic()
+        now = time.monotonic()
+        self._ask_at = now + max(_EVERY, _REST * (now - began))
         self._serving, self._known = serving, known
         if len(serving) < _SLOTS:
             self._doubted = True
@@ -149,10 +159,11 @@ class Nodes:
             self._why = errors[0]
 
     def _in_turn(self) -> list[Address]:
-        """Return all nodes by chance, those that we know now first, and last the suspected one."""
+        """Return all nodes by chance, those that we know now first; last those that failed."""
         known = random.sample(self._known, len(self._known))
         first = random.sample(self._first, len(self._first))
-        return sorted(dict.fromkeys([*known, *first]), key=lambda one: one == self._suspect)
+        nodes = dict.fromkeys([*known, *first])
+        return sorted(nodes, key=lambda one: self._failed.get(one, -math.inf))
 
     def _slots_of(self, address: Address) -> Any:
         with self._client(address) as client:
@@ -170,15 +181,6 @@ class Nodes:
                 yield client
             finally:
                 client.connection_pool.disconnect()
-
-
-@contextmanager
-def _noting(errors: list[RedisError]) -> Iterator[None]:
-    """Note an error, and go on."""
-    try:
-        yield
-    except RedisError as error:
-        errors.append(error)
 
 
 def _read_slots(response: Any, asked: str) -> tuple[dict[int, Address], list[Address]]:

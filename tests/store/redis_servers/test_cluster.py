@@ -15,12 +15,12 @@ from service.domain.store_errors import why_unreachable
 from service.store import COMMAND, PAGE, WORKER, Store, connect
 from service.store.redis_servers.cluster import Cluster, SlotMoves
 from service.store.redis_servers.cluster_nodes import Address, NodeAway, NotCluster, NotCovered
-from service.store.redis_servers.connection import NotMaster, at, knock, servers
+from service.store.redis_servers.connection import NotMaster, Silent, at, knock, servers
 from service.store.redis_servers.replicas import NotKept, Replicas, TooFewReplicas
 from tests.support.cluster import ClusterNode, ClusterServers, TlsClusterNode
 from tests.support.installation import wait_until
 from tests.support.push_service.certificates import make_certificates
-from tests.support.redis_server import RedisServer, find_tls_server
+from tests.support.redis_server import Proxy, RedisServer, find_tls_server
 from tests.support.sentinels import Node, Tls
 from workers.trials.processes import free_port
 
@@ -353,6 +353,41 @@ def test_page_waits_once_for_several_silent_nodes() -> None:
             for node in servers.nodes:
                 node.resume()
         wait_until(lambda: answers_of(client) == [b"%d" % tag for tag in TAGS])
+
+
+def test_question_about_silent_nodes_does_not_make_a_page_wait_for_one_of_them_again() -> None:
+    with ClusterServers(2, replicas=False) as servers:
+        client = connect(servers.url, PAGE)
+        client.set(key(10), "10")
+        for node in servers.nodes:
+            node.pause()
+        try:
+            with pytest.raises(redis.TimeoutError):
+                client.get(key(10))
+            for _ in range(3):
+                with pytest.raises(Silent):
+                    client.get(key(10))
+        finally:
+            for node in servers.nodes:
+                node.resume()
+        wait_until(lambda: answers_of(client)[:1] == [b"10"])
+
+
+def test_address_of_the_setting_is_asked_when_every_node_was_replaced() -> None:
+    """A process that was idle meanwhile has not heard of any new node."""
+    with ExitStack() as stack:
+        old, new = (stack.enter_context(ClusterServers(n, replicas=False)) for n in (4, 1))
+        named = stack.enter_context(Proxy(old.nodes[0]))
+        client = connect(f"redis+cluster://127.0.0.1:{named.port}", COMMAND)
+        client.set(key(10), "old")
+        for node in old.nodes:  # as if their hosts were gone: nothing is refused
+            node.pause()
+        named.lead_to(new.nodes[0])
+        try:
+            wait_until(lambda: answers_of(client) == [None] * 12, timeout=60)
+        finally:
+            for node in old.nodes:
+                node.resume()
 
 
 def answers_of(client: redis.Redis) -> list[object]:
