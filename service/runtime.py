@@ -67,7 +67,14 @@ from service.domain.sending.push_hosts import PushHosts
 from service.domain.sending.push_services import PushServices
 from service.domain.sending.receipts import Receipts
 from service.domain.sending.screens import Screens
-from service.domain.store_errors import Loading, Unreachable, in_one_line, may_pass, why_unreachable
+from service.domain.store_errors import (
+    Loading,
+    Unreachable,
+    cause_of,
+    in_one_line,
+    may_pass,
+    why_unreachable,
+)
 from service.live_settings import LiveSettings
 from service.model.inactive import InactivePolicy
 from service.model.keys import b64url
@@ -415,7 +422,7 @@ def _check_one(setting: str, url: str) -> None:
         knock(url)
     except RedisError as error:
         why = f"{setting}: Redis {why_unreachable(error)}"
-        if isinstance(error, BusyLoadingError):
+        if isinstance(cause_of(error), BusyLoadingError):
             raise Loading(why) from None
         if may_pass(error):
             raise Unreachable(why) from None

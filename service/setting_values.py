@@ -32,7 +32,7 @@ _MOST_CONVERSIONS = 10
 _DSN = re.compile(r"(https?://)[A-Za-z0-9]+(?::[A-Za-z0-9]+)?@([^\s/?#@]+(?:/[\w.~-]+)*/[0-9]+)")
 _REDIS_URL = (
     "must be redis://[user:password@]host[:port][/database]; in a password, write / as %2F,"
-    " ? as %3F, # as %23, @ as %40 and % as %25"
+    " ? as %3F, # as %23, @ as %40, [ as %5B, ] as %5D and % as %25"
 )
 
 

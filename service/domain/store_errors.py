@@ -7,12 +7,11 @@ from redis.exceptions import (
     AuthorizationError,
     ConnectionError,
     InvalidResponse,
-    MasterDownError,
     RedisError,
     TimeoutError,
 )
 
-from service.store.redis_servers.cluster_nodes import NodeAway
+from service.store.redis_servers.cluster_nodes import ServerFails
 from service.store.redis_servers.connection import NotMaster
 
 
@@ -41,10 +40,10 @@ _REASONS = {
     "SentinelsRefuse": "cannot be found, because its sentinels refuse our user or password"
     " (sentinel_username, sentinel_password)",
     "NotCluster": "is no cluster: write STORE_URL as redis://",
-    "NodeAway": "is a cluster that announces a node which cannot be reached",
     "NotCovered": "has lost a part of its cluster. Try again in a moment",
     "CLUSTERDOWN": "has lost a part of its cluster. Try again in a moment",
     "SlotMoves": "is moving data from one node to another. Try again in a moment",
+    "IsSentinel": "is a sentinel: write redis+sentinel://host,host/ and the name of its master",
     "NotSentinel": "cannot be found, because a server that should be a sentinel is none",
     "TooFewReplicas": "has fewer replicas that answer than STORE_WAIT_REPLICAS asks for, so nothing"
     " was stored. Try again in a moment",
@@ -61,6 +60,10 @@ _REASONS = {
     "UNBLOCKED": "has just become a replica. Try again in a moment",
     "BusyLoading": "is loading its data. Try again in a moment",
     "BUSY": "is busy with a script that does not end. Its own log says more",
+    "Script killed": "has ended a script of ours, as an operator told it to. Try again in a moment",
+    "DENIED": "has no password, and so lets in only callers on its own machine (protected mode)",
+    "unknown command": "does not know a command that we need. docs/operations.md says which servers"
+    " do",
     "max number of clients": "has reached its limit of connections. Try again in a moment",
     "NOPERM": "refuses our user. REDIS_URL or STORE_URL needs a user with more rights",
     "NoPermission": "refuses our user. REDIS_URL or STORE_URL needs a user with more rights",
@@ -72,8 +75,8 @@ _REASONS = {
     "ClusterDown": _CLUSTER,
     "InvalidResponse": "is no Redis, or one that expects TLS (rediss://)",
 }
-# The codes of those that end without us, although Redis answers.
-_PASSES = ("MISCONF ", "BUSY ")
+# States in which Redis answers no PING, and which may end by themselves.
+_PASSING = ("BUSY", "MISCONF", "MasterDown")
 # The same for a connection that could not be made or was lost.
 _UNREACHABLE = {
     "refused": "the connection is refused",
@@ -99,6 +102,11 @@ def reason(error: RedisError) -> str:
     return found or "reports an error. Its own log says which"
 
 
+def cause_of(error: RedisError) -> RedisError:
+    """Return what a server responded that cluster or sentinels announce; else the error."""
+    return error.cause if isinstance(error, ServerFails) else error
+
+
 def is_away(error: RedisError) -> bool:
     """Whether no Redis answers; else one does, and refuses."""
     return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, NotMaster)
@@ -106,9 +114,12 @@ def is_away(error: RedisError) -> bool:
 
 def why_unreachable(error: RedisError) -> str:
     """Return the same for an operator who starts a process, with the cause of a lost connection."""
+    if isinstance(error, ServerFails):
+        return (
+            f"{why_unreachable(error.cause)} (at {error.address}, as its cluster or its sentinels"
+            " announce it)"
+        )
     found = reason(error).partition(". Try again")[0]
-    if isinstance(error, NodeAway):
-        found += f" ({error.address})"
     if isinstance(error, TimeoutError):
         return "does not answer in time"
     causes = (why for part, why in _UNREACHABLE.items() if part in str(error))
@@ -122,7 +133,9 @@ def in_one_line(error: RedisError) -> str:
 
 def may_pass(error: RedisError) -> bool:
     """Whether a process that starts should wait, since Redis may be starting or moving as well."""
+    error = cause_of(error)
+    if any(state in f"{type(error).__name__} {error}" for state in _PASSING):
+        return True
     if isinstance(error, AuthenticationError | AuthorizationError | InvalidResponse):
         return False
-    passes = isinstance(error, ConnectionError | TimeoutError | MasterDownError)
-    return passes or str(error).startswith(_PASSES)
+    return isinstance(error, ConnectionError | TimeoutError)

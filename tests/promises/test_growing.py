@@ -33,10 +33,10 @@ def ids(installation: Installation) -> list[SubscriptionId]:
     ]
 
 
-def guide(old: Node, cluster: ClusterServers) -> Sequence[str]:
-    """The guide's command that copies the data, with our addresses instead of its own."""
+def guide(what: str, old: Node, cluster: ClusterServers) -> Sequence[str]:
+    """The guide's command that does this, with our addresses instead of its own."""
     text = (ROOT / "docs/operations.md").read_text()
-    found = re.search(r"^ *redis-cli --cluster import .*$", text, re.MULTILINE)
+    found = re.search(rf"^ *redis-cli --cluster {what} .*$", text, re.MULTILINE)
     assert found is not None
     first, *rest = shlex.split(
         found[0]
@@ -70,10 +70,15 @@ def test_readers_alerts_and_links_are_there_after_the_move_to_a_cluster(
         push.begin_anew()
 
         cluster = stack.enter_context(ClusterServers(replicas=False))
-        subprocess.run(guide(old, cluster), check=True, capture_output=True, timeout=60)
+        moved = {**settings, "REDIS_URL": redis_url, "STORE_URL": cluster.url}
+        stoppress(moved, "doctor")  # too early, so that a new store stands there
+        copy, empty = (guide(what, old, cluster) for what in ("import", "call"))
+        too_early = subprocess.run(copy, check=False, capture_output=True, timeout=60)
+        assert too_early.returncode != 0
+        for command in (empty, copy):
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
         old.kill()
 
-        moved = {**settings, "REDIS_URL": redis_url, "STORE_URL": cluster.url}
         after = stack.enter_context(Installation(redis_url, push, tmp_path, **moved))
         assert {id: after.runtime.store.subscriptions.get(id) for id in ids(after)} == readers
         assert after.outcomes(sent) == outcomes

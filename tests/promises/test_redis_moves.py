@@ -6,17 +6,19 @@ import threading
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from redis.exceptions import ResponseError
 
 from service.cli import main
 from service.config import ConfigError
-from service.domain.store_errors import Unreachable
-from service.runtime import Runtime
+from service.domain.store_errors import Unreachable, in_one_line
+from service.runtime import Runtime, check_redis
 from service.store import COMMAND, PAGE, connect
 from service.store.redis_servers.connection import AT_ONCE, Guard, Silent
 from tests.support.cluster import ClusterNode
@@ -207,3 +209,45 @@ def test_a_process_that_starts_says_which_redis_does_not_answer(
         Runtime.open(
             type(installation.config).read({**installation.environment, "STORE_URL": nowhere})
         )
+
+
+@contextmanager
+def without_master(server: RedisServer) -> Iterator[None]:
+    """A replica without its master, which must not say what it knew."""
+    with server.client() as admin, server.read_only():
+        admin.config_set("replica-serve-stale-data", "no")
+        yield
+
+
+@pytest.mark.parametrize("fault", [RedisServer.stuck, RedisServer.disk_full, without_master])
+def test_a_process_waits_at_its_start_for_what_redis_may_get_over(
+    fault: Callable[[RedisServer], AbstractContextManager[None]],
+    installation: Installation,
+) -> None:
+    with RedisServer() as server:
+        config = replace(installation.config, store_url=server.url)
+        with fault(server), pytest.raises(Unreachable, match="STORE_URL: Redis "):
+            check_redis(config)
+        check_redis(config)
+
+
+def test_a_script_that_an_operator_ends_is_said_in_one_line() -> None:
+    with RedisServer() as server, server.client() as admin, server.client() as client:
+        admin.config_set("lua-time-limit", "10")
+
+        def killed() -> bool:
+            with suppress(ResponseError):  # none runs yet
+                return bool(admin.script_kill())
+            return False
+
+        killer = threading.Thread(target=wait_until, args=(killed,))
+        killer.start()
+        with pytest.raises(ResponseError) as ended:
+            client.eval("while true do end", 0)
+        killer.join()
+    assert in_one_line(ended.value).startswith("Redis has ended a script of ours")
+
+
+def test_redis_that_lets_in_no_stranger_says_so() -> None:
+    words = "DENIED Redis is running in protected mode because protected mode is enabled and no"
+    assert "protected mode" in in_one_line(ResponseError(words))

@@ -16,6 +16,7 @@ from service.model.network.redis_urls import is_cluster_url, is_sentinel_url, pa
 from service.model.operations.sizes import size
 from service.model.time.spans import span
 from service.store import connect
+from service.store.redis_servers.cluster_nodes import Address
 from service.store.redis_servers.connection import servers
 from service.store.redis_servers.sentinel import Sentinels
 
@@ -78,7 +79,7 @@ def _of_nodes(nodes: list[Redis], found: list[list[Finding]]) -> Iterator[Findin
 
 def _address(node: Redis) -> str:
     options = node.connection_pool.connection_kwargs
-    return f"{options['host']}:{options['port']}"
+    return str(Address(options["host"], options["port"]))
 
 
 def _replicas_of(node: Redis) -> int | None:
@@ -121,7 +122,7 @@ def _sentinels(url: str) -> Finding:
         )
     if not any(state["num-slaves"] for state in states):
         return Finding("warn", what, "The master has no replica: add one that can take over.")
-    status = f"{len(answers)} sentinels say that {named.host}:{named.port} is the master."
+    status = f"{len(answers)} sentinels say that {Address(*named[:2])} is the master."
     return Finding("ok", what, status)
 
 

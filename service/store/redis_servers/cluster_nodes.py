@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from redis import ConnectionPool, Redis, RedisError
-from redis.exceptions import ConnectionError, NoPermissionError, ResponseError, TimeoutError
+from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
 
+from service.model.network.addresses import bracketed
 from service.model.network.redis_urls import ClusterUrl
 
 ANSWER = 0.5  # seconds that a node has to say which node serves which slots
@@ -39,15 +40,25 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
 
-class NodeAway(ConnectionError):
-    """A node that the cluster announces cannot be reached."""
+class ServerFails(RedisError):
+    """A server that its cluster or its sentinels announce cannot be used; `cause` says why."""
 
-    def __init__(self, address: Address, error: RedisError) -> None:
-        super().__init__(f"{address}: {error}")
-        self.address = address
+    def __init__(self, address: Address, cause: RedisError) -> None:
+        super().__init__(f"{address}: {cause}")
+        self.address, self.cause = address, cause
+
+
+def knock_at(server: Redis, address: Address) -> None:
+    """Raise `ServerFails` if a server that was announced cannot be used."""
+    try:
+        server.ping()
+    except NoPermissionError:
+        pass
+    except RedisError as error:
+        raise ServerFails(address, error) from None
 
 
 class Nodes:
@@ -88,13 +99,8 @@ class Nodes:
         if len(self._table()) < _SLOTS:
             raise NotCovered()
         for address in self.masters():
-            with self._client(address) as node:
-                try:
-                    node.ping()
-                except NoPermissionError:
-                    pass
-                except (ConnectionError, TimeoutError) as error:
-                    raise NodeAway(address, error) from None
+            with asking(self._pool(address)) as node:
+                knock_at(node, address)
 
     def doubt(self, suspect: Address | None = None) -> None:
         """Ask again before the next call, and last the node that did not answer as it should."""
@@ -166,21 +172,23 @@ class Nodes:
         return sorted(nodes, key=lambda one: self._failed.get(one, -math.inf))
 
     def _slots_of(self, address: Address) -> Any:
-        with self._client(address) as client:
+        with asking(self._pool(address)) as client:
             try:
                 return client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
             except ResponseError as error:
-                if "cluster support disabled" in str(error):
+                if "cluster support disabled" in str(error) or "unknown command" in str(error):
                     raise NotCluster("it is no cluster") from None
                 raise
 
-    @contextmanager
-    def _client(self, address: Address) -> Iterator[Redis]:
-        with Redis(connection_pool=self._pool(address)) as client:
-            try:
-                yield client
-            finally:
-                client.connection_pool.disconnect()
+
+@contextmanager
+def asking(pool: ConnectionPool) -> Iterator[Redis]:
+    """Make a client for a few questions, whose connection ends with them."""
+    with Redis(connection_pool=pool) as client:
+        try:
+            yield client
+        finally:
+            pool.disconnect()
 
 
 def _read_slots(response: Any, asked: str) -> tuple[dict[int, Address], list[Address]]:

@@ -53,8 +53,8 @@ from service.model.network.redis_urls import (
     parse_sentinel_url,
 )
 from service.store.redis_servers.cluster import ONCE, Cluster
-from service.store.redis_servers.cluster_nodes import ANSWER, Address, Nodes
-from service.store.redis_servers.sentinel import Master, look_for_master
+from service.store.redis_servers.cluster_nodes import ANSWER, Address, Nodes, asking, knock_at
+from service.store.redis_servers.sentinel import IsSentinel, Master, look_for_master
 from service.store.redis_servers.sockets import KernelTimeouts, give_up_with_us
 
 T = TypeVar("T")
@@ -390,17 +390,15 @@ def _renew(node: Redis) -> None:
 
 
 def _nodes(url: str) -> Nodes:
-    def pool(address: Address) -> ConnectionPool:
-        made = ConnectionPool.from_url(_address(url), driver_info=_DRIVER)
-        made.connection_kwargs |= {
-            **address._asdict(),
-            "retry": ONCE,
-            "socket_timeout": ANSWER,
-            "socket_connect_timeout": ANSWER,
-        }
-        return made
+    return Nodes(parse_cluster_url(url), lambda address: _pool(url, ANSWER, address))
 
-    return Nodes(parse_cluster_url(url), pool)
+
+def _pool(url: str, seconds: float, address: Address | None = None) -> ConnectionPool:
+    """Return a pool for questions that are not repeated, at another server than `url` says."""
+    pool = ConnectionPool.from_url(_address(url), driver_info=_DRIVER)
+    waiting = {"retry": ONCE, "socket_timeout": seconds, "socket_connect_timeout": seconds}
+    pool.connection_kwargs |= waiting | (address._asdict() if address else {})
+    return pool
 
 
 def servers(redis: Redis) -> list[Redis]:
@@ -422,15 +420,10 @@ def knock(url: str) -> None:
     if is_cluster_url(url):
         _nodes(url).check()
         return
-    with Redis.from_url(_address(url), driver_info=_DRIVER) as client:
-        if is_sentinel_url(url):
-            named = look_for_master(url)
-            client.connection_pool.connection_kwargs |= {"host": named.host, "port": named.port}
-        client.connection_pool.connection_kwargs |= {
-            "retry": ONCE,
-            "socket_timeout": 2,
-            "socket_connect_timeout": 2,
-        }
+    master = Address(*look_for_master(url)[:2]) if is_sentinel_url(url) else None
+    with asking(_pool(url, 2, master)) as client:
+        if master:
+            knock_at(client, master)
         with suppress(NoPermissionError):
             client.ping()
         try:
@@ -439,3 +432,5 @@ def knock(url: str) -> None:
             return  # some services allow no INFO
         if about.get("redis_mode") == "cluster":
             raise ClusterDownError("cluster")
+        if about.get("redis_mode") == "sentinel":
+            raise IsSentinel("sentinel")

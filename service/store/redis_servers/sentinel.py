@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
+    InvalidResponse,
     NoPermissionError,
     RedisError,
     ResponseError,
@@ -49,6 +50,10 @@ class UnknownMaster(RedisError):
 
 class NotSentinel(RedisError):
     """What answers is no sentinel; it may be a Redis."""
+
+
+class IsSentinel(RedisError):
+    """What should be a Redis is a sentinel."""
 
 
 class SentinelsRefuse(AuthenticationError):
@@ -133,7 +138,7 @@ class Sentinels:
             if isinstance(error, AuthenticationError | NoPermissionError):
                 return SentinelsRefuse("they want another user or password")
         for error in errors:
-            if isinstance(error, ResponseError):
+            if isinstance(error, ResponseError | InvalidResponse):
                 return NotSentinel("it does not know the command")
         return SentinelsAway(str(errors[0]))
 

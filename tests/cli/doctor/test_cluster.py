@@ -40,7 +40,8 @@ def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, 
         node.kill()
         half = doctor(given)
         assert half.exit_code == 1
-        assert f"cannot be reached (127.0.0.1:{node.port})" in " ".join(half.stdout.split())
+        said = " ".join(half.stdout.split())
+        assert f"the connection is refused (at 127.0.0.1:{node.port}, as its cluster" in said
 
 
 def test_the_doctor_says_that_the_queue_needs_a_redis_of_its_own(

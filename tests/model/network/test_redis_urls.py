@@ -111,6 +111,14 @@ def test_a_wrong_address_of_a_cluster_is_refused_in_one_line_without_its_passwor
     assert_refused(url)
 
 
+@pytest.mark.parametrize("kind", ["redis", "redis+cluster", "redis+sentinel"])
+def test_a_bracket_in_a_password_is_refused_with_how_to_write_it(kind: str) -> None:
+    master = "/mymaster" if kind == "redis+sentinel" else ""
+    with pytest.raises(ConfigError, match=r"\[ as %5B, \] as %5D"):
+        Config.read({"STORE_URL": f"{kind}://:hunter[2@one{master}"})
+    Config.read({"STORE_URL": f"{kind}://:hunter%5B2@one{master}"})
+
+
 def test_the_queue_cannot_be_on_a_cluster() -> None:
     with pytest.raises(ConfigError, match="REDIS_URL: the queue does not run on a cluster"):
         Config.read({"REDIS_URL": "redis+cluster://one,two"})

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import redis
 
+from service.config import Config, ConfigError
 from service.domain.store_errors import why_unreachable
+from service.runtime import check_redis
 from service.store import COMMAND, PAGE, WORKER, Store, connect
 from service.store.redis_servers.cluster import Cluster, SlotMoves
-from service.store.redis_servers.cluster_nodes import Address, NodeAway, NotCluster, NotCovered
+from service.store.redis_servers.cluster_nodes import Address, NotCluster, NotCovered, ServerFails
 from service.store.redis_servers.connection import NotMaster, Silent, at, knock, servers
 from service.store.redis_servers.replicas import NotKept, Replicas, TooFewReplicas
 from tests.support.cluster import ClusterNode, ClusterServers, TlsClusterNode
@@ -390,6 +392,24 @@ def test_address_of_the_setting_is_asked_when_every_node_was_replaced() -> None:
                 node.resume()
 
 
+def test_user_that_one_node_does_not_know_ends_the_start_with_the_address_of_that_node() -> None:
+    with ClusterServers(2, replicas=False) as servers:
+        user = ("ACL", "SETUSER", "paper", "on", ">p@ss/w?rd#%&:[]é +", "~*", "+@all")
+        with servers.nodes[0].client() as admin:
+            admin.execute_command(*user)
+        url = servers.url.replace("//", "//paper:p%40ss%2Fw%3Frd%23%25%26:%5B%5D%C3%A9%20+@")
+        with pytest.raises(ConfigError, match="refuses our password") as refused:
+            check_redis(Config.read({"STORE_URL": url}))
+        assert f"(at 127.0.0.1:{servers.nodes[1].port}, as its cluster" in str(refused.value)
+        with servers.nodes[1].client() as admin:
+            admin.execute_command(*user)
+        knock(url)
+        client = connect(url)
+        for tag in TAGS:
+            client.set(key(tag), tag)
+        assert answers_of(client) == [b"%d" % tag for tag in TAGS]
+
+
 def answers_of(client: redis.Redis) -> list[object]:
     with suppress(redis.RedisError), client.pipeline(transaction=False) as pipe:
         for tag in TAGS:
@@ -414,6 +434,6 @@ def test_start_names_a_node_that_is_announced_and_cannot_be_reached() -> None:
         with servers.nodes[1].client() as admin:
             admin.config_set("cluster-announce-port", str(closed := free_port()))
         wait_until(lambda: str(closed) in str(servers.nodes[0].cluster("SLOTS")))
-        with pytest.raises(NodeAway) as away:
+        with pytest.raises(ServerFails) as away:
             knock(f"redis+cluster://127.0.0.1:{servers.nodes[0].port}")
         assert f"127.0.0.1:{closed}" in why_unreachable(away.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from service.store.redis_servers.connection import knock
 from service.store.redis_servers.sentinel import look_for_master
 from tests.support.installation import wait_until
 from tests.support.push_service.certificates import make_certificates
+from tests.support.relay import Port
 from tests.support.sentinels import MASTER, Node, Passwords, Tls, Watched
 from workers.trials.processes import free_port
 
@@ -36,6 +38,16 @@ def refusal(url: str, kind: type[Exception] = ConfigError) -> str:
     return str(refused.value)
 
 
+class Website(Port):
+    """A port that speaks HTTP."""
+
+    def serve(self, client: socket.socket) -> None:
+        with suppress(OSError):
+            client.recv(1000)
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        client.close()
+
+
 def test_the_master_is_found_and_what_is_wrong_is_said_in_one_line(watched: Watched) -> None:
     knock(watched.url())
     for patience in (PAGE, WORKER):
@@ -48,6 +60,21 @@ def test_the_master_is_found_and_what_is_wrong_is_said_in_one_line(watched: Watc
     assert said.startswith("REDIS_URL: Redis cannot be found, because its sentinels know no master")
     plain = f"redis+sentinel://127.0.0.1:{watched.master.port}/{MASTER}"
     assert "should be a sentinel is none" in refusal(plain)
+    sentinel = f"127.0.0.1:{watched.sentinels[0].port}"
+    assert "REDIS_URL: Redis is a sentinel: write redis+s" in refusal(f"redis://{sentinel}")
+    with pytest.raises(ConfigError, match="STORE_URL: Redis is no cluster"):
+        settings = {"REDIS_URL": watched.url(), "STORE_URL": f"redis+cluster://{sentinel}"}
+        check_redis(Config.read(settings))
+    with Website() as web:
+        assert "should be a sentinel is none" in refusal(f"redis+sentinel://{web.address}/{MASTER}")
+    closed = free_port()
+    with watched.sentinels[0].client() as one:
+        for name, host in (("away", "127.0.0.1"), ("away6", "::1")):
+            one.execute_command("SENTINEL MONITOR", name, host, closed, 1)
+    for name, host in (("away", "127.0.0.1"), ("away6", "[::1]")):
+        said = refusal(watched.url(name), Unreachable)
+        assert "Redis cannot be reached: the connection is refused" in said
+        assert f"(at {host}:{closed}, as its cluster or its sentinels announce it)" in said
     nobody = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{free_port()}/{MASTER}"
     said = refusal(nobody, Unreachable)
     assert said.endswith("none of its sentinels answers: the connection is refused")
