@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,33 @@ def test_send_to_thirty_thousand_goes_on_when_its_cluster_changes(
         running = stack.enter_context(sending(cluster, redis_url, push, tmp_path, 30_000))
         with running.losing():
             happens(cluster)
+        assert running.publish_again()
+        running.check()
+
+
+@contextmanager
+def without_replicas(node: ClusterNode) -> Iterator[None]:
+    """A master that takes no writes, because it has fewer replicas than it must have."""
+    with node.client() as admin:
+        admin.config_set("min-replicas-to-write", "2")
+        yield
+        admin.config_set("min-replicas-to-write", "0")
+
+
+@SOAK
+@pytest.mark.parametrize("tag", [PARTITION, "g"])
+@pytest.mark.parametrize("fault", [RedisServer.full, RedisServer.disk_full, without_replicas])
+def test_send_goes_on_after_one_node_refused_all_writes(
+    fault: Callable[[ClusterNode], AbstractContextManager[None]],
+    tag: str | int,
+    cluster: ClusterServers,
+    redis_url: str,
+    push: PushService,
+    tmp_path: Path,
+) -> None:
+    with sending(cluster, redis_url, push, tmp_path) as running:
+        with fault(cluster.master(tag)):
+            time.sleep(4)
         assert running.publish_again()
         running.check()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.support.installation import wait_until
 from tests.support.push_service import PushService
@@ -134,4 +135,49 @@ def test_send_does_not_follow_a_sentinel_that_names_the_master_of_before(
         assert running.publish_again()
         for sentinel in watched.sentinels[1:]:
             sentinel.resume()
+        running.check()
+
+
+@SOAK
+def test_send_goes_on_after_master_and_replica_changed_places_twice(
+    push: PushService, tmp_path: Path
+) -> None:
+    with Watched() as watched, show(watched, push, tmp_path, 2) as running:
+        first, roles = watched.master, ["master", "slave"]
+        with running.losing():
+            for _ in range(2):
+                watched.fail_over(fail_over_by_hand(watched))
+                wait_until(lambda: sorted(str(node.role()) for node in watched.nodes) == roles)
+        assert watched.master is first
+        assert running.publish_again()
+        running.check()
+
+
+def fail_over_by_hand(watched: Watched) -> Callable[[Node], None]:
+    """What has the sentinels replace the master, as soon as they may after the time before."""
+
+    def begun() -> bool:
+        with suppress(redis.ResponseError):  # -NOGOODSLAVE or -INPROG
+            watched.sentinels[0].fail_over()
+            return True
+        return False
+
+    def begin(_: Node) -> None:
+        wait_until(begun)
+
+    return begin
+
+
+@SOAK
+def test_send_goes_on_while_every_sentinel_is_gone_and_the_master_starts_again(
+    push: PushService, tmp_path: Path
+) -> None:
+    with Watched() as watched, show(watched, push, tmp_path, 2) as running:
+        for sentinel in watched.sentinels:
+            sentinel.kill()
+        with running.losing():
+            master = watched.nodes[0]
+            master.kill()
+            master.start()
+        assert running.publish_again()
         running.check()
