@@ -11,7 +11,12 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from redis import ConnectionPool, Redis, RedisError
-from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
+from redis.exceptions import (
+    ConnectionError,
+    InvalidResponse,
+    NoPermissionError,
+    ResponseError,
+)
 
 from service.model.network.addresses import bracketed
 from service.model.network.redis_urls import ClusterUrl
@@ -142,7 +147,7 @@ class Nodes:
         errors: list[RedisError] = []
         for address in self._in_turn():
             try:
-                found = _read_slots(self._slots_of(address), address.host)
+                found = self._slots_of(address)
             except RedisError as error:
                 errors.append(error)
                 self._failed[address] = time.monotonic()
@@ -171,14 +176,15 @@ class Nodes:
         nodes = dict.fromkeys([*known, *first])
         return sorted(nodes, key=lambda one: self._failed.get(one, -math.inf))
 
-    def _slots_of(self, address: Address) -> Any:
+    def _slots_of(self, address: Address) -> tuple[dict[int, Address], list[Address]]:
         with asking(self._pool(address)) as client:
             try:
-                return client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+                response = client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
             except ResponseError as error:
                 if "cluster support disabled" in str(error) or "unknown command" in str(error):
                     raise NotCluster("it is no cluster") from None
                 raise
+            return _read_slots(response, address.host)
 
 
 @contextmanager
@@ -187,6 +193,9 @@ def asking(pool: ConnectionPool) -> Iterator[Redis]:
     with Redis(connection_pool=pool) as client:
         try:
             yield client
+        except (AttributeError, LookupError, TypeError, ValueError):
+            # redis-py raises whatever it meets in what another server answers.
+            raise InvalidResponse("it answers as no Redis does") from None
         finally:
             pool.disconnect()
 

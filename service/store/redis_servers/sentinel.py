@@ -33,6 +33,7 @@ from service.model.network.redis_urls import SentinelUrl, parse_sentinel_url
 _ANSWER = 0.5  # seconds that a sentinel has to accept a connection, and again to answer
 _ALL = 1.0  # seconds that all of them have together, also where a name server is silent
 _EVERY = 0.5  # seconds between two looks
+_NEEDED = {"ip", "port", "config-epoch"}  # of what a sentinel says of a master
 _IDLE = 30.0  # seconds without a call after which nobody needs to know any more
 
 
@@ -114,8 +115,13 @@ class Sentinels:
         try:
             # redis-py's types know only what the command returns to a client of several sentinels.
             masters = cast("dict[str, Any]", self._clients[sentinel].sentinel_masters())
+            complete = all(state.keys() >= _NEEDED for state in masters.values())
         except RedisError as error:
             return Answer(sentinel, {}, error)
+        except (AttributeError, LookupError, TypeError, ValueError):  # as `asking` has it
+            complete = False
+        if not complete:
+            return Answer(sentinel, {}, InvalidResponse("it answers as no sentinel does"))
         return Answer(sentinel, masters)
 
     def named(self, answers: list[Answer]) -> Named:

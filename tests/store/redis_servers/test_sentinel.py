@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis, RedisError
+from redis.exceptions import InvalidResponse
 
 from service.config import Config, ConfigError
 from service.domain.store_errors import Unreachable
@@ -38,14 +39,25 @@ def refusal(url: str, kind: type[Exception] = ConfigError) -> str:
     return str(refused.value)
 
 
-class Website(Port):
-    """A port that speaks HTTP."""
+class Saying(Port):
+    """A port that answers each request with the same."""
+
+    def __init__(self, words: bytes) -> None:
+        super().__init__()
+        self._words = words
 
     def serve(self, client: socket.socket) -> None:
         with suppress(OSError):
-            client.recv(1000)
-            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            while client.recv(1000):
+                client.sendall(self._words)
         client.close()
+
+
+NO_SENTINELS = (
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"+OK\r\n",
+    b"*1\r\n*2\r\n$4\r\nname\r\n$8\r\nmymaster\r\n",
+)
 
 
 def test_the_master_is_found_and_what_is_wrong_is_said_in_one_line(watched: Watched) -> None:
@@ -65,8 +77,15 @@ def test_the_master_is_found_and_what_is_wrong_is_said_in_one_line(watched: Watc
     with pytest.raises(ConfigError, match="STORE_URL: Redis is no cluster"):
         settings = {"REDIS_URL": watched.url(), "STORE_URL": f"redis+cluster://{sentinel}"}
         check_redis(Config.read(settings))
-    with Website() as web:
-        assert "should be a sentinel is none" in refusal(f"redis+sentinel://{web.address}/{MASTER}")
+    for words in NO_SENTINELS:
+        with Saying(words) as other:
+            said = refusal(f"redis+sentinel://{other.address}/{MASTER}")
+            assert "should be a sentinel is none" in said, words
+            assert "Redis is no Redis" in refusal(f"redis://{other.address}")
+            with pytest.raises(InvalidResponse):
+                knock(f"redis+cluster://{other.address}")
+            url = watched.url().replace("//", f"//{other.address},")
+            assert look_for_master(url).port == watched.master.port
     closed = free_port()
     with watched.sentinels[0].client() as one:
         for name, host in (("away", "127.0.0.1"), ("away6", "::1")):
