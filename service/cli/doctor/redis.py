@@ -26,6 +26,7 @@ _BUCKET = 256  # records in one hash
 _SKEW = 1.0, 30.0  # seconds of difference between clocks: a warning, a failure
 _LATE = 10  # seconds without a word of a replica, which speaks each second
 _BEHIND = 1 << 20  # bytes that a replica lacks
+_VOTING = 3  # masters, of which one may die
 _FULL = 0.8, 0.95  # of maxmemory: a warning, a failure
 _UNKNOWN = "could not be checked, because Redis does not tell"
 
@@ -91,6 +92,13 @@ def _replicas_of(node: Redis) -> int | None:
 
 def _cluster(nodes: list[Redis]) -> Finding:
     what, replicas = "Cluster", [_replicas_of(node) for node in nodes]
+    if len(nodes) < _VOTING:
+        return Finding(
+            "warn",
+            what,
+            f"Masters: {len(nodes)}. When one dies, no replica takes over, because most of the"
+            f" masters must agree. Have {_VOTING}, unless your service replaces a dead master.",
+        )
     alone = [_address(node) for node, count in zip(nodes, replicas, strict=True) if count == 0]
     if alone:
         return Finding(

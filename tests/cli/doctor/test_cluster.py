@@ -12,11 +12,11 @@ pytestmark = pytest.mark.processes
 
 
 def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, str]) -> None:
-    with ClusterServers(masters=2) as servers:
+    with ClusterServers() as servers:
         given = {**environment, "STORE_URL": servers.url}
         fine = one(given, "Cluster")
         assert fine.level == "ok"
-        assert "2 masters" in fine.says
+        assert "3 masters" in fine.says
         assert one(given, "Eviction").level == "ok"
 
         node = servers.nodes[1]
@@ -31,9 +31,9 @@ def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, 
             assert "could not be checked" in one(given, "Cluster").says
             admin.execute_command("ACL", "SETUSER", "default", "+info")
 
-        servers.nodes[2].kill()
-        servers.nodes[3].kill()
-        alone = "2 of 2 masters have no replica"  # the masters hear of it in a moment
+        for replica in servers.nodes[3:]:
+            replica.kill()
+        alone = "3 of 3 masters have no replica"  # the masters hear of it in a moment
         missing = wait_until(lambda: alone in (found := one(given, "Cluster")).says and found)
         assert missing.level == "warn"
 
@@ -44,10 +44,13 @@ def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, 
         assert f"the connection is refused (at 127.0.0.1:{node.port}, as its cluster" in said
 
 
-def test_the_doctor_says_that_the_queue_needs_a_redis_of_its_own(
+def test_the_doctor_counts_masters_and_says_that_the_queue_needs_a_redis_of_its_own(
     environment: dict[str, str],
 ) -> None:
     with ClusterServers(masters=2, replicas=False) as servers:
+        few = one({**environment, "STORE_URL": servers.url}, "Cluster")
+        assert few.level == "warn"
+        assert few.says.startswith("Masters: 2. When one dies, no replica takes over")
         refused = doctor({**environment, "REDIS_URL": servers.url})
         assert refused.exit_code != 0
         assert "the queue does not run on a cluster" in refused.output
