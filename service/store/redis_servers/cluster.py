@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from redis import ConnectionPool, Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
+from redis.commands.core import Script
 from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
@@ -90,6 +91,7 @@ class Cluster(Redis):
         self._retry = retry
         self._renew = renew
         self._clients: dict[Address, Redis] = {}
+        self.texts: dict[str, Any] = {}  # of our scripts, by what names them
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command to the node that serves its key; `RedisError`."""
@@ -101,6 +103,15 @@ class Cluster(Redis):
 
     def _execute(self, args: Sequence[Any], options: dict[str, Any], retry: Retry) -> Any:
         def call(node: Redis, asking: bool) -> Any:
+            try:
+                return send(node, asking)
+            except NoScriptError:  # the node that says so may not be in our table yet
+                if (text := self.texts.get(args[1])) is None:
+                    raise
+                node.script_load(text)
+                return send(node, asking)
+
+        def send(node: Redis, asking: bool) -> Any:
             if not asking:
                 return node.execute_command(*args, **options)  # type: ignore[no-untyped-call]
             with node.pipeline(transaction=False) as pipe:  # one connection
@@ -113,6 +124,12 @@ class Cluster(Redis):
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: ARG002
         """Return a pipeline; one that is a transaction has keys of one slot."""
         return _ClusterPipeline(self, transaction)
+
+    def register_script(self, script: Any) -> Script:
+        """Make a script, and know its text."""
+        made = super().register_script(script)
+        self.texts[made.sha] = script
+        return made
 
     def script_load(self, script: Any) -> Any:
         """Load a script at all nodes that answer."""
@@ -228,8 +245,7 @@ class _ClusterPipeline(Pipeline):
         if self._whole:
             (slot,) = {*slots}
             return self._cluster.transact(slot, commands, raise_on_error)
-        known = {script.sha: script.script for script in scripts}
-        exchange = _Exchange(self._cluster, commands, slots, known)
+        exchange = _Exchange(self._cluster, commands, slots)
         self._cluster.exchange(exchange.run)
         responses = [exchange.responses[at] for at in range(len(commands))]
         if raise_on_error:
@@ -276,10 +292,8 @@ class _Exchange:
         cluster: Cluster,
         commands: Sequence[Any],
         slots: Sequence[int],
-        scripts: Mapping[str, Any],
     ) -> None:
         self._cluster, self._commands, self._slots = cluster, commands, slots
-        self._scripts = scripts  # by what names them
         self.responses: dict[int, Any] = {}
 
     def run(self) -> None:
@@ -354,15 +368,14 @@ class _Exchange:
         """
         missed = [at for at, response in self.responses.items() if self._was_missed(at, response)]
         for at in missed:  # none of them stays, should one of them fail now
-            if isinstance(self.responses.pop(at), NoScriptError):
-                self._cluster.script_load(self._scripts[self._commands[at][0][1]])
+            del self.responses[at]
         for at in sorted(missed):
             args, options = self._commands[at]
             self.responses[at] = _or_refusal(self._cluster.execute_once, *args, **options)
 
     def _was_missed(self, at: int, response: Any) -> bool:
         if isinstance(response, NoScriptError):
-            return self._commands[at][0][1] in self._scripts
+            return self._commands[at][0][1] in self._cluster.texts
         return isinstance(response, AskError | TryAgainError)
 
 

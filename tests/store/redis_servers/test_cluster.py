@@ -19,6 +19,7 @@ from service.store.redis_servers.cluster import Cluster, SlotMoves
 from service.store.redis_servers.cluster_nodes import Address, NotCluster, NotCovered, ServerFails
 from service.store.redis_servers.connection import NotMaster, Silent, at, knock, servers
 from service.store.redis_servers.replicas import NotKept, Replicas, TooFewReplicas
+from service.store.redis_servers.scripts import answers, run
 from tests.support.cluster import ClusterNode, ClusterServers, TlsClusterNode
 from tests.support.installation import wait_until
 from tests.support.push_service.certificates import make_certificates
@@ -97,6 +98,18 @@ def test_scripts_run_at_nodes_that_never_saw_them(cluster: ClusterServers) -> No
             count(keys=[key(tag)], client=pipe)
             pipe.incr(key(tag))
         assert pipe.execute() == [1, 2] * 12
+
+
+def test_script_is_loaded_at_the_node_that_misses_it_though_the_table_may_lack_that_node(
+    cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(cluster.url)
+    count = client.register_script("return redis.call('INCR', KEYS[1])")
+    calls = [([key(tag)], ()) for tag in TAGS]
+    monkeypatch.setattr(client, "script_load", lambda _: count.sha)
+    assert run(count, [key(10)], ()) == 1
+    cluster.flush()
+    assert answers(client, count, calls) == [1] * 12
 
 
 def test_slot_is_found_where_it_was_moved_and_while_it_moves(cluster: ClusterServers) -> None:
