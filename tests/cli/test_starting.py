@@ -5,21 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import IO, Any
 
 import pytest
 from click.testing import CliRunner, Result
-from redis import Redis, RedisError
 
 from service.app import serve
 from service.cli import main
 from service.config import Config
-from service.domain.store_errors import Unreachable
 from service.model.keys import VapidKey
-from service.runtime import Runtime, check_redis
+from service.runtime import Runtime
 from service.store import Store, connect
 from service.store.operations.conversion import CONVERSION
 from tests.support import ROOT
@@ -209,34 +206,6 @@ def test_a_process_that_starts_before_its_redis_waits_and_says_so(
             process.wait(timeout=30)
 
 
-def test_a_redis_that_answers_and_refuses_for_a_while_is_waited_for(server: RedisServer) -> None:
-    config = Config.read({"REDIS_URL": server.url})
-    with server.disk_full(), pytest.raises(Unreachable, match="cannot write to its disk"):
-        check_redis(config)
-    with server.client() as admin, server.client() as caller:
-        admin.config_set("lua-time-limit", "1")
-        endless = Thread(target=_until_killed, args=[caller])
-        endless.start()
-        try:
-            wait_until(lambda: "busy with a script that does not end" in _refusal(config))
-        finally:
-            admin.script_kill()
-            endless.join()
-
-
-def _until_killed(caller: Redis) -> None:
-    with suppress(RedisError):
-        caller.eval("while true do end", 0)
-
-
-def _refusal(config: Config) -> str:
-    try:
-        check_redis(config)
-    except Unreachable as error:
-        return str(error)
-    return ""
-
-
 def running(runtime: Runtime) -> set[str]:
     """The kinds of processes that run."""
     kinds = {one.kind for one in runtime.store.processes.alive()}
@@ -247,7 +216,7 @@ def running(runtime: Runtime) -> set[str]:
 GONE_AFTER_THE_START = """
 import sys
 from contextlib import suppress
-from service.runtime import Runtime, check_redis
+from service.runtime import Runtime
 from service.store.redis_servers.connection import Patience
 start = Runtime.start
 def start_and_lose(*given, **named):
