@@ -38,7 +38,7 @@ _MEANINGS = {
     202: "Accepted",
     204: "Done",
     304: "It is as the caller knows it (`If-None-Match`)",
-    400: "The body is not JSON, or has a field twice; or a header is wrong",
+    400: "The body is not JSON, or has a field twice; a header is wrong, such as another host's",
     401: "No token, or an unknown one",
     403: "The token lacks the scope",
     404: "There is no such thing",
@@ -117,9 +117,10 @@ def _operation(one: Call, variables: list[tuple[str, str]]) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": _IN_PATH[converter, name]}
         for converter, name in variables
     ]
+    # 400 is for any request that names another host; 500 and 503 are for any, too.
     given: dict[int, type[BaseModel] | None] = {
         **one.gives,
-        **dict.fromkeys((*one.problems, 500, 503), ProblemShown),
+        **dict.fromkeys((*one.problems, 400, 500, 503), ProblemShown),
     }
     described: dict[str, Any] = {
         "parameters": [*in_path, *one.parameters],

@@ -73,6 +73,16 @@ def accepts(schema: dict[str, Any], body: Any) -> bool:
     return Validator(schema).is_valid(body)
 
 
+def test_every_call_says_what_a_request_for_another_host_gets(
+    client: Client, description: dict[str, Any]
+) -> None:
+    refused = client.app.test_client().get(f"{API}/topics", headers={"Host": "no host"})
+    assert (refused.status_code, refused.mimetype) == (400, "application/problem+json")
+    for path, calls in description["paths"].items():
+        for method, call in calls.items():
+            assert "400" in call["responses"], (method, path)
+
+
 def test_the_description_accepts_what_the_code_accepts(description: dict[str, Any]) -> None:
     for route in ROUTES:
         Validator(schema(description, route)).validate(GOOD[route])
