@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from redis import BusyLoadingError, RedisError
+from redis import BusyLoadingError, RedisError, ResponseError
 
 from service.config import ConfigError
 from service.local.folders import make_data_dir, make_subfolder
@@ -153,8 +153,8 @@ def running_url(data_dir: Path) -> str | None:
     url = socket_url(socket)
     try:
         knock(url)
-    except BusyLoadingError:
-        pass  # it will answer soon
+    except (BusyLoadingError, ResponseError):
+        pass  # it runs, and will answer otherwise soon, such as when its disk has room again
     except RedisError:
         return None
     return url

@@ -28,6 +28,7 @@ from service.local.redis_server import (
 from service.local.supervisor import spawn
 from tests.support import ROOT
 from tests.support.command import make_secrets
+from tests.support.redis_server import RedisServer
 from workers.trials.processes import wait_for
 
 pytestmark = pytest.mark.processes
@@ -103,6 +104,17 @@ def test_other_commands_find_the_redis_only_while_it_runs(tmp_path: Path) -> Non
     with started(tmp_path) as (embedded, _):
         assert running_url(tmp_path) == embedded.url
     assert running_url(tmp_path) is None
+
+
+def test_other_commands_find_a_redis_that_answers_and_refuses(tmp_path: Path) -> None:
+    """They say then that its disk is full, and not that no `stoppress up` is running."""
+    with RedisServer() as server:
+        (tmp_path / "redis").mkdir()
+        (tmp_path / "redis" / "socket").write_text(str(server.socket))
+        with server.disk_full():
+            assert running_url(tmp_path) == server.url
+        with server.stuck():
+            assert running_url(tmp_path) == server.url
 
 
 def test_a_data_directory_too_long_for_a_socket_works(tmp_path: Path) -> None:
