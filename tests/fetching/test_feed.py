@@ -262,6 +262,8 @@ ROWS: list[tuple[str, str | bytes, dict[str, Any]]] = [
     ("a half of the day", dated("Sun, 29 Nov 2026 7:00:00 PM AEDT"), {"published": NOON - 14400}),
     ("noon in halves of the day", dated("Sun, 29 Nov 2026 12:00 p.m. +0000"), {"published": NOON}),
     ("slashes", dated("2026/11/29 12:00:00"), {"published": NOON}),
+    ("an hour of one figure", dated("2026/11/29 9:00"), {"published": NOON - 10800}),
+    ("a morning with slashes", dated("2026/11/29 9:00 AM"), {"published": NOON - 10800}),
     ("a day with slashes", dated("2026/11/29"), {"published": NOON + 43199}),
     ("a date without dashes", dated("20261129T130000+0100"), {"published": NOON}),
     ("no date of MySQL", dated("0000-00-00 00:00:00"), {"published": None}),

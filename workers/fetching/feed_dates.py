@@ -28,6 +28,7 @@ _ZONES: Final = {
 # `2026/11/29`, `2026.11.29` and `20261129T120000`.
 _DAY: Final = re.compile(r"\A(\d{4})[/.]?(\d\d)[/.]?(\d\d)(?!\d)")
 _TIME: Final = re.compile(r"[T ](\d\d)(\d\d)(\d\d)(?!\d)")
+_BEFORE_SHORT_HOUR: Final = re.compile(r"\A(\d{4}-\d\d-\d\d[T ])(?=\d:)")
 _HALF_DAY: Final = re.compile(r"\b(\d\d?)(:\d\d(?::\d\d)?)\s?([ap])\.?m\b\.?", re.IGNORECASE)
 _FROM_UTC: Final = re.compile(r"\b(?:GMT|UTC)([+-])(\d\d?)(?::?(\d\d))?\Z")
 _NAMED: Final = re.compile(rf"\(?\b({'|'.join(_ZONES)})\b\)?(?=(?: \d{{4}})?\Z)", re.IGNORECASE)
@@ -70,6 +71,7 @@ def _in_another_spelling(date: str) -> struct_time | None:
     date = date.strip()[:_LONGEST]
     usual = _TIME.sub(r"T\1:\2:\3", _DAY.sub(r"\1-\2-\3", date))
     usual = _HALF_DAY.sub(lambda at: f"{int(at[1]) % 12 + 12 * (at[3] in 'pP')}{at[2]}", usual)
+    usual = _BEFORE_SHORT_HOUR.sub(r"\g<1>0", usual)
     usual = _FROM_UTC.sub(lambda zone: f"{zone[1]}{zone[2]:0>2}{zone[3] or '00'}", usual)
     usual = _NAMED.sub(lambda zone: _ZONES[zone[1].lower()], usual)
     if usual == date:
