@@ -1,4 +1,4 @@
-"""What is wrong with a body that is no JSON, or that says two things at once."""
+"""Reads JSON bodies, and says what is wrong with one that is no JSON or says two things at once."""
 
 from __future__ import annotations
 

@@ -113,4 +113,4 @@ def _log_lost(lost: sys.UnraisableHookArgs) -> None:
     """Log what Python itself would print with its message, such as an error in `__del__`."""
     if lost.exc_value is not None:
         error = (lost.exc_type, lost.exc_value, lost.exc_traceback)
-        logging.getLogger("stoppress").error("an error that nobody could take", exc_info=error)
+        logging.getLogger("stoppress").error("an error that could not be raised", exc_info=error)
