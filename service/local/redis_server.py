@@ -205,7 +205,8 @@ def _check_whole(directory: Path) -> None:
     if files and not any(one.suffix == ".manifest" for one in files):
         raise ConfigError(
             f"DATA_DIR: {files[0].parent} lacks its file *.manifest, without which Redis would"
-            " start empty; restore the whole copy"
+            " start empty; restore the whole copy, or remove that folder if only a first start was"
+            " cut off here, and nothing was stored yet"
         )
 
 
