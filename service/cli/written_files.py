@@ -11,7 +11,7 @@ from typing import IO
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """Write a file that is there once it is whole; until then a former one stays."""
+    """Write a file that appears once it is whole; until then an earlier one stays."""
     if path.exists() and not path.is_file():  # such as a pipe
         with written_file(path) as file:
             yield file

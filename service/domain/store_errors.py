@@ -103,7 +103,7 @@ def reason(error: RedisError) -> str:
 
 
 def cause_of(error: RedisError) -> RedisError:
-    """Return what a server responded that cluster or sentinels announce; else the error."""
+    """Return the error behind a `ServerFails`; any other error unchanged."""
     return error.cause if isinstance(error, ServerFails) else error
 
 
@@ -113,7 +113,7 @@ def is_away(error: RedisError) -> bool:
 
 
 def why_unreachable(error: RedisError) -> str:
-    """Return the same for an operator who starts a process, with the cause of a lost connection."""
+    """Return the reason for an operator who starts a process: also why a connection was lost."""
     if isinstance(error, ServerFails):
         return (
             f"{why_unreachable(error.cause)} (at {error.address}, as its cluster or its sentinels"

@@ -197,9 +197,9 @@ def _lock(data_dir: Path) -> Iterator[int]:
 
 
 def _check_whole(directory: Path) -> None:
-    """Refuse files without their list, as a copy that was cut short has: Redis overwrites them.
+    """Refuse files without their manifest, as in a copy that was cut short: Redis overwrites them.
 
-    That another file is missing, it says itself.
+    If any other file is missing, Redis itself says so and does not start.
     """
     files = [*(directory / "appendonlydir").glob("*")]
     if files and not any(one.suffix == ".manifest" for one in files):

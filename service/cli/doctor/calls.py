@@ -23,7 +23,7 @@ def certificate_fault(error: SSLCertVerificationError) -> str:
 def in_time(seconds: float, do: Callable[[], T]) -> T:
     """Return what `do` returns, or raise what it raises; `TimeoutError` if it takes longer.
 
-    It goes on in its thread then: time-outs of sockets count anew with each byte.
+    `do` then goes on in its thread. Time-outs of sockets alone count anew with each byte.
     """
     returned: list[T] = []
     raised: list[Exception] = []

@@ -44,8 +44,8 @@ class SameLink:
     def claim(self, new: Notification) -> LinkClaim:
         """Return what lets the store publish one alert a day with this link; `Conflict`.
 
-        Beside what `latest` finds, that alert counts which had the claim before, also a draft. The
-        new one may be a planned alert as it shall be, which does not stand in its own way.
+        Beside what `latest` finds, that alert counts which had the claim before, also a draft.
+        `new` may also be a planned alert with its changes; as it is stored, it does not count.
         """
         url, now = new.content.url, clock.time()
         digest = hashlib.sha256(_page(url).encode()).hexdigest()[:32]

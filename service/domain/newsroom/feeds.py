@@ -128,7 +128,7 @@ class Feed:
     def hub_problem(self, now: float) -> str:
         """Say why its hub does not call us; "" if it does, or has a moment to answer.
 
-        One that the feed does not name any more is none.
+        A hub that the feed no longer names is no problem.
         """
         hub = self.hub
         if (

@@ -45,7 +45,7 @@ class CanaryHealth(NamedTuple):
     def is_missed(self, now: float) -> bool:
         """Whether two in a row did not arrive in time."""
         last = self.latest.arrived if self.latest else 0.0
-        # One that is to arrive came before the clock was set back, and says nothing of now.
+        # If the last arrival lies ahead, the clock was set back since: that says nothing of now.
         return self.every > 0 and not -_GRACE <= now - last <= 2 * self.every + _GRACE
 
 

@@ -70,7 +70,7 @@ class FeedState:
         return cls(**{**known_fields(cls, document), **lists})
 
     def anew(self) -> FeedState:
-        """Return it as it begins anew: its limits count on, and what it has become."""
+        """Return the state of a feed that begins anew; its limits and totals go on."""
         return FeedState(alerted=self.alerted, sent=self.sent, left_out=self.left_out)
 
     def after(self, answer: FeedAnswer, now: float) -> FeedState:
@@ -113,7 +113,7 @@ class FeedState:
     def request(self, rules: FeedRules, now: float) -> FeedRequest:
         """Return what a fetch process is to read.
 
-        Some servers and caches answer 304 for ever, so that now and then it is on no condition.
+        Some servers and caches answer 304 for ever, so once an hour the request has no condition.
         """
         if now - self.whole_at >= _BELIEVED:
             return FeedRequest(rules.url, digest=self.digest)

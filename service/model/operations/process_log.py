@@ -47,7 +47,7 @@ def say(process: str, line: str, level: int = logging.WARNING) -> None:
 
 
 def say_at_times(process: str, line: str) -> None:
-    """Log what a fault that lasts would have us say many times a second: once a minute."""
+    """Log a line at most once a minute: a fault that lasts may come up many times a second."""
     now = time.monotonic()
     if now - _said_at.get(line, -_SAY_AGAIN) >= _SAY_AGAIN:
         _said_at[line] = now

@@ -59,7 +59,7 @@ end
 """
 )
 
-# KEYS: counted, ended. Until the first process adds to the counts of before, they are 0.
+# KEYS: counted, ended. After a restart of Redis all counts are 0 until a process adds some.
 _READ = (
     _BEFORE
     + """

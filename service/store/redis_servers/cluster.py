@@ -91,7 +91,7 @@ class Cluster(Redis):
         self._retry = retry
         self._renew = renew
         self._clients: dict[Address, Redis] = {}
-        self.texts: dict[str, Any] = {}  # of our scripts, by what names them
+        self.texts: dict[str, Any] = {}  # of our scripts, by their SHA-1
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command to the node that serves its key; `RedisError`."""

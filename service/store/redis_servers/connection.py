@@ -394,7 +394,7 @@ def _nodes(url: str) -> Nodes:
 
 
 def _pool(url: str, seconds: float, address: Address | None = None) -> ConnectionPool:
-    """Return a pool for questions that are not repeated, at another server than `url` says."""
+    """Return a pool for questions that are not repeated; `address` replaces the one of `url`."""
     pool = ConnectionPool.from_url(_address(url), driver_info=_DRIVER)
     waiting = {"retry": ONCE, "socket_timeout": seconds, "socket_connect_timeout": seconds}
     pool.connection_kwargs |= waiting | (address._asdict() if address else {})

@@ -7,8 +7,8 @@
     print(alert["id"], alert["recipients"])
 
 A call that gets no answer, or one that says "later" (429, 502, 503, 504), is sent again with the
-same `Idempotency-Key`, so that nothing is sent twice. What is refused raises `Refused`. Of `send`,
-`cancel` and the like that may also mean that the first of two attempts has arrived: read the alert.
+same `Idempotency-Key`, so that nothing is sent twice. What is refused raises `Refused`. For calls
+such as `send` and `cancel` that may also mean that an earlier attempt has arrived: read the alert.
 """
 
 from __future__ import annotations
