@@ -160,7 +160,7 @@ class Nodes:
             if len(found[0]) == _SLOTS:
                 break
         now = time.monotonic()
-        self._ask_at = now + max(_EVERY, _REST * (now - began))
+        self._ask_at = now + max(_EVERY, _REST * min(ANSWER, now - began))
         self._serving, self._known = serving, known
         if len(serving) < _SLOTS:
             self._doubted = True

@@ -54,9 +54,6 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
-_open = build_opener(_NoRedirect).open
-
-
 class StopPress:
     """The API of one Stop Press, at its `SITE_URL`.
 
@@ -70,6 +67,7 @@ class StopPress:
         self._token = token.strip()  # a file ends with a line end
         self._timeout = timeout
         self._attempts = attempts
+        self._open = build_opener(_NoRedirect).open
 
     # -- alerts ------------------------------------------------------------------------------------
 
@@ -367,7 +365,7 @@ class StopPress:
         for attempt in range(1, self._attempts + 1):
             wait = float(2 ** (attempt - 1))
             try:
-                with _open(request, timeout=self._timeout) as response:
+                with self._open(request, timeout=self._timeout) as response:
                     text, etag = response.read(), response.headers["ETag"]
                     answer = _read(text) if text else {}
                     return {**answer, "etag": etag} if etag else answer
