@@ -1,6 +1,6 @@
 # make run    everything on this machine, in an environment of its own
-# make quick  lint, types and the tests that need neither browsers nor worker processes: two to two
-#             and a half minutes
+# make quick  lint, types and the tests that need neither browsers nor worker processes: under two
+#             minutes on two cores that nothing else uses
 # make test   lint, types and all tests, exactly as CI runs them
 # make soak   the long forms: browser tests in five orders, tests marked `soak`, properties with
 #             many examples, the bench

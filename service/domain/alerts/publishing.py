@@ -112,10 +112,9 @@ class Publishing:
     ) -> Published:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
-        `by` names an editor or a tool; it is empty for a welcome or a test that a reader asked
-        for. `warnings` are added to the response. With `repeat` it is an occurrence of a series;
-        the clock names the one that it `follows`. `link_parameters` replace those of the newsroom.
-        An alert to one reader needs a `place`.
+        `by` names an editor or a tool, and is empty for a welcome and a reader's own test; such an
+        alert needs a `place`. `warnings` are added to the response. With `repeat` it is one of a
+        series; the clock names the one it `follows`. `link_parameters` replace the newsroom's.
 
         - `KeyReused`: the idempotency key came before with another body;
         - `PlanWithdrawn`: its alert was planned, and has been withdrawn since;
