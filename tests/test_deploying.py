@@ -17,6 +17,7 @@ from service.config import settings
 from service.domain.keys import SECRETS
 from tests.support import ROOT
 from tests.support.push_service.certificates import OURS, Authority
+from tests.support.rolling import find_caddy
 from tests.support.units import rows, values
 from workers.trials.push_service import find_nginx
 
@@ -145,9 +146,9 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.soak
 def test_caddy_takes_its_configuration(tmp_path: Path) -> None:
-    if (binary := shutil.which("caddy")) is None:
-        pytest.skip("needs caddy, which is 9 MB in Debian")
+    binary = find_caddy()
     given = ["validate", "--adapter", "caddyfile", "--config", OPS / "proxy" / "Caddyfile"]
     home = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([binary, *given], capture_output=True, text=True, env=home)

@@ -1,4 +1,4 @@
-"""All processes are started anew in turn, behind nginx, while readers subscribe and alerts go out.
+"""All processes are started anew in turn behind a proxy, while readers come and alerts go out.
 
 Nobody sees an error, and every reader gets every alert once.
 """
@@ -6,6 +6,7 @@ Nobody sees an error, and every reader gets every alert once.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support.installation import Installation, wait_until
 from tests.support.push_service import PushService
-from tests.support.rolling import Newspaper
+from tests.support.rolling import Newspaper, caddy_argv, nginx_argv
 from workers.trials.processes import Process, free_port
 
 pytestmark = pytest.mark.processes
@@ -33,13 +34,20 @@ def restart_all(paper: Newspaper, workers: list[Process], clocks: list[Process])
         clocks[at] = installation.clock()
 
 
+@pytest.mark.parametrize(
+    "proxy_argv",
+    [
+        pytest.param(nginx_argv, id="nginx"),
+        pytest.param(caddy_argv, id="Caddy", marks=pytest.mark.soak),
+    ],
+)
 def test_nobody_sees_that_web_processes_are_started_anew_in_turn(
-    redis_url: str, push: PushService, tmp_path: Path
+    proxy_argv: Callable[..., list[str]], redis_url: str, push: PushService, tmp_path: Path
 ) -> None:
     first, second = ports = [free_port(), free_port()]
     with (
         Installation(redis_url, push, tmp_path, TRUSTED_PROXIES="1") as installation,
-        closing(Newspaper(installation, tmp_path, ports)) as paper,
+        closing(Newspaper(installation, tmp_path, ports, proxy_argv)) as paper,
     ):
         for port in ports:
             paper.start_web(port)

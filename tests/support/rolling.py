@@ -1,4 +1,4 @@
-"""A newspaper whose web processes are behind nginx, as docs/ops has it, and may be started anew."""
+"""A newspaper whose web processes are behind a proxy of docs/ops, and may be started anew."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from workers.trials.processes import Process, free_port
 from workers.trials.push_service import find_nginx
 
 NGINX = ROOT / ".venv" / "nginx" / "usr" / "sbin" / "nginx"
-CONF = ROOT / "docs" / "ops" / "proxy" / "nginx.conf"
+CADDY = ROOT / ".venv" / "caddy" / "bin" / "caddy"
+PROXY = ROOT / "docs" / "ops" / "proxy"
 EVERYONE = {
     "title": "Late news",
     "body": "It has just come in.",
@@ -47,7 +48,7 @@ def nginx_argv(folder: Path, port: int, webs: Sequence[str]) -> list[str]:
     binary = NGINX if NGINX.exists() else found and found.binary
     if not binary:
         pytest.skip("needs nginx: make .venv/nginx unpacks it on Debian")
-    text = CONF.read_text()
+    text = (PROXY / "nginx.conf").read_text()
     servers = re.findall(r"  server 127\.0\.0\.1:\d+.*;\n", text)
     ours = [re.sub(r"127.0.0.1:\d+", web, servers[0]) for web in webs]
     text = text.replace("".join(servers), "".join(ours))
@@ -65,8 +66,36 @@ def nginx_argv(folder: Path, port: int, webs: Sequence[str]) -> list[str]:
     return [str(binary), *(str(word) for option in options.items() for word in option)]
 
 
+def find_caddy() -> str:
+    """Return the program; skip the test where there is none."""
+    if not CADDY.exists():
+        pytest.skip("needs Caddy: make .venv/caddy")
+    return str(CADDY)
+
+
+def caddy_argv(folder: Path, port: int, webs: Sequence[str]) -> list[str]:
+    """The same for Caddy."""
+    text = (PROXY / "Caddyfile").read_text()
+    text = text.replace("127.0.0.1:8001 127.0.0.1:8002", " ".join(webs))
+    certificate = f"tls {folder}/certificate.pem {folder}/certificate.pem"
+    text = text.replace("push.paper.example {", f":{port} {{\n\t{certificate}", 1)
+    file = folder / "Caddyfile"
+    file.write_text(f"{{\n\tadmin off\n\tauto_https off\n}}\n{text}")
+    # It keeps what it was told and made below its home.
+    return [
+        "env",
+        f"HOME={folder}",
+        find_caddy(),
+        "run",
+        "--adapter",
+        "caddyfile",
+        "--config",
+        str(file),
+    ]
+
+
 class Reply(NamedTuple):
-    """What nginx handed on."""
+    """What the proxy handed on."""
 
     status: int
     headers: Mapping[str, str]
@@ -74,10 +103,16 @@ class Reply(NamedTuple):
 
 
 class Newspaper:
-    """Web processes at some ports behind nginx, and those who call them."""
+    """Web processes at some ports behind a proxy, and those who call them."""
 
-    def __init__(self, installation: Installation, folder: Path, ports: Sequence[int]) -> None:
-        """Start nginx; processes are started by the test."""
+    def __init__(
+        self,
+        installation: Installation,
+        folder: Path,
+        ports: Sequence[int],
+        proxy_argv: Callable[[Path, int, Sequence[str]], list[str]] = nginx_argv,
+    ) -> None:
+        """Start the proxy; processes are started by the test."""
         self.installation = installation
         self.port = free_port()
         self.webs: dict[int, Process] = {}
@@ -86,13 +121,17 @@ class Newspaper:
         self.tls = ssl.create_default_context()
         self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
         webs = [f"127.0.0.1:{port}" for port in ports]
-        self.nginx = subprocess.Popen(nginx_argv(folder, self.port, webs))
+        self.proxy = subprocess.Popen(proxy_argv(folder, self.port, webs), cwd=folder)
         self.token = ""
         self.faults: list[str] = []
         self.calls = Counter[str]()
         self._addresses = count(1)
         self._stop = threading.Event()
-        wait_until(self._is_there)
+        try:
+            wait_until(self._is_there)
+        except AssertionError:
+            self.close()
+            raise
 
     def _is_there(self) -> bool:
         with socket.socket() as probe:
@@ -111,7 +150,7 @@ class Newspaper:
         wait_until(lambda: is_ready(config), 60)
 
     def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> Reply:
-        """Call by nginx, each time from another address; `OSError`, `HTTPException`."""
+        """Call by the proxy, each time from another address; `OSError`, `HTTPException`."""
         number = next(self._addresses)
         source = (f"127.{number >> 16 & 127}.{number >> 8 & 255}.{number & 255 or 1}", 0)
         made = HTTPSConnection(
@@ -183,6 +222,6 @@ class Newspaper:
                 thread.join()
 
     def close(self) -> None:
-        """End nginx."""
-        self.nginx.send_signal(signal.SIGTERM)
-        self.nginx.wait(30)
+        """End the proxy."""
+        self.proxy.send_signal(signal.SIGTERM)
+        self.proxy.wait(30)
