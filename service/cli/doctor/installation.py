@@ -28,7 +28,7 @@ from service.model.time import clock
 from service.model.time.spans import span
 from service.runtime import Runtime
 from service.store.layout.names import MOST_UNPROVEN
-from service.store.operations.processes import Process
+from service.store.operations.processes import ALIVE, Process
 from service.store.sending.push_services import Rest
 
 _LATE = 10.0  # seconds after which a clock that ticks every second counts as dead
@@ -37,6 +37,7 @@ _WITHOUT_CLOCK = (
     " stoppress clock."
 )
 _SHOWN_WITHIN = 30.0  # seconds in which a worker that starts is known to its store
+_HEARD_WITHIN = ALIVE / 2  # seconds; a worker that was killed is alive to its store for longer
 _USELESS = ", so that readers cannot use what these send"
 _MOST_NAMED = 5  # push services
 _LIKE_A_ZONE = re.compile(r"(?!Etc/)[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_-]+){1,2}")
@@ -154,11 +155,14 @@ class Examination:
     def _strange_workers(self) -> Iterator[Finding]:
         """Name workers that take jobs of this queue and are none of this installation's."""
         alive = {(one.host, one.pid) for one in self.runtime.store.processes.alive()}
-        since = clock.time() - _SHOWN_WITHIN
+        now = clock.time()
         strange = {
             one.host
             for one in self.runtime.job_queue.running()
-            if one.release == RELEASE and one.began_at < since and (one.host, one.pid) not in alive
+            if one.release == RELEASE
+            and one.began_at < now - _SHOWN_WITHIN
+            and one.seen_at > now - _HEARD_WITHIN
+            and (one.host, one.pid) not in alive
         }
         if strange:
             yield Finding(

@@ -80,6 +80,7 @@ class Running(NamedTuple):
     host: str
     pid: int
     began_at: float
+    seen_at: float  # its last heartbeat
     job_since: float  # when it took the job that it works on; 0: it waits for one
     release: str = ""  # of Stop Press; empty: one that did not say it yet
 
@@ -138,7 +139,7 @@ class _Queue(ABC):
             keys = sorted(Worker.all_keys(queue=self._queue))
             for key in keys:
                 pipe.get(_alive(key))
-                pipe.hmget(key, "hostname", "pid", "birth")
+                pipe.hmget(key, "hostname", "pid", "birth", "last_heartbeat")
             found = pipe.execute()
         return [
             Running(
@@ -146,10 +147,13 @@ class _Queue(ABC):
                 (host or b"").decode(),
                 int(pid or 0),
                 _time(birth),
+                _time(seen),
                 since.get(name, 0.0),
                 release.decode(),
             )
-            for key, release, (host, pid, birth) in zip(keys, found[::2], found[1::2], strict=True)
+            for key, release, (host, pid, birth, seen) in zip(
+                keys, found[::2], found[1::2], strict=True
+            )
             if release is not None
         ]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
+from rq.utils import utcformat
 
 from service.domain.operations.daily_totals import today
 from service.domain.sending.job_queue import FETCH_QUEUE, JOB, QUEUE, note_alive
@@ -273,6 +274,19 @@ def no_worker(given: Newsroom) -> None:
 )
 def a_queue_that_two_installations_share(given: Newsroom) -> None:
     given.redis.hset(f"rq:worker:{QUEUE}", "hostname", "paper-9")
+    heard(given, seconds_ago=1)
+
+
+def heard(given: Newsroom, seconds_ago: float) -> None:
+    """Let the worker's last heartbeat be that long ago."""
+    at = datetime.now(timezone.utc) - timedelta(seconds=seconds_ago)
+    given.redis.hset(f"rq:worker:{QUEUE}", "last_heartbeat", utcformat(at))
+
+
+def test_a_worker_that_was_killed_is_not_called_another_installations(newsroom: Newsroom) -> None:
+    newsroom.redis.hset(f"rq:worker:{QUEUE}", "hostname", "paper-9")
+    heard(newsroom, seconds_ago=15)
+    assert newsroom.found(with_page=False) == []
 
 
 @row(
