@@ -56,7 +56,7 @@ check: .venv/for-test
 	$(BIN)/ruff format --check
 	@# Beside it one process compiles the tests, and another the desk's pages, which otherwise each
 	@# process of a run does anew.
-	{ $(BIN)/pytest --collect-only -q; $(BIN)/python -m tests.support.preloaded; } >/dev/null 2>&1 & \
+	{ $(BIN)/pytest --collect-only -q; $(BIN)/python -m tests.support.processes.preloaded; } >/dev/null 2>&1 & \
 	$(BIN)/mypy; found=$$?; wait; exit $$found
 
 quick: check
@@ -66,7 +66,7 @@ test: debian-packages check .venv/wordpress .venv/promtool .venv/nginx
 	$(BIN)/pytest $(call FILES_WITH,alone) -m "alone and not soak"
 	@# Some of them once more on a Redis that is reached over TCP and configured as it comes: enough
 	@# that it runs each of our scripts.
-	$(BIN)/python -m tests.support.redis_server --second \
+	$(BIN)/python -m tests.support.redis_servers.server --second \
 		$(BIN)/pytest $(AT_ONCE) -m "not (alone or soak)"
 
 soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool .venv/nginx .venv/caddy \

@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, settings
 from service.domain.people import editors
 from service.model.time import clock
 from service.store import Store, connect
-from tests.support import compiled
 from tests.support.browser import programs
 from tests.support.client import Client, make_app, open_client
-from tests.support.desk_pages import FAST_HASHER
-from tests.support.installation import Installation
-from tests.support.newspaper import Newspaper
+from tests.support.desk.pages import FAST_HASHER
+from tests.support.network.newspaper import Newspaper
+from tests.support.processes import compiled
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
-from tests.support.redis_server import SECOND_REDIS, RedisServer, connections_closed
-from tests.support.redis_users import create_users, refused
+from tests.support.redis_servers.server import SECOND_REDIS, RedisServer, connections_closed
+from tests.support.redis_servers.users import create_users, refused
 from tests.support.seeded import READERS
 
 # Fixtures that start processes of an installation, or with which a test starts them.

@@ -17,12 +17,12 @@ import pytest
 
 from service.model.keys import from_b64url
 from tests.support import ROOT
-from tests.support.guides import commands
-from tests.support.hosts import Network
-from tests.support.image import Container, Image
-from tests.support.installation import wait_until
+from tests.support.hosts.guides import commands
+from tests.support.hosts.hosts import Network
+from tests.support.hosts.image import Container, Image
+from tests.support.processes.installation import wait_until
 from tests.support.push_service import PushService
-from tests.support.redis_server import find_tls_server
+from tests.support.redis_servers.server import find_tls_server
 from workers.trials.processes import running
 
 pytestmark = [pytest.mark.soak, pytest.mark.processes, pytest.mark.timeout(900)]

@@ -16,9 +16,9 @@ from service.cli import main
 from service.config import settings
 from service.domain.keys import SECRETS
 from tests.support import ROOT
+from tests.support.hosts.units import rows, values
+from tests.support.processes.rolling import find_caddy
 from tests.support.push_service.certificates import OURS, Authority
-from tests.support.rolling import find_caddy
-from tests.support.units import rows, values
 from workers.trials.push_service import find_nginx
 
 OPS = ROOT / "docs" / "ops"

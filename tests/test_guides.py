@@ -18,11 +18,11 @@ import pytest
 from service.local.redis_server import answers, find_servers
 from service.model.keys import from_b64url
 from tests.support import ROOT
-from tests.support.guides import commands, section
-from tests.support.installation import wait_until
-from tests.support.own_root import PATH, OwnRoot
+from tests.support.hosts.guides import commands, section
+from tests.support.hosts.own_root import PATH, OwnRoot
+from tests.support.hosts.units import RunningUnit
+from tests.support.processes.installation import wait_until
 from tests.support.push_service import PushService
-from tests.support.units import RunningUnit
 from workers.trials.installation import trial_settings
 from workers.trials.processes import free_port, running, wait_for
 

@@ -22,7 +22,7 @@ from service.store.sending.push_services import Pace, Rest
 from tests.support import ROOT
 from tests.support.browser.programs import MissingProgramError
 from tests.support.client import SUBSCRIPTIONS, browser, open_client
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 
 OPS = ROOT / "docs" / "ops"

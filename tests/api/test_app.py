@@ -16,7 +16,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store import PAGE
 from tests.support.client import API, SITE, VAPID, Client, Reader, browser, make_app
 from tests.support.command import make_secrets
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 
 NEWS = {"title": "Late news", "url": "https://paper.example/", "audience": {"everyone": True}}
 READERS_CALLS = {

@@ -10,8 +10,8 @@ import pytest
 from service.api.calls import call_of
 from service.model.newsroom.articles import Article, Reading
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
-from tests.support.feeds import pretend_a_fetch_process
 from tests.support.inputs import GOOD, NEWS
+from tests.support.newsroom.feeds import pretend_a_fetch_process
 
 PAGE = "a page: other calls have what it shows"
 PERSON = "a person answers for it"

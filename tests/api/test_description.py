@@ -12,7 +12,7 @@ import pytest
 from tests.support.client import API, Client, open_client
 from tests.support.inputs import BAD, GOOD, LINKS, NEWS, ROUTES, with_field
 from tests.support.kept import KEPT, PUBLISH_HOOK
-from tests.support.redis_server import RedisServer, connections_closed
+from tests.support.redis_servers.server import RedisServer, connections_closed
 
 # What no schema can know: topics, stories, alerts, keys and readers of an installation, the hour,
 # the curve P-256, whether fields together are too long, and which fields a stored alert lacks.

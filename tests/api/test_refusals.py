@@ -16,10 +16,10 @@ from service.api.calls import call_of
 from service.model.notifications import Audience, Content
 from service.model.two_texts import SecondText
 from tests.support.client import API, Client, Reader, open_client, stored
-from tests.support.feeds import store_feed
 from tests.support.inputs import BAD, GOOD, NEWS, ROUTES, with_field
 from tests.support.kept import store_kept
-from tests.support.redis_server import RedisServer, connections_closed
+from tests.support.newsroom.feeds import store_feed
+from tests.support.redis_servers.server import RedisServer, connections_closed
 
 
 class Doorstep:

@@ -13,9 +13,9 @@ from service.model.newsroom.webhooks import Webhook
 from service.model.tokens import SCOPES
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, stored
 from tests.support.failed_jobs import FAILED_JOB, fail_a_job
-from tests.support.feeds import store_feed
 from tests.support.inputs import GOOD, NEWS
 from tests.support.kept import KEPT, PUBLISH_HOOK, store_kept
+from tests.support.newsroom.feeds import store_feed
 
 HOOK = "https://cms.paper.example/hook"
 ARTICLE = sha256(HOOK.encode()).hexdigest()[:32]  # the id of the page behind this link

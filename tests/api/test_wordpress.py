@@ -20,7 +20,7 @@ from flask import request
 from service.model.notifications import Notification, State
 from tests.support.browser.served import Served
 from tests.support.client import Client, Reader
-from tests.support.relay import Relay
+from tests.support.network.relay import Relay
 from tests.support.wordpress import PLUGIN, ROOT, WordPress
 from workers.trials.processes import free_port
 

@@ -28,9 +28,9 @@ from service.local.rehearsal import foreign_environment
 from service.model.notifications import Audience
 from tests.bench import programs
 from tests.bench.__main__ import ALL_PEERS, ALL_SECTIONS
-from tests.support.forked import Forked
-from tests.support.installation import Installation, wait_until
-from tests.support.killed import alive
+from tests.support.processes.forked import Forked
+from tests.support.processes.installation import Installation, wait_until
+from tests.support.processes.killed import alive
 from workers.bench import adding, limits, network, peers, report, sending, storing
 from workers.bench.__main__ import PEERS, SECTIONS, command
 from workers.bench.figures import Bench, BenchError, Figure

@@ -13,7 +13,7 @@ from pytest import TestReport
 from tests.support.browser.publisher_site import Publisher
 from tests.support.browser.readers import Visit, newspaper, visitors
 from tests.support.browser.worker_harness import Site
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 
 

@@ -26,7 +26,7 @@ from tests.support.browser.readers import (
     visit_over,
     wait_for_page,
 )
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.short_forms import some
 
 pytestmark = pytest.mark.browser

@@ -20,7 +20,7 @@ from tests.support.browser.readers import (
     permission,
     subscribe,
 )
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 

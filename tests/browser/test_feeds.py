@@ -17,7 +17,8 @@ from service.model.newsroom.feeds import FeedRules
 from service.model.time import clock
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
-from tests.support.feeds import (
+from tests.support.network.newspaper import Newspaper, response
+from tests.support.newsroom.feeds import (
     BACKLOG_LEFT_OUT,
     LINK,
     NIGHT,
@@ -27,8 +28,7 @@ from tests.support.feeds import (
     posted_at_night,
     rss,
 )
-from tests.support.installation import Installation, wait_until
-from tests.support.newspaper import Newspaper, response
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 from tests.support.short_forms import some
 from workers.trials.processes import Process

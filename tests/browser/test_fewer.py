@@ -24,7 +24,7 @@ from tests.support.browser.readers import (
     tab_to,
     wait_for_page,
 )
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 
 pytestmark = pytest.mark.browser
 

@@ -27,7 +27,7 @@ from tests.support.browser.readers import (
     wait_for_page,
     with_site,
 )
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 from tests.support.short_forms import cases
 

@@ -11,7 +11,7 @@ from tests.support.browser.demo import subscribe
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import mended
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser

@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 from service.model.language.languages import LANGUAGES, texts
 from tests.support.browser.axe import faults
 from tests.support.browser.readers import IN_VIEW, IPHONE, Visit, come_back_with, panel, subscribe
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 
 pytestmark = pytest.mark.browser
 

@@ -25,7 +25,7 @@ from tests.support.browser.readers import (
     visit_over,
     wait_for_page,
 )
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser

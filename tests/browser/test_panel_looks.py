@@ -19,9 +19,9 @@ from tests.support.browser.readers import (
     panel,
     tab_to,
 )
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer, connections_closed
+from tests.support.redis_servers.server import RedisServer, connections_closed
 
 pytestmark = pytest.mark.browser
 

@@ -24,7 +24,7 @@ from tests.support.browser.readers import (
     subscribe,
     with_site,
 )
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 

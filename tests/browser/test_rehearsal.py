@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from service.local import rehearsal
 from tests.support.browser.desk import EMAIL, FAINT, complaints_of, tab_to
-from tests.support.desk_pages import PASSWORD
-from tests.support.installation import Installation
+from tests.support.desk.pages import PASSWORD
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser

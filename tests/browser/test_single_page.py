@@ -18,7 +18,7 @@ from tests.support.browser.readers import (
     visit_over,
     wait_for_page,
 )
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.readers import run_clock, stop_clock, timers
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 
 pytestmark = pytest.mark.browser

@@ -12,7 +12,7 @@ from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId
 from tests.support.browser.axe import faults
 from tests.support.browser.readers import IN_VIEW, PATCH, Visit, panel, subscribe
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 
 pytestmark = pytest.mark.browser
 

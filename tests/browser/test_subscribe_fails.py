@@ -22,7 +22,7 @@ from tests.support.browser.readers import (
     subscribe,
     visit_over,
 )
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 

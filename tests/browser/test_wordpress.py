@@ -16,7 +16,7 @@ from service.model.tokens import digest
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import subscribe
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 from tests.support.wordpress import PASSWORD, WordPress
 

@@ -15,7 +15,7 @@ from service.cli.run import _print_banner
 from service.config import Config
 from service.runtime import Runtime
 from tests.support.client import API, SITE, VAPID, Client, open_client
-from tests.support.desk_pages import EMAIL, PASSWORD
+from tests.support.desk.pages import EMAIL, PASSWORD
 
 Command = Callable[..., Result]
 

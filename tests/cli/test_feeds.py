@@ -11,7 +11,7 @@ from service.model.newsroom.feeds import FeedItem, FeedReading
 from service.model.notifications import Topic
 from service.runtime import Runtime
 from tests.support.command import stoppress
-from tests.support.feeds import pretend_a_fetch_process
+from tests.support.newsroom.feeds import pretend_a_fetch_process
 
 URL = "https://paper.example/rss"
 

@@ -20,9 +20,9 @@ from service.runtime import Runtime
 from service.store import Store, connect
 from service.store.operations.conversion import CONVERSION
 from tests.support import ROOT
-from tests.support.forked import Forked
-from tests.support.installation import wait_until
-from tests.support.redis_server import RedisServer
+from tests.support.processes.forked import Forked
+from tests.support.processes.installation import wait_until
+from tests.support.redis_servers.server import RedisServer
 from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.processes

@@ -14,7 +14,7 @@ from service.local import pretend_readers
 from service.model.notifications import Audience, Outcome, Topic
 from service.runtime import Runtime
 from tests.support.client import VAPID, read_config
-from tests.support.desk_pages import EMAIL, publish, send_all, sign_in
+from tests.support.desk.pages import EMAIL, publish, send_all, sign_in
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from service.desk.charts import DAY, Column, Line, columns, lines
 from service.desk.words import percent
-from tests.support.desk_pages import Page
+from tests.support.desk.pages import Page
 
 
 def numbers(picture: str, attribute: str) -> list[float]:

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from service.app import create_app
 from service.config import Config
 from service.model.keys import VapidKey
-from tests.support.desk_pages import token_in
+from tests.support.desk.pages import token_in
 
 PAPER = "https://push.paper.example"
 WRONG = {"email": "nobody@paper.example", "password": "wrong"}

@@ -12,7 +12,7 @@ from service.model.notifications import Action, Audience, Content, Outcome, Topi
 from service.model.roles import Role
 from service.model.two_texts import SecondText
 from service.runtime import Runtime
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     PASSWORD,
     correct,
     path_of,
@@ -20,7 +20,7 @@ from tests.support.desk_pages import (
     review,
     send_all,
 )
-from tests.support.planned import plan
+from tests.support.desk.planned import plan
 
 HOSTILE = "\"'><img class=hostile onx=y>{{7*7}}</title></textarea>"
 LINK = "https://paper.example/?a='><img/class=hostile>"

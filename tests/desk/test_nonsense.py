@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from service.model.notifications import Audience, Topic
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, STORY, token_in
-from tests.support.installation import content
+from tests.support.desk.pages import EMAIL, STORY, token_in
+from tests.support.processes.installation import content
 
 GOOD = {
     **{name: value for name, value in STORY.items() if isinstance(value, str)},

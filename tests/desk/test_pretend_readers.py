@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from service.local import pretend_readers
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk_pages import sign_in, words
+from tests.support.desk.pages import sign_in, words
 from tests.support.requested import requested
 
 PAGES = ("/desk/", "/desk/stories", "/desk/settings", "/")

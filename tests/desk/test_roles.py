@@ -17,7 +17,7 @@ from service.model.roles import Role
 from service.runtime import Runtime
 from service.store.people.access import Person
 from tests.support.client import stored
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     PASSWORD,
     STORY,
@@ -32,7 +32,7 @@ from tests.support.desk_pages import (
     token_in,
     words,
 )
-from tests.support.planned import later, plan
+from tests.support.desk.planned import later, plan
 
 WRITER, SENDER, MANAGER = "wim@paper.example", "sam@paper.example", EMAIL
 EVERYBODY, ANY, SENDS, MANAGES = "everybody", "any editor", "sends", "manages"

@@ -13,7 +13,7 @@ from service.model.roles import Role
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk_pages import EMAIL, publish, send_all, token_in, words
+from tests.support.desk.pages import EMAIL, publish, send_all, token_in, words
 from tests.support.requested import requested
 
 pytestmark = pytest.mark.usefixtures("one_partition")

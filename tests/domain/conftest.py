@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.client import Client
-from tests.support.feeds import Watched
-from tests.support.newspaper import Newspaper
+from tests.support.network.newspaper import Newspaper
+from tests.support.newsroom.feeds import Watched
 
 
 @pytest.fixture

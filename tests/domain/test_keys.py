@@ -17,9 +17,9 @@ from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from tests.support.client import API, VAPID, Client, browser, make_app
 from tests.support.command import stoppress
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 
 OLD, NEW = VAPID, VapidKey.generate()
 

@@ -16,7 +16,7 @@ from service.runtime import Runtime
 from tests.support import ROOT
 from tests.support.client import API, Client, browser
 from tests.support.command import make_secrets
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 ONE, TWO, FOREIGN = (VapidKey.generate() for _ in range(3))

@@ -10,9 +10,9 @@ from flask.testing import FlaskClient
 from service.config import Config, ConfigError
 from service.runtime import Runtime
 from tests.support.client import API, VAPID, Client, Reader, browser, make_app
-from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, token_in
-from tests.support.installation import Installation, wait_until
+from tests.support.desk.pages import EMAIL, PASSWORD, path_of, post, token_in
 from tests.support.prepared_keys import READERS, filling, publics, take_all
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 from workers.sending import prepared_keys
 from workers.sending.prepared_keys import Pool

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from service.model.newsroom.articles import Fault
-from tests.support.newspaper import Newspaper, redirect, response
-from tests.support.proxy import ConnectProxy
+from tests.support.network.newspaper import Newspaper, redirect, response
+from tests.support.network.proxy import ConnectProxy
 from workers.fetching.fetch import Asking, CannotFetch, Fetched, Fetcher, Limits
 
 LIMITS = Limits(seconds=20)  # the machine may be busy

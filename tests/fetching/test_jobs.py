@@ -11,7 +11,7 @@ from rq.serializers import JSONSerializer
 
 from service.domain.sending.job_queue import CALL, READ_ARTICLE, READ_FEED, FetchQueue
 from service.store import connect
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 from workers.fetching import jobs
 
 

@@ -20,10 +20,10 @@ from service.local.rehearsal import foreign_environment
 from service.model.newsroom.articles import Fault
 from tests.support import ROOT
 from tests.support.command import stoppress
-from tests.support.installation import Installation, wait_until
-from tests.support.newspaper import Newspaper, redirect, response
-from tests.support.redis_server import RedisServer
-from tests.support.redis_users import as_users
+from tests.support.network.newspaper import Newspaper, redirect, response
+from tests.support.processes.installation import Installation, wait_until
+from tests.support.redis_servers.server import RedisServer
+from tests.support.redis_servers.users import as_users
 
 pytestmark = pytest.mark.processes
 

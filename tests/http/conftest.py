@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.peers import KEY, WAIT
+from tests.support.network.peers import KEY, WAIT
 from tests.support.push_service import PushService
 from workers.http.transport import Transport
 

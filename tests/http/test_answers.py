@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.peers import (
+from tests.support.network.peers import (
     WAIT,
     GoawayServer,
     answers,

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.model.network.endpoints import EndpointPolicy
-from tests.support.installation import wait_until
-from tests.support.peers import (
+from tests.support.network.peers import (
     KEY,
     WAIT,
     GoawayServer,
@@ -24,6 +23,7 @@ from tests.support.peers import (
     send,
     unreachable,
 )
+from tests.support.processes.installation import wait_until
 from tests.support.push_service import Answer as Reply
 from tests.support.push_service import Message, PushService, every
 from workers.http import http1

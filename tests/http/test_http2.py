@@ -19,7 +19,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from tests.support.frames import (
+from tests.support.network.frames import (
     HEADERS,
     SETTINGS,
     SETTINGS_ACK,

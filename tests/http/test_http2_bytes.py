@@ -23,7 +23,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.frames import HEADERS, SETTINGS, SETTINGS_ACK, Post, posting, raw
+from tests.support.network.frames import HEADERS, SETTINGS, SETTINGS_ACK, Post, posting, raw
 from workers.http.http2 import Connection
 
 # -- any bytes ---------------------------------------------------------------------------------

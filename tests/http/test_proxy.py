@@ -6,8 +6,8 @@ import pytest
 
 from service.config import Config, ConfigError
 from service.model.network.no_proxy import bypasses
-from tests.support.peers import KEY, answers, one, send, unreachable
-from tests.support.proxy import ConnectProxy
+from tests.support.network.peers import KEY, answers, one, send, unreachable
+from tests.support.network.proxy import ConnectProxy
 from tests.support.push_service import PushService
 from workers.http.transport import Transport
 

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 from hyperframe.frame import GoAwayFrame, SettingsFrame, WindowUpdateFrame
 
-from tests.support.frames import SETTINGS
-from tests.support.installation import wait_until
-from tests.support.peers import (
+from tests.support.network.frames import SETTINGS
+from tests.support.network.peers import (
     KEY,
     WAIT,
     BareServer,
@@ -26,6 +25,7 @@ from tests.support.peers import (
     send,
     unreachable,
 )
+from tests.support.processes.installation import wait_until
 from tests.support.push_service import Answer as Reply
 from tests.support.push_service import Message, PushService
 from workers.http.transport import NoRoom, Transport

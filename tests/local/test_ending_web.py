@@ -18,14 +18,14 @@ from typing import NamedTuple
 import pytest
 
 from service.cli.run import web_argv
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from workers.trials.processes import Process
 
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux"),
 ]
-LATE = "tests.support.late_closing.LateClosing"
+LATE = "tests.support.processes.late_closing.LateClosing"
 CALL = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 

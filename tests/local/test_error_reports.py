@@ -22,7 +22,7 @@ from service.config import Config, ConfigError
 from service.local import error_reports, logs
 from service.store.alerts.notifications import SCHEDULED
 from tests.support.client import VAPID, make_app
-from tests.support.redis_users import as_users
+from tests.support.redis_servers.users import as_users
 from workers.rq_worker import StoppableWorker
 
 ENDPOINT = "https://fcm.googleapis.com/fcm/send/an-endpoint-of-a-reader"

@@ -25,11 +25,11 @@ from service.model.notifications import Outcome
 from service.model.operations import process_log
 from service.model.operations.process_log import begin_request
 from tests.support.client import make_app
-from tests.support.collector import Collector
 from tests.support.command import stoppress
-from tests.support.forked import Forked
-from tests.support.installation import Installation, wait_until
-from tests.support.newsroom import Visitor
+from tests.support.desk.newsroom import Visitor
+from tests.support.network.collector import Collector
+from tests.support.processes.forked import Forked
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from workers import clock as workers_clock
 from workers import rq_worker

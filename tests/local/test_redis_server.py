@@ -28,7 +28,7 @@ from service.local.redis_server import (
 from service.local.supervisor import spawn
 from tests.support import ROOT
 from tests.support.command import make_secrets
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 from workers.trials.processes import wait_for
 
 pytestmark = pytest.mark.processes

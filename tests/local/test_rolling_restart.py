@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
+from tests.support.processes.rolling import Newspaper, caddy_argv, nginx_argv
 from tests.support.push_service import PushService
-from tests.support.rolling import Newspaper, caddy_argv, nginx_argv
 from workers.trials.processes import Process, free_port
 
 pytestmark = pytest.mark.processes

@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 import pytest
 
 from service.local.web_worker import HEADERS_WITHIN, MOST_OF_A_CALLER
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 
 pytestmark = pytest.mark.processes
 

@@ -13,8 +13,8 @@ import pytest
 
 from service.local.supervisor import Child, ChildEnded, Supervisor, next_delay
 from tests.support import ROOT
-from tests.support.installation import wait_until
-from tests.support.killed import alive
+from tests.support.processes.installation import wait_until
+from tests.support.processes.killed import alive
 
 pytestmark = pytest.mark.processes
 

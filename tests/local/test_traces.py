@@ -21,10 +21,10 @@ from service.config import Config, ConfigError
 from service.local import logs, otlp, span_export
 from service.model.operations import traces
 from tests.support.client import API, Client, Reader, make_app
-from tests.support.collector import Collector
-from tests.support.forked import Forked
-from tests.support.installation import Installation
-from tests.support.newspaper import Newspaper, response
+from tests.support.network.collector import Collector
+from tests.support.network.newspaper import Newspaper, response
+from tests.support.processes.forked import Forked
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 from workers.fetching.fetch import CannotFetch, Fetcher, Limits
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.model.notifications import Audience, Batch
 from service.store.alerts.outcomes import Outcomes
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 from tests.support.seeded import around_now, choose
 from workers import jobs

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from service.model.notifications import Audience, Content, Notification, State
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.seeded import silence
 

@@ -13,9 +13,9 @@ from service.domain.alerts.requests import Idempotency
 from service.model.notifications import Audience, SendAt, State
 from service.model.subscriptions import SubscriptionRequest
 from service.model.time.clocks import QUARTER
-from tests.support.as_workers import hold
-from tests.support.in_process import fan_out_of, send_all
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.as_workers import hold
+from tests.support.processes.in_process import fan_out_of, send_all
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 from tests.support.seeded import FRONT, begin_send, choose, silence
 from workers.sending.lease import Lease

@@ -10,7 +10,7 @@ from redis import RedisError
 
 from service.local.redis_server import answers, find_servers
 from service.store import connect
-from tests.support.hosts import Host, Network, wait_until_given_up
+from tests.support.hosts.hosts import Host, Network, wait_until_given_up
 from workers.http.channel import connect as connect_to_push_service
 from workers.trials.processes import running, wait_for
 

@@ -22,7 +22,7 @@ from service.local import pretend_readers
 from service.model.notifications import Audience, Notification, Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.store.layout.records import BUCKET, records_key
-from tests.support.installation import TOPICS, Installation, content, wait_until
+from tests.support.processes.installation import TOPICS, Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.seeded import begin_send, silence
 

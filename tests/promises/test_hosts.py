@@ -15,7 +15,7 @@ from service.model.time import clock
 from service.shared_settings import shared_settings
 from service.store.operations.processes import Process
 from tests.support import ROOT
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.short_forms import some
 
 SITE_URL = "https://push.paper.example"

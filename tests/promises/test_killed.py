@@ -18,9 +18,9 @@ from service.model.time import clock
 from service.runtime import Runtime
 from tests.support.client import browser
 from tests.support.command import stoppress
-from tests.support.feeds import item, rss
-from tests.support.installation import Installation, wait_until
-from tests.support.newspaper import Newspaper
+from tests.support.network.newspaper import Newspaper
+from tests.support.newsroom.feeds import item, rss
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 from tests.support.short_forms import some
 
@@ -40,7 +40,7 @@ workers.clock.main()
 DYING = (
     """
 from service.domain.newsroom.feed_clock import FeedClock
-from tests.support.killed import die_in
+from tests.support.processes.killed import die_in
 take = FeedClock._take
 def taking(self, one, result, now):
     if "ferry" in result: die_in({sending})
@@ -125,7 +125,7 @@ def test_items_are_alerted_once_though_fetch_process_and_clock_are_killed(
 IMPORT = """
 import sys
 from service.cli import main, moving
-from tests.support.killed import die_in
+from tests.support.processes.killed import die_in
 moving._AT_ONCE = 20
 take = moving._Import.store
 def storing(self):

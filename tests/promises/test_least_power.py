@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 from service.domain.sending.job_queue import JOB, QUEUE
 from service.local.rehearsal import foreign_environment
 from tests.support import ROOT
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.short_forms import cases
 
 pytestmark = pytest.mark.redis

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from service.model.keys import from_b64url
-from tests.support.many_hosts import ManyHosts, ask
+from tests.support.hosts.many_hosts import ManyHosts, ask
 from tests.support.push_service import Subscription
 
 pytestmark = [

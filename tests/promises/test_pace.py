@@ -18,8 +18,8 @@ from service.store.layout.bitmaps import bitmap_key, month_of
 from service.store.sending.batches import Recent
 from service.store.sending.push_services import Pace
 from tests.support.client import API, Client
-from tests.support.desk_pages import EMAIL, post, sign_in_link
-from tests.support.installation import Installation, wait_until
+from tests.support.desk.pages import EMAIL, post, sign_in_link
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService, Rule
 from workers.sending import policy
 from workers.sending.health import Health

@@ -16,9 +16,9 @@ from service.model.notifications import Audience, SendAt, State
 from service.model.preferences import NO_QUIET
 from service.model.time.clocks import QUARTER, day
 from service.store import Store, connect
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 from tests.support.seeded import (
     FRONT,
     READERS,

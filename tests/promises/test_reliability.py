@@ -21,7 +21,7 @@ import pytest
 from service.app import create_app
 from service.model.notifications import Audience
 from tests.support.client import API, Client
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService, Rule, every
 from tests.support.short_forms import cases
 from workers.trials.processes import Process

@@ -17,9 +17,9 @@ from service.domain.alerts.publishing import MOST_LATE, Conflict
 from service.model.notifications import Audience, Notification, SendAt, State
 from service.model.time import clock
 from tests.support.client import API, Client, stored
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 from workers.clock import _until_due
 
 EVERYONE = Audience(everyone=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.in_process import fan_out_of, send_all
-from tests.support.installation import Installation, wait_until
+from tests.support.network.relay import Relay
+from tests.support.processes.in_process import fan_out_of, send_all
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
-from tests.support.relay import Relay
 from workers import jobs
 from workers.http.transport import Transport
 from workers.trials.processes import free_port

@@ -10,7 +10,7 @@ import pytest
 
 from service.model.notifications import Audience, Notification
 from service.store.sending.batches import part_key
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.usefixtures("one_partition")

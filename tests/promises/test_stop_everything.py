@@ -14,9 +14,9 @@ from service.domain.alerts.publishing import MOST_LATE
 from service.model.notifications import Audience, SendAt, State
 from service.model.time import clock
 from service.model.time.clocks import QUARTER
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 from tests.support.seeded import FRONT, READERS, sent_at_night, silence, wake
 
 WINDOW = 64

@@ -20,9 +20,9 @@ from service.model.payload import Payload
 from service.model.two_texts import SecondText, text_of
 from service.store.alerts.outcomes import Result
 from service.store.sending.batches import Look, part_key
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 from tests.support.seeded import reader_of, shown
 from workers.sending.send import Send
 

@@ -13,7 +13,7 @@ from service.model.notifications import Audience, Notification, State
 from service.model.payload import Payload
 from service.model.preferences import NO_QUIET
 from service.model.time.clocks import QUARTER
-from tests.support.installation import Installation, content
+from tests.support.processes.installation import Installation, content
 from tests.support.push_service import Message, PushService
 from tests.support.seeded import around_now, choose, reader_of, shown
 

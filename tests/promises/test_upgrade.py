@@ -23,11 +23,11 @@ import pytest
 from redis import Redis
 
 from service.model.notifications import State
-from tests.support.forked import Forked
-from tests.support.installation import Installation, wait_until
-from tests.support.last_release import LastRelease
+from tests.support.processes.forked import Forked
+from tests.support.processes.installation import Installation, wait_until
+from tests.support.processes.last_release import LastRelease
+from tests.support.processes.rolling import Newspaper, Reply
 from tests.support.push_service import PushService
-from tests.support.rolling import Newspaper, Reply
 from workers.trials.processes import Process, free_port
 
 pytestmark = pytest.mark.processes

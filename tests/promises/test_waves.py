@@ -14,10 +14,10 @@ from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
 from service.store.sending.held_alerts import WaveDelivery
-from tests.support.as_workers import hold
 from tests.support.client import API, Client
-from tests.support.desk_pages import publish
-from tests.support.installation import Installation, wait_until
+from tests.support.desk.pages import publish
+from tests.support.processes.as_workers import hold
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 from tests.support.seeded import (
     FRONT,

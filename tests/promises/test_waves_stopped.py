@@ -13,12 +13,12 @@ from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
 from service.store.sending.held_alerts import WaveDelivery
-from tests.support.as_workers import deliver, hold
 from tests.support.client import API, Client, make_app
-from tests.support.desk_pages import publish
-from tests.support.installation import Installation
+from tests.support.desk.pages import publish
+from tests.support.processes.as_workers import deliver, hold
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 from tests.support.seeded import (
     FRONT,
     READERS,

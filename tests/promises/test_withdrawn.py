@@ -12,7 +12,7 @@ import pytest
 
 from service.model.notifications import Batch
 from service.store.sending.batches import part_key
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 from workers import jobs
 from workers.sending.fanout import LEASE, FanOut

@@ -12,8 +12,8 @@ import pytest
 from service.model.network.endpoints import EndpointPolicy
 from service.model.notifications import Audience
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
-from tests.support.in_process import fan_out_of, send_all
-from tests.support.installation import Installation
+from tests.support.processes.in_process import fan_out_of, send_all
+from tests.support.processes.installation import Installation
 from tests.support.push_service import Answer, PushService
 from workers.sending import policy
 

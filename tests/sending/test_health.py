@@ -13,7 +13,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store import Store
 from service.store.sending.push_services import Pace, Rest
 from tests.support.health import ACCEPTED, READER, WINDOW, worker
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 from workers.sending import policy
 from workers.sending.health import Health
 from workers.sending.push_service import Service

@@ -13,9 +13,9 @@ import pytest
 from service.model.subscriptions import SubscriptionId
 from service.model.time import clock
 from service.store.sending.push_services import Pace
-from tests.support.in_process import fan_out_of, send_all
-from tests.support.installation import Installation
-from tests.support.proxy import ConnectProxy
+from tests.support.network.proxy import ConnectProxy
+from tests.support.processes.in_process import fan_out_of, send_all
+from tests.support.processes.installation import Installation
 from tests.support.push_service import Answer, Message, PushService, Rule
 from tests.support.seeded import reader_of, shown
 from workers.sending import policy

@@ -17,10 +17,10 @@ from service.model.retention import GONE_KEPT
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store.readers.subscriptions import HasLeft
-from tests.support.cluster import ClusterNode, ClusterServers
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
-from tests.support.redis_users import refused
+from tests.support.redis_servers.cluster import ClusterNode, ClusterServers
+from tests.support.redis_servers.users import refused
 
 pytestmark = pytest.mark.processes
 

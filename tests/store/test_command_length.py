@@ -24,10 +24,10 @@ from service.store.operations.processes import ALIVE, Process
 from service.store.readers.reader_alerts import Place
 from service.store.redis_servers.commands import MOST_ARGUMENTS, MOST_AT_ONCE, some_at_once
 from service.store.sending.batches import part_key
-from tests.support.installation import Installation
-from tests.support.managed import NarrowRedis
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.managed import NarrowRedis
+from tests.support.redis_servers.server import RedisServer
 
 EVERYONE = Audience(everyone=True)
 MANY = 10_000  # batches of 20 million readers; bases, processes, editors

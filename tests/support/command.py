@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from service.cli import main
 from service.local.secrets_file import find_secrets, keep_secrets
-from tests.support.redis_users import as_users
+from tests.support.redis_servers.users import as_users
 
 
 def stoppress(environment: Mapping[str, str], *command: str) -> Result:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.runtime import Runtime
 from service.store.layout.records import BUCKET
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 from workers.sending import wire
 from workers.sending.prepared_keys import Filler, Pool
 from workers.sending.wire import PreparedKey

@@ -18,7 +18,7 @@ from service.model.preferences import NO_QUIET, Quiet
 from service.model.subscriptions import SubscriptionRequest
 from service.model.time.clocks import QUARTER
 from tests.support.client import Client
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
 READERS = 60  # of the fixture `reading`

@@ -14,9 +14,9 @@ from service.model.retention import ACCEPTED_KEPT
 from service.model.subscriptions import SubscriptionId
 from service.store.layout.joined import today
 from tests.support.client import API, NOTIFICATIONS, Client, Reader, make_app
-from tests.support.desk_pages import send_all
+from tests.support.desk.pages import send_all
 from tests.support.inputs import NEWS
-from tests.support.installation import content
+from tests.support.processes.installation import content
 
 pytestmark = pytest.mark.redis
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.client import API, Client
-from tests.support.feeds import ID, Watched, item, rss, store_feed
-from tests.support.newspaper import Newspaper
+from tests.support.network.newspaper import Newspaper
+from tests.support.newsroom.feeds import ID, Watched, item, rss, store_feed
 
 FEEDS = f"{API}/feeds"
 

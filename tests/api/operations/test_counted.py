@@ -18,11 +18,11 @@ from service.model.operations.measures import CHECKPOINTS, MICRO, PROMISES, PUSH
 from service.model.time import clock
 from service.store.operations.counted import Counted
 from tests.support.client import NOTIFICATIONS, SUBSCRIPTIONS, Client, browser, make_app
-from tests.support.desk_pages import send_all as send_by_hand
-from tests.support.in_process import fan_out_of, send_all
-from tests.support.installation import Installation, content, wait_until
+from tests.support.desk.pages import send_all as send_by_hand
+from tests.support.processes.in_process import fan_out_of, send_all
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 
 pytestmark = pytest.mark.redis
 

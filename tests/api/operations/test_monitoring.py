@@ -17,9 +17,9 @@ from service.model.notifications import Audience
 from service.model.two_texts import SecondText
 from service.store.sending.push_services import Pace, Rest
 from tests.support.client import VAPID, Client, browser, make_app, stored
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import Answer, Message, PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 
 Series = tuple[str, frozenset[str]]
 

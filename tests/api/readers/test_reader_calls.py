@@ -15,7 +15,6 @@ from service.model.subscriptions import SubscriptionId
 from service.model.time.clocks import QUARTER, day
 from service.store.alerts.outcomes import Result
 from service.store.layout.bitmaps import bitmap_key
-from tests.support.as_workers import hold
 from tests.support.client import (
     NOTIFICATIONS,
     SUBSCRIPTIONS,
@@ -25,9 +24,10 @@ from tests.support.client import (
     browser,
     open_client,
 )
-from tests.support.installation import Installation, content
+from tests.support.processes.as_workers import hold
+from tests.support.processes.installation import Installation, content
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 
 EVERYONE = Audience(everyone=True)
 

@@ -18,7 +18,7 @@ from service.store.alerts.outcomes import Result
 from service.store.layout.records import digest_of
 from service.store.sending.batches import Retry
 from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
-from tests.support.installation import content
+from tests.support.processes.installation import content
 from tests.support.retention import about_a_reader
 
 NUMBER = 48_211  # of the reader: no other number in the store is likely to have these digits

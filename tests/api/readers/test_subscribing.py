@@ -26,7 +26,7 @@ from tests.support.client import (
     stored,
 )
 from tests.support.inputs import NEWS
-from tests.support.installation import content
+from tests.support.processes.installation import content
 
 
 def test_a_page_gets_the_sites_name_key_topics_and_prompt(client: Client) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.support.browser.desk import READERS, complaints_of, sign_in
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 
 
 @pytest.fixture

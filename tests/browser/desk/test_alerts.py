@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page, Route, expect
 from service.model.notifications import Audience, State
 from service.model.time.clocks import QUARTER
 from service.store.sending.batches import part_key
-from tests.support.as_workers import hold
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import (
     EMAIL,
@@ -29,10 +28,11 @@ from tests.support.browser.desk import (
     tab_to,
 )
 from tests.support.browser.readers import wait_for_page
-from tests.support.desk_pages import PASSWORD
-from tests.support.installation import Installation, wait_until
+from tests.support.desk.pages import PASSWORD
+from tests.support.processes.as_workers import hold
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 
 pytestmark = pytest.mark.browser
 

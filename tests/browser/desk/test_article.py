@@ -12,8 +12,8 @@ from service.domain.sending.receipts import Report
 from service.model.subscriptions import SubscriptionId
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import READERS, sign_in
-from tests.support.installation import Installation
-from tests.support.newspaper import Newspaper, response
+from tests.support.network.newspaper import Newspaper, response
+from tests.support.processes.installation import Installation
 
 pytestmark = pytest.mark.browser
 

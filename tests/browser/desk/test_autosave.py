@@ -20,8 +20,8 @@ from tests.support.browser.desk import (
     sign_in,
     sign_in_unseen,
 )
-from tests.support.desk_pages import PASSWORD
-from tests.support.installation import Installation, wait_until
+from tests.support.desk.pages import PASSWORD
+from tests.support.processes.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 

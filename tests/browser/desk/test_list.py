@@ -11,8 +11,8 @@ from service.model.notifications import Audience, Content
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import new_alert
 from tests.support.browser.readers import wait_for_page
-from tests.support.installation import Installation, wait_until
-from tests.support.planned import plan
+from tests.support.desk.planned import plan
+from tests.support.processes.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 

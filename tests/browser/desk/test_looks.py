@@ -13,10 +13,10 @@ from service.model.notifications import Audience
 from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.receipt_counts import ReceiptRow, Tally
-from tests.support.as_workers import deliver, hold
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import FAINT, TITLE, new_alert, tab_to
-from tests.support.installation import Installation
+from tests.support.processes.as_workers import deliver, hold
+from tests.support.processes.installation import Installation
 
 pytestmark = pytest.mark.browser
 

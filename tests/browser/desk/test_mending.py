@@ -12,8 +12,8 @@ from playwright.sync_api import Page, Route, expect
 from service.model.notifications import Outcome, State
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import TITLE, review_for_everyone, sign_in_unseen, tab_to
-from tests.support.desk_pages import send_all
-from tests.support.installation import Installation
+from tests.support.desk.pages import send_all
+from tests.support.processes.installation import Installation
 
 pytestmark = pytest.mark.browser
 

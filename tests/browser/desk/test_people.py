@@ -14,9 +14,9 @@ from service.model.roles import Role
 from service.store.people.access import Person
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import EMAIL, tab_to
-from tests.support.desk_pages import PASSWORD
+from tests.support.desk.pages import PASSWORD
 from tests.support.failed_jobs import fail_a_job
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 
 pytestmark = pytest.mark.browser
 

@@ -12,7 +12,7 @@ from tests.support.browser.axe import faults
 from tests.support.browser.desk import EMAIL, FAINT, complaints_of, sign_in, tab_to
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser

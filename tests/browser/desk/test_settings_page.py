@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser.desk import end_sessions
-from tests.support.desk_pages import PASSWORD
-from tests.support.installation import Installation
+from tests.support.desk.pages import PASSWORD
+from tests.support.processes.installation import Installation
 
 pytestmark = pytest.mark.browser
 

@@ -10,8 +10,8 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import EMAIL, TITLE, new_alert, tab_to
-from tests.support.installation import Installation
-from tests.support.provider import AUTHLIB_IS_CHANGING, NAME, Provider, running_provider
+from tests.support.desk.provider import AUTHLIB_IS_CHANGING, NAME, Provider, running_provider
+from tests.support.processes.installation import Installation
 
 pytestmark = [pytest.mark.browser, AUTHLIB_IS_CHANGING]
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import READERS, TITLE, new_alert
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 

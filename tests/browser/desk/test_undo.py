@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 from service.model.notifications import State
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import READERS, TITLE, send_to_everyone, sign_in
-from tests.support.forked import Forked
-from tests.support.installation import Installation
+from tests.support.processes.forked import Forked
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 
 

@@ -21,7 +21,7 @@ from service.reader.scripts import version
 from tests.support.browser.publisher_site import HTML, Publisher
 from tests.support.browser.readers import BROWSER, GRANTED, IPHONE, wait_for_page
 from tests.support.browser.stop_press import BELL, PLAIN, StopPress, open_page
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 from tests.support.short_forms import cases
 
 pytestmark = pytest.mark.browser

@@ -12,7 +12,7 @@ from service.model.keys import VapidKey
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import Publisher, registered, subscribe
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 from tests.support.short_forms import cases
 

@@ -22,7 +22,7 @@ from tests.support.browser.publisher_site import (
     registrations,
 )
 from tests.support.command import stoppress
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser

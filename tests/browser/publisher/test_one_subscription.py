@@ -8,7 +8,7 @@ import pytest
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import Publisher, mended, subscribe
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 

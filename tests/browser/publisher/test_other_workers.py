@@ -20,7 +20,7 @@ from tests.support.browser.publisher_site import (
     registrations,
     subscribe,
 )
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.browser

@@ -13,7 +13,7 @@ from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.guide import piece
 from tests.support.browser.publisher_site import HTML, Publisher, receipts, subscribe
 from tests.support.browser.stop_press import StopPress
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -17,7 +17,7 @@ from tests.support import ROOT
 from tests.support.browser.publisher_site import Publisher
 from tests.support.browser.readers import BROWSER, NOTE_TIMERS, timers, visit_over, wait_for_page
 from tests.support.browser.stop_press import BELL, PLAIN, StopPress, open_page
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 from tests.support.short_forms import cases, some
 
 pytestmark = pytest.mark.browser

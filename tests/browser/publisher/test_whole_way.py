@@ -18,7 +18,7 @@ from service.model.subscriptions import SubscriptionId
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import POLICY, Publisher, policy, registered
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone]

@@ -13,7 +13,7 @@ from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import HTML, Publisher
 from tests.support.browser.readers import BROWSER, wait_for_page
 from tests.support.browser.stop_press import StopPress
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 from tests.support.push_service import PushService
 from tests.support.short_forms import cases
 

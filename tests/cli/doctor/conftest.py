@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from service.model.time import clock
-from tests.support.doctor import KEY
-from tests.support.redis_server import RedisServer
-from tests.support.whole_newsroom import Newsroom, running_newsroom
+from tests.support.doctor.run import KEY
+from tests.support.doctor.whole_newsroom import Newsroom, running_newsroom
+from tests.support.redis_servers.server import RedisServer
 from workers.trials.processes import free_port
 
 

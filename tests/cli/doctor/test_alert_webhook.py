@@ -7,7 +7,7 @@ from service.model.newsroom.webhooks import Answer, Health, Waiting
 from service.model.operations.causes import Reported
 from service.model.time import clock
 from service.runtime import Runtime
-from tests.support.doctor import one
+from tests.support.doctor.run import one
 
 ADDRESS = "https://chat.example/hooks/a-secret-word"
 

@@ -19,17 +19,17 @@ from service.model.notifications import SendAt
 from service.model.time import clock
 from service.store.alerts.notifications import SCHEDULED
 from service.store.sending.batches import part_key
-from tests.support.broken_newsrooms import Table
-from tests.support.doctor import KEY
-from tests.support.newspaper import Newspaper, response
-from tests.support.proxy import ConnectProxy
-from tests.support.whole_newsroom import (
+from tests.support.doctor.broken_newsrooms import Table
+from tests.support.doctor.run import KEY
+from tests.support.doctor.whole_newsroom import (
     PUSH_SERVICES,
     SERVICE,
     TICKED,
     Newsroom,
     Portal,
 )
+from tests.support.network.newspaper import Newspaper, response
+from tests.support.network.proxy import ConnectProxy
 from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.processes

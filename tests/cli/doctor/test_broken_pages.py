@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.broken_newsrooms import Table
-from tests.support.newspaper import redirect, response
-from tests.support.whole_newsroom import Newsroom
+from tests.support.doctor.broken_newsrooms import Table
+from tests.support.doctor.whole_newsroom import Newsroom
+from tests.support.network.newspaper import redirect, response
 
 pytestmark = pytest.mark.processes
 

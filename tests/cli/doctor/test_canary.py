@@ -9,7 +9,7 @@ from service.config import Config
 from service.model.operations.canary import Arrival
 from service.model.time import clock
 from service.runtime import Runtime
-from tests.support.doctor import findings
+from tests.support.doctor.run import findings
 
 
 @pytest.fixture

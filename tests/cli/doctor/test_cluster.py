@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cluster import ClusterServers
-from tests.support.doctor import doctor, one
-from tests.support.installation import wait_until
+from tests.support.doctor.run import doctor, one
+from tests.support.processes.installation import wait_until
+from tests.support.redis_servers.cluster import ClusterServers
 
 pytestmark = pytest.mark.processes
 

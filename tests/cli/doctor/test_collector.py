@@ -6,7 +6,7 @@ import pytest
 
 from service.cli.doctor.collector import collector
 from service.config import Config
-from tests.support.collector import Collector
+from tests.support.network.collector import Collector
 
 
 @pytest.mark.parametrize(

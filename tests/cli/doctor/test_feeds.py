@@ -12,7 +12,7 @@ from service.model.newsroom.feeds import FeedFault, FeedReading
 from service.model.time import clock
 from service.runtime import Runtime
 from tests.support.client import Client
-from tests.support.feeds import ID, pretend_a_fetch_process, store_feed
+from tests.support.newsroom.feeds import ID, pretend_a_fetch_process, store_feed
 
 HUB = "https://hub.example/"
 

@@ -11,7 +11,7 @@ from service.cli.doctor import addresses, collector, fetching, sign_in
 from service.cli.doctor.findings import Finding
 from service.config import Config
 from service.runtime import Runtime
-from tests.support.relay import Dripping
+from tests.support.network.relay import Dripping
 
 
 def web(environment: dict[str, str], address: str) -> Iterator[Finding]:

@@ -30,11 +30,11 @@ from service.model.time import clock
 from service.runtime import Runtime
 from service.store.sending.push_services import Rest
 from tests.support import ROOT
-from tests.support.doctor import KEY, doctor, findings, one, stored
-from tests.support.installation import Installation, wait_until
-from tests.support.proxy import ConnectProxy
+from tests.support.doctor.run import KEY, doctor, findings, one, stored
+from tests.support.network.proxy import ConnectProxy
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
-from tests.support.redis_server import Proxy, RedisServer
+from tests.support.redis_servers.server import Proxy, RedisServer
 from workers.trials.processes import free_port, wait_for
 
 pytestmark = pytest.mark.processes

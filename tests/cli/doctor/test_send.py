@@ -14,7 +14,7 @@ from service.cli.doctor.findings import Finding
 from service.cli.doctor.session import Session
 from service.model.keys import VapidKey
 from service.model.network.endpoints import EndpointPolicy
-from tests.support.doctor import KEY, doctor, findings, stored
+from tests.support.doctor.run import KEY, doctor, findings, stored
 from tests.support.push_service import Answer, PushService
 
 pytestmark = pytest.mark.processes

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from tests.support.doctor import doctor, one
-from tests.support.installation import wait_until
-from tests.support.redis_server import Proxy, RedisServer
-from tests.support.sentinels import Watched
+from tests.support.doctor.run import doctor, one
+from tests.support.processes.installation import wait_until
+from tests.support.redis_servers.sentinels import Watched
+from tests.support.redis_servers.server import Proxy, RedisServer
 
 
 def test_the_doctor_says_what_a_failover_lacks(environment: dict[str, str]) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from service.cli.doctor.sign_in import provider
 from service.config import Config
-from tests.support.doctor import findings
-from tests.support.provider import AUTHLIB_IS_CHANGING, METADATA, answer, running_provider
+from tests.support.desk.provider import AUTHLIB_IS_CHANGING, METADATA, answer, running_provider
+from tests.support.doctor.run import findings
 from workers.trials.processes import free_port
 
 pytestmark = [pytest.mark.processes, AUTHLIB_IS_CHANGING]

@@ -10,9 +10,9 @@ import pytest
 
 from service.cli.doctor.content_policy import Policy, policies
 from service.cli.doctor.page import Script
-from tests.support.doctor import doctor, findings
-from tests.support.newspaper import Newspaper, redirect, response
-from tests.support.whole_newsroom import Newsroom
+from tests.support.doctor.run import doctor, findings
+from tests.support.doctor.whole_newsroom import Newsroom
+from tests.support.network.newspaper import Newspaper, redirect, response
 
 OURS, PAPER = "https://push.paper.example", "https://paper.example"
 INLINE = "import('https://push.paper.example/optin.js')"

@@ -22,8 +22,8 @@ from service.store.readers.arrivals import Arrival
 from service.store.readers.subscriptions import Added
 from tests.support.client import browser
 from tests.support.command import stoppress
-from tests.support.installation import Installation
 from tests.support.moving import Import, reader
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 
 THEIRS = VapidKey.generate()

@@ -19,9 +19,9 @@ from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
 from service.store.alerts.receipt_counts import ReceiptRow, Tally
 from service.store.readers.arrivals import Arrival
-from tests.support.as_workers import send
 from tests.support.client import browser
 from tests.support.command import stoppress
+from tests.support.processes.as_workers import send
 
 SOAK = pytest.param(100_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])
 ZONES, LOCALES = ("Europe/Riga", "Asia/Aden", "+05:30", None), ("lv", "en-GB", None)

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from service.model.notifications import Audience, Content
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, correct, filled, publish, words
+from tests.support.desk.pages import EMAIL, correct, filled, publish, words
 
 
 def test_the_correction_form_shows_the_current_text_and_who_has_it(

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from service.model.notifications import Notification, State
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk_pages import EMAIL, Page, hidden_fields, post, review, sign_in, words
+from tests.support.desk.pages import EMAIL, Page, hidden_fields, post, review, sign_in, words
 
 WRITER = "wim@paper.example"
 

@@ -12,8 +12,8 @@ from service.desk.words import FILTERS
 from service.model.notifications import State
 from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
-from tests.support.as_workers import deliver, hold
-from tests.support.desk_pages import Page, correct, filled, post, publish, words
+from tests.support.desk.pages import Page, correct, filled, post, publish, words
+from tests.support.processes.as_workers import deliver, hold
 
 EARLY = int(time.time()) // QUARTER + 20
 LATE = EARLY + 8

@@ -14,7 +14,7 @@ from service.model.keys import VapidKey
 from service.model.notifications import Audience, Outcome
 from service.runtime import Runtime
 from service.store.alerts.receipt_counts import ReceiptRow
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     PASSWORD,
     Page,
@@ -27,8 +27,8 @@ from tests.support.desk_pages import (
     send_all,
     words,
 )
-from tests.support.planned import plan
-from tests.support.redis_server import RedisServer
+from tests.support.desk.planned import plan
+from tests.support.redis_servers.server import RedisServer
 
 
 @pytest.fixture

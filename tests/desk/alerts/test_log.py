@@ -14,8 +14,8 @@ from service.desk.times import asked_days
 from service.model.alert_log import ToolName
 from service.model.notifications import Content
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, publish, rows_of, words
-from tests.support.planned import WORLD, confirmed, edit, later, plan
+from tests.support.desk.pages import EMAIL, publish, rows_of, words
+from tests.support.desk.planned import WORLD, confirmed, edit, later, plan
 
 
 def test_an_alerts_page_says_who_did_what(

@@ -21,7 +21,7 @@ from service.model.time import clock
 from service.runtime import Runtime
 from service.shared_settings import shared_settings
 from service.store.sending.batches import Retry
-from tests.support.desk_pages import publish, send_all, words
+from tests.support.desk.pages import publish, send_all, words
 from workers.clock import _duties
 
 GOOGLE = (Outcome.ACCEPTED, "google")

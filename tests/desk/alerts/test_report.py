@@ -15,7 +15,7 @@ from service.model.notifications import Audience, Content, Outcome
 from service.runtime import Runtime
 from service.store.alerts.notifications import alert_key
 from service.store.alerts.receipt_counts import ReceiptRow, Tally
-from tests.support.desk_pages import Page, publish, rows_of, send_all, words
+from tests.support.desk.pages import Page, publish, rows_of, send_all, words
 
 pytestmark = pytest.mark.usefixtures("one_partition", "readers")
 

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from service.model.alert_log import ToolName
 from service.model.notifications import Audience, Content
 from service.runtime import Runtime
-from tests.support.desk_pages import NASTY, Page, publish, words
-from tests.support.planned import plan
+from tests.support.desk.pages import NASTY, Page, publish, words
+from tests.support.desk.planned import plan
 
 DAY = 86_400
 

@@ -14,8 +14,7 @@ from service.model.notifications import Action, Audience, Content, Notification,
 from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
-from tests.support.as_workers import record_all
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     Page,
     correct,
@@ -25,6 +24,7 @@ from tests.support.desk_pages import (
     send_all,
     words,
 )
+from tests.support.processes.as_workers import record_all
 
 ACCEPTED = (Outcome.ACCEPTED, "other")
 

@@ -11,8 +11,8 @@ from service.model.notifications import MOST_LATE, State
 from service.runtime import Runtime
 from service.store.people.access import Person
 from tests.support.client import NOTIFICATIONS, Client, Reader
-from tests.support.desk_pages import EMAIL, Page, hidden_fields, post, review, sign_in, words
-from tests.support.planned import plan
+from tests.support.desk.pages import EMAIL, Page, hidden_fields, post, review, sign_in, words
+from tests.support.desk.planned import plan
 
 BAND = "Everything has been stopped since"
 ALERT = {"title": "Late", "url": "https://paper.example/", "audience": {"everyone": True}}

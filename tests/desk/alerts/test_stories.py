@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from service.model.notifications import Audience, Content
 from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     NASTY,
     STORY,
     Page,
@@ -23,8 +23,8 @@ from tests.support.desk_pages import (
     review,
     words,
 )
-from tests.support.installation import pretend_id
-from tests.support.planned import edit, go_on, only, plan
+from tests.support.desk.planned import edit, go_on, only, plan
+from tests.support.processes.installation import pretend_id
 
 
 def begin(runtime: Runtime, story: str, title: str = "First of it") -> int:

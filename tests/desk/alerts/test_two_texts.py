@@ -14,8 +14,7 @@ from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
 from service.store.alerts.receipt_counts import ReceiptRow
 from service.store.sending.batches import Claim
-from tests.support.as_workers import record_all
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     STORY,
     FormFields,
@@ -28,6 +27,7 @@ from tests.support.desk_pages import (
     submit,
     words,
 )
+from tests.support.processes.as_workers import record_all
 
 B = {"title_b": "Ferry runs aground", "body_b": "Everybody is safe.", "sample": "20"}
 PERCENT = 50

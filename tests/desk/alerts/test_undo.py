@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from service.model.notifications import Notification, Outcome, SendAt, State
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, hidden_fields, post, review, send_all, words
+from tests.support.desk.pages import EMAIL, hidden_fields, post, review, send_all, words
 
 
 @pytest.fixture

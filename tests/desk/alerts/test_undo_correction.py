@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from service.domain.alerts.publishing import Conflict
 from service.model.notifications import Notification, State
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, correct, filled, post, words
+from tests.support.desk.pages import EMAIL, correct, filled, post, words
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from service.model.notifications import Outcome, State
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
 from service.store.sending.push_services import Pace, Rest
-from tests.support.desk_pages import correct, post, publish, send_all, words
+from tests.support.desk.pages import correct, post, publish, send_all, words
 
 
 def test_the_page_follows_the_send_and_then_loads_the_report(

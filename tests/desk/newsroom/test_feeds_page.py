@@ -9,9 +9,9 @@ from werkzeug.test import TestResponse
 
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk_pages import NASTY, Page, post, sign_in, words
-from tests.support.feeds import ID, Watched, item, rss, store_feed
-from tests.support.newspaper import Newspaper, response
+from tests.support.desk.pages import NASTY, Page, post, sign_in, words
+from tests.support.network.newspaper import Newspaper, response
+from tests.support.newsroom.feeds import ID, Watched, item, rss, store_feed
 
 BASIC = {"audience": "topics", "topic": "world", "when": "send"}
 FURTHER = {

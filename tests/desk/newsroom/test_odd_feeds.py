@@ -14,8 +14,9 @@ from flask.testing import FlaskClient
 from service.domain.newsroom.feeds import NOBODY, Feed
 from service.model.newsroom.feeds import FeedRules
 from service.runtime import Runtime
-from tests.support.desk_pages import words
-from tests.support.feeds import (
+from tests.support.desk.pages import words
+from tests.support.network.newspaper import Newspaper, Page, redirect, response
+from tests.support.newsroom.feeds import (
     BACKLOG_LEFT_OUT,
     LINK,
     NIGHT,
@@ -28,7 +29,6 @@ from tests.support.feeds import (
     pretend_a_fetch_process,
     rss,
 )
-from tests.support.newspaper import Newspaper, Page, redirect, response
 from workers.fetching import feed_jobs
 
 HOUR, DAY = 3600, 86_400

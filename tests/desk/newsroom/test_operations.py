@@ -13,9 +13,9 @@ from service.domain.sending.job_queue import JOB, QUEUE, note_alive
 from service.model.operations.measures import PUSH_ANSWERS
 from service.runtime import Runtime
 from service.store.sending.push_services import Pace, Rest
-from tests.support.desk_pages import NASTY, post, publish, words
+from tests.support.desk.pages import NASTY, post, publish, words
 from tests.support.failed_jobs import FAILED_JOB, fail_a_job
-from tests.support.feeds import pretend_a_fetch_process
+from tests.support.newsroom.feeds import pretend_a_fetch_process
 
 PAGE = "/desk/operations"
 GOOGLE, MOZILLA = "https://fcm.googleapis.com", "https://updates.push.services.mozilla.com"

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from service.desk.words import short_date
 from service.domain.operations.daily_totals import today
 from service.runtime import Runtime
-from tests.support.desk_pages import NASTY, Page, rows_of, words
+from tests.support.desk.pages import NASTY, Page, rows_of, words
 
 
 def number(day: date) -> int:

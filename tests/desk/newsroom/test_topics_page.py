@@ -12,8 +12,8 @@ from werkzeug.test import TestResponse
 from service.domain.alerts.topics import Topics
 from service.model.notifications import Audience, Topic
 from service.runtime import Runtime
-from tests.support.desk_pages import NASTY, Page, open_form, post, review, words
-from tests.support.planned import edit, only, opened
+from tests.support.desk.pages import NASTY, Page, open_form, post, review, words
+from tests.support.desk.planned import edit, only, opened
 from workers import clock
 
 

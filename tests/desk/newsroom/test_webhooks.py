@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from service.model.newsroom.webhooks import Answer, Health, Waiting
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, NASTY, post, words
+from tests.support.desk.pages import EMAIL, NASTY, post, words
 
 HOOKS, WEBHOOKS = "/desk/hooks", "/desk/webhooks"
 ADDRESS = "https://cms.paper.example/hook"

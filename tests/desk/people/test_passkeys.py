@@ -18,8 +18,8 @@ from service.model.roles import Role
 from service.model.time import clock
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.authenticator import Authenticator
-from tests.support.desk_pages import EMAIL, Page, path_of, post, sign_in, token_in, words
+from tests.support.desk.authenticator import Authenticator
+from tests.support.desk.pages import EMAIL, Page, path_of, post, sign_in, token_in, words
 
 EVE = "eve@paper.example"
 ADD, USE = "/desk/account/passkeys", "/desk/sign-in/passkey"

@@ -19,8 +19,8 @@ from service.model.tokens import digest
 from service.runtime import Runtime
 from service.store.people.access import Access
 from tests.support.client import make_app
-from tests.support.desk_pages import EMAIL, PASSWORD, path_of, post, token_in, words
-from tests.support.redis_server import RedisServer
+from tests.support.desk.pages import EMAIL, PASSWORD, path_of, post, token_in, words
+from tests.support.redis_servers.server import RedisServer
 
 DESK = "/desk/"
 

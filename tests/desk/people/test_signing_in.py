@@ -13,7 +13,7 @@ from service.config import Config
 from service.model.keys import VapidKey
 from service.model.notifications import State
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, PASSWORD, STORY, path_of, post, publish, token_in
+from tests.support.desk.pages import EMAIL, PASSWORD, STORY, path_of, post, publish, token_in
 
 # `session` says only whether anybody is signed in, and is what a page asks whose session has ended.
 OPEN = {

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from service.runtime import Runtime
 from tests.support.client import API
-from tests.support.desk_pages import EMAIL, NASTY, Page, post, words
+from tests.support.desk.pages import EMAIL, NASTY, Page, post, words
 
 PATH = "/desk/tokens"
 

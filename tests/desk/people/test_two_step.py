@@ -19,7 +19,7 @@ from service.model.time import clock
 from service.runtime import Runtime
 from service.store import Store
 from service.store.people.access import Person
-from tests.support.desk_pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
+from tests.support.desk.pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
 
 PATH = "/desk/account/two-step"
 HOME, AWAY = "10.9.8.1", "10.9.8.7"

@@ -14,10 +14,10 @@ from service.config import Config
 from service.local import rehearsal
 from service.local.rehearsal import Rehearsal
 from service.runtime import Runtime
-from tests.support.installation import Installation
-from tests.support.newsroom import Newsroom, Spawn, environment
+from tests.support.desk.newsroom import Newsroom, Spawn, environment
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 
 RUN = """
 import sys

@@ -22,8 +22,7 @@ from service.model.subscriptions import SubscriptionRequest
 from service.runtime import Runtime
 from service.store.layout.records import digest_of
 from tests.support.client import browser
-from tests.support.installation import content, wait_until
-from tests.support.newsroom import (
+from tests.support.desk.newsroom import (
     DESK,
     EMAIL,
     EVERYONE,
@@ -39,6 +38,7 @@ from tests.support.newsroom import (
     over,
     push_service_of,
 )
+from tests.support.processes.installation import content, wait_until
 
 pytestmark = pytest.mark.processes
 

@@ -14,8 +14,7 @@ import pytest
 
 from service.local import rehearsal
 from service.local.rehearsal import Rehearsal
-from tests.support.installation import Installation, wait_until
-from tests.support.newsroom import (
+from tests.support.desk.newsroom import (
     EMAIL,
     PASSWORD,
     READERS,
@@ -29,6 +28,7 @@ from tests.support.newsroom import (
     ready,
     running,
 )
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.processes

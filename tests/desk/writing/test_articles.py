@@ -13,7 +13,7 @@ from service.config import Config
 from service.local.rehearsal import foreign_environment
 from service.model.keys import VapidKey
 from service.runtime import Runtime
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     PASSWORD,
     Page,
@@ -25,10 +25,10 @@ from tests.support.desk_pages import (
     token_in,
     words,
 )
-from tests.support.forked import Forked
-from tests.support.installation import wait_until
-from tests.support.newspaper import Newspaper, redirect, response
-from tests.support.redis_users import as_users
+from tests.support.network.newspaper import Newspaper, redirect, response
+from tests.support.processes.forked import Forked
+from tests.support.processes.installation import wait_until
+from tests.support.redis_servers.users import as_users
 
 ARTICLE = b"""<!doctype html><html lang="en-GB"><title>Ferry aground</title>
 <meta property="og:description" content="Nobody is hurt.">

@@ -15,7 +15,7 @@ from service.model.notifications import Audience, Outcome, State, Topic
 from service.model.preferences import Quiet
 from service.runtime import Runtime
 from service.store.layout.joined import today
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     NASTY,
     STORY,
@@ -30,7 +30,7 @@ from tests.support.desk_pages import (
     send_all,
     words,
 )
-from tests.support.planned import edit, later, opened, plan
+from tests.support.desk.planned import edit, later, opened, plan
 from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis

@@ -16,8 +16,8 @@ from flask.testing import FlaskClient
 from service.desk.words import FILTERS
 from service.model.notifications import Action, Audience, Content, Notification, SendAt, State
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, filled, hidden_fields, review, words
-from tests.support.planned import (
+from tests.support.desk.pages import EMAIL, filled, hidden_fields, review, words
+from tests.support.desk.planned import (
     RIGA,
     WORLD,
     confirmed,

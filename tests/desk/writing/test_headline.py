@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from service.model.language.slugs import slug_of
 from service.model.notifications import Audience, Outcome
 from service.runtime import Runtime
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     Page,
     correct,
     hidden_fields,
@@ -21,7 +21,7 @@ from tests.support.desk_pages import (
     submit,
     words,
 )
-from tests.support.planned import edit, plan
+from tests.support.desk.planned import edit, plan
 
 FAMILY = "👨\u200d👩\u200d👧"  # one character for a reader, five for a program
 

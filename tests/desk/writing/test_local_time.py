@@ -14,7 +14,7 @@ from service.desk.words import FILTERS
 from service.domain.alerts import forecast
 from service.model.notifications import Content, Outcome, SendAt, State
 from service.runtime import Runtime
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     Page,
     back,
@@ -24,7 +24,7 @@ from tests.support.desk_pages import (
     send_all,
     words,
 )
-from tests.support.planned import WORLD, confirmed, edit, go_on, only, opened
+from tests.support.desk.planned import WORLD, confirmed, edit, go_on, only, opened
 from tests.support.requested import requested
 
 

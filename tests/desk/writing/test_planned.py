@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from service.desk.words import FILTERS
 from service.model.notifications import Content, Outcome, SendAt, State
 from service.runtime import Runtime
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     NASTY,
     STORY,
@@ -25,7 +25,7 @@ from tests.support.desk_pages import (
     send_all,
     words,
 )
-from tests.support.planned import (
+from tests.support.desk.planned import (
     WORLD,
     confirmed,
     edit,

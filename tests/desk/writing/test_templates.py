@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from service.domain.alerts.templates import MOST_TEMPLATES
 from service.runtime import Runtime
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     NASTY,
     STORY,
@@ -25,7 +25,7 @@ from tests.support.desk_pages import (
     review,
     words,
 )
-from tests.support.planned import later, opened, plan
+from tests.support.desk.planned import later, opened, plan
 
 
 def save(editor: FlaskClient, name: str, path: str = "/desk/new", **typed: Any) -> TestResponse:

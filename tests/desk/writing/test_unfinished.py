@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from service.model.notifications import State
 from service.runtime import Runtime
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     STORY,
     back,
@@ -24,7 +24,7 @@ from tests.support.desk_pages import (
     sign_in,
     words,
 )
-from tests.support.planned import go_on, opened, plan
+from tests.support.desk.planned import go_on, opened, plan
 
 BEN = "ben@paper.example"
 

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from service.model.notifications import Audience, Content, Outcome, SendAt, Topic
 from service.model.time import clock
 from service.runtime import Runtime
-from tests.support.desk_pages import (
+from tests.support.desk.pages import (
     EMAIL,
     NASTY,
     back,

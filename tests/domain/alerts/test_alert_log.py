@@ -15,7 +15,7 @@ from service.model.alert_log import LogEntry, ToolName
 from service.model.notifications import MOST_LATE, Audience, Content, SendAt
 from service.runtime import Runtime
 from tests.support.client import Client
-from tests.support.installation import content
+from tests.support.processes.installation import content
 
 EVERYONE = Audience(everyone=True)
 ADA, BEN, CMS = "ada@paper.example", "ben@paper.example", ToolName("CMS")

@@ -15,7 +15,7 @@ from service.model.notifications import LIMIT, PAUSED, QUIET, Audience, SendAt, 
 from service.model.preferences import NO_QUIET, Quiet
 from service.model.time.clocks import QUARTER, day
 from service.store import Store, connect
-from tests.support.installation import Installation, content
+from tests.support.processes.installation import Installation, content
 from tests.support.push_service import PushService
 from tests.support.requested import requested
 from tests.support.seeded import around_now, beginning_in, choose

@@ -17,7 +17,7 @@ from service.store import Store, connect
 from service.store.layout.bitmaps import bitmap_key
 from service.store.readers.stories import MOST_OPEN
 from tests.support.client import API, Client, browser, open_client
-from tests.support.installation import Installation, content
+from tests.support.processes.installation import Installation, content
 from tests.support.push_service import PushService
 from tests.support.requested import requested
 

@@ -10,8 +10,8 @@ import pytest
 
 from service.domain.newsroom.feed_hubs import NoSubscription
 from service.model.newsroom.feed_requests import FeedRequest
-from tests.support.feeds import LINK, Watched, item, rss
-from tests.support.newspaper import Newspaper, Page, response
+from tests.support.network.newspaper import Newspaper, Page, response
+from tests.support.newsroom.feeds import LINK, Watched, item, rss
 
 pytestmark = pytest.mark.redis
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.model.newsroom.feeds import FeedReading, FeedRules
-from tests.support.feeds import Watched, item, rss
-from tests.support.newspaper import Newspaper, response
+from tests.support.network.newspaper import Newspaper, response
+from tests.support.newsroom.feeds import Watched, item, rss
 from workers.fetching import feed_jobs
 from workers.fetching.feed import read_feed
 

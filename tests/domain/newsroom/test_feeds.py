@@ -17,9 +17,9 @@ from service.model.notifications import Audience, State
 from service.model.payload import Payload
 from service.store.newsroom.feeds import Feeds as FeedRows
 from tests.support.client import Client, Reader
-from tests.support.feeds import LINK, Watched, item, rss
-from tests.support.installation import content
-from tests.support.newspaper import Newspaper
+from tests.support.network.newspaper import Newspaper
+from tests.support.newsroom.feeds import LINK, Watched, item, rss
+from tests.support.processes.installation import content
 
 pytestmark = pytest.mark.redis
 

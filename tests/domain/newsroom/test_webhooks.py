@@ -20,9 +20,9 @@ from service.model.tokens import Tokens
 from service.runtime import Runtime
 from tests.support import ROOT
 from tests.support.client import NOTIFICATIONS, Client, Reader
-from tests.support.desk_pages import publish, send_all
-from tests.support.installation import content
-from tests.support.newspaper import Newspaper, response
+from tests.support.desk.pages import publish, send_all
+from tests.support.network.newspaper import Newspaper, response
+from tests.support.processes.installation import content
 from workers.fetching.fetch import Fetcher
 from workers.fetching.jobs import Caller
 

@@ -17,8 +17,8 @@ from service.model.notifications import Outcome
 from service.model.operations.canary import CANARY, Arrival, CanaryBrowser
 from service.model.time import clock
 from tests.support.client import Client
-from tests.support.in_process import fan_out_of, send_all
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.in_process import fan_out_of, send_all
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 EVERY = 60.0

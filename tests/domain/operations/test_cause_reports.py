@@ -15,8 +15,8 @@ from service.model.newsroom.webhooks import Answer
 from service.model.operations.causes import URGENT, Cause, Reported
 from service.store import Store
 from tests.support.failed_jobs import fail_a_job
-from tests.support.installation import Installation, wait_until
-from tests.support.newspaper import Newspaper, response
+from tests.support.network.newspaper import Newspaper, response
+from tests.support.processes.installation import Installation, wait_until
 from workers.cause_reports import Caller
 
 NOW = 1_790_000_000.0

@@ -21,8 +21,8 @@ from service.store.redis_servers.memory import Memory
 from service.store.sending.push_services import Rest
 from tests.support.client import Client, Reader, open_client
 from tests.support.failed_jobs import fail_a_job
-from tests.support.feeds import pretend_a_fetch_process
-from tests.support.installation import content
+from tests.support.newsroom.feeds import pretend_a_fetch_process
+from tests.support.processes.installation import content
 
 GOOGLE = "https://fcm.googleapis.com"
 Break = Callable[[Runtime, pytest.MonkeyPatch], object]

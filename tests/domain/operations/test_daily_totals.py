@@ -18,9 +18,9 @@ from service.store import Store, connect
 from service.store.alerts.receipt_counts import ReceiptRow, Tally
 from service.store.alerts.recipients import MOST_HAD
 from tests.support.client import Client, Reader
-from tests.support.desk_pages import send_all
-from tests.support.installation import content
-from tests.support.redis_users import as_users
+from tests.support.desk.pages import send_all
+from tests.support.processes.installation import content
+from tests.support.redis_servers.users import as_users
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("one_partition")]
 

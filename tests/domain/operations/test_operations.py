@@ -12,7 +12,7 @@ from service.runtime import Runtime
 from service.store.sending.push_services import Pace, Rest
 from tests.support.client import API, Client
 from tests.support.failed_jobs import FAILED_JOB, fail_a_job
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 JOBS = f"{API}/operations/jobs"

@@ -11,7 +11,7 @@ import pytest
 from service.model.notifications import Audience
 from service.model.retention import CALLERS_KEPT
 from tests.support.client import SUBSCRIPTIONS, Client, Reader, browser, to_one
-from tests.support.installation import content
+from tests.support.processes.installation import content
 
 EVERYONE = Audience(everyone=True)
 ClientWith = Callable[..., Client]

@@ -20,8 +20,8 @@ from service.model.time.clocks import QUARTER
 from service.store.layout.records import records_key
 from service.store.readers.arrivals import Arrival
 from service.store.readers.retiring import RetiringRows
-from tests.support.as_workers import deliver, hold
 from tests.support.client import API, Client
+from tests.support.processes.as_workers import deliver, hold
 from tests.support.requested import requested
 from workers.sending.send import Send
 

@@ -16,9 +16,9 @@ from service.model.notifications import MAX_PLAINTEXT, Audience, Notification
 from service.model.payload import Payload
 from service.model.subscriptions import SubscriptionId
 from tests.support.client import API, SUBSCRIPTIONS, Client, browser, make_app, to_one
-from tests.support.installation import Installation, content, wait_until
+from tests.support.processes.installation import Installation, content, wait_until
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 from tests.support.seeded import shown
 
 RECEIPTS = f"{API}/receipts"

@@ -11,7 +11,7 @@ import pytest
 from service.model.notifications import Audience, Outcome
 from service.model.retention import GONE_KEPT
 from service.model.subscriptions import SubscriptionId
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import Answer, Message, PushService
 
 EVERYONE = Audience(everyone=True)

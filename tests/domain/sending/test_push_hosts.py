@@ -21,7 +21,7 @@ from service.store import Store
 from service.store.alerts.outcomes import Result
 from service.store.layout.names import MOST_UNPROVEN
 from tests.support.client import API, Client, browser
-from tests.support.installation import content
+from tests.support.processes.installation import content
 
 ClientWith = Callable[..., Client]
 SUBSCRIPTIONS = f"{API}/subscriptions"

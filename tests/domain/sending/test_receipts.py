@@ -29,10 +29,10 @@ from service.model.subscriptions import SubscriptionId
 from service.model.tokens import Tokens
 from service.store import Store
 from service.store.alerts.receipt_counts import ReceiptRow, Tally
-from tests.support import desk_pages
 from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
-from tests.support.installation import content
-from tests.support.redis_server import RedisServer
+from tests.support.desk import pages
+from tests.support.processes.installation import content
+from tests.support.redis_servers.server import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("one_partition")]
 
@@ -248,7 +248,7 @@ def test_it_is_known_who_can_report_in_each_language_and_topic_without_safari(
     assert client.call("POST", SUBSCRIPTIONS, asked).status_code == 201
     both = Audience(topics=("world", "sport"))
     alert = client.runtime.publishing.publish(content(), both, by="a test").id
-    desk_pages.send_all(client.runtime, alert, {(Outcome.ACCEPTED, "google"): 3})
+    pages.send_all(client.runtime, alert, {(Outcome.ACCEPTED, "google"): 3})
     report(client, alert, first, "shown")
     report(client, alert, second, "clicked")
     figures = client.runtime.figures.of(client.runtime.publishing.get(alert))
@@ -263,7 +263,7 @@ def test_after_a_merge_an_alert_counts_for_the_topic_that_is_left(client: Client
     third = Reader(client, 2, topics=["sport"])
     several = Audience(topics=("sport", "world", "chess"))
     alert = client.runtime.publishing.publish(content(), several, by="a test").id
-    desk_pages.send_all(client.runtime, alert, {(Outcome.ACCEPTED, "google"): 3})
+    pages.send_all(client.runtime, alert, {(Outcome.ACCEPTED, "google"): 3})
     report(client, alert, first, "clicked")
     report(client, alert, second, "clicked")
     client.runtime.topics.merge("sport", "world")
@@ -289,7 +289,7 @@ def test_a_report_asks_for_no_locale_of_which_nothing_was_reported(
         assert names.number(f"xx-{n}")
     reader = Reader(client, locale="lv-LV", topics=["world"])
     alert = runtime.publishing.publish(content(), EVERYONE, by="a test").id
-    desk_pages.send_all(runtime, alert, {(Outcome.ACCEPTED, "google"): 1})
+    pages.send_all(runtime, alert, {(Outcome.ACCEPTED, "google"): 1})
     report(client, alert, reader, "shown")
 
     def bitops() -> int:
@@ -309,8 +309,8 @@ def test_a_reader_who_leaves_counts_for_the_last_alert_of_a_day(
     first, last = (
         client.runtime.publishing.publish(content(), EVERYONE, by="a test").id for _ in range(2)
     )
-    desk_pages.send_all(client.runtime, first, {(Outcome.ACCEPTED, "google"): 5})
-    desk_pages.send_all(client.runtime, last, {(Outcome.ACCEPTED, "google"): 5})
+    pages.send_all(client.runtime, first, {(Outcome.ACCEPTED, "google"): 5})
+    pages.send_all(client.runtime, last, {(Outcome.ACCEPTED, "google"): 5})
     client.runtime.publishing.publish(content(), EVERYONE, by="not sent yet")
     readers[0].call("DELETE")
     assert (left(client, first), left(client, last)) == (0, 1)

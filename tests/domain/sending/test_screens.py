@@ -14,8 +14,8 @@ from service.model.operations import screen
 from service.model.subscriptions import SubscriptionId
 from service.model.time import clock
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
-from tests.support.desk_pages import send_all
-from tests.support.installation import content
+from tests.support.desk.pages import send_all
+from tests.support.processes.installation import content
 from workers.clock import _duties
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("one_partition")]

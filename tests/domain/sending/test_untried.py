@@ -10,8 +10,8 @@ from service.domain.sending.gone import TOO_MANY
 from service.model.retention import GONE_KEPT
 from service.store.layout.bitmaps import bitmap_key
 from service.store.readers.arrivals import Arrival
-from tests.support.as_workers import send
 from tests.support.client import Client
+from tests.support.processes.as_workers import send
 from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis

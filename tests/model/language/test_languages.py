@@ -12,7 +12,7 @@ from service.model.language.languages import language_tag, right_to_left
 from service.model.notifications import MAX_PLAINTEXT, Audience, Notification, State
 from service.model.payload import Payload, combined
 from tests.support.client import API, Client, browser, make_app
-from tests.support.installation import content
+from tests.support.processes.installation import content
 
 NOTIFICATIONS = f"{API}/notifications"
 NEWS = {

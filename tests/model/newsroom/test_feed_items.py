@@ -10,7 +10,7 @@ from service.model.language.links import web_address
 from service.model.newsroom.feed_forms import nearly_same, page_of, words_in_order
 from service.model.newsroom.feed_items import Decided, LeftOut, Notice, decide
 from service.model.newsroom.feeds import FeedFault, FeedItem, FeedReading
-from tests.support.feed_looks import (
+from tests.support.newsroom.feed_looks import (
     NEW,
     NO_LIMITS,
     OLD,

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from service.model.newsroom import feed_items
 from service.model.newsroom.feed_items import LeftOut, Notice, Result, rehearse
 from service.model.newsroom.feeds import MOST_ITEMS, FeedItem, FeedReading, FeedRules
-from tests.support.feed_looks import DAY, HOUR, NEW, NO_LIMITS, OLD, PAPER, START, A, Watched, item
+from tests.support.newsroom.feed_looks import (
+    DAY,
+    HOUR,
+    NEW,
+    NO_LIMITS,
+    OLD,
+    PAPER,
+    START,
+    A,
+    Watched,
+    item,
+)
 
 # Time and limits ----------------------------------------------------------------------------------
 

@@ -27,8 +27,8 @@ from service.store.layout.records import BUCKET
 from service.store.operations import conversion
 from tests.support import ROOT
 from tests.support.client import VAPID
-from tests.support.installation import wait_until
-from tests.support.redis_server import RedisServer
+from tests.support.processes.installation import wait_until
+from tests.support.redis_servers.server import RedisServer
 
 pytestmark = pytest.mark.processes
 

@@ -12,7 +12,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.layout.records import digest_of
 from tests.support.command import stoppress
-from tests.support.installation import TOPICS, Installation
+from tests.support.processes.installation import TOPICS, Installation
 from tests.support.requested import requested
 
 

@@ -24,7 +24,7 @@ from service.store.layout.bitmaps import bitmap_key
 from service.store.layout.names import MOST_UNPROVEN
 from service.store.layout.records import digest_of, records_key
 from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 from tests.support.requested import KEY, requested
 
 pytestmark = pytest.mark.redis

@@ -20,11 +20,11 @@ from service.store.redis_servers.cluster_nodes import Address, NotCluster, NotCo
 from service.store.redis_servers.connection import NotMaster, Silent, at, knock, servers
 from service.store.redis_servers.replicas import NotKept, Replicas, TooFewReplicas
 from service.store.redis_servers.scripts import answers, run
-from tests.support.cluster import ClusterNode, ClusterServers, TlsClusterNode
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 from tests.support.push_service.certificates import make_certificates
-from tests.support.redis_server import Proxy, RedisServer, find_tls_server
-from tests.support.sentinels import Node, Tls
+from tests.support.redis_servers.cluster import ClusterNode, ClusterServers, TlsClusterNode
+from tests.support.redis_servers.sentinels import Node, Tls
+from tests.support.redis_servers.server import Proxy, RedisServer, find_tls_server
 from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.processes

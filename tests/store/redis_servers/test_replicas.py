@@ -12,8 +12,8 @@ import pytest
 from service.store import COMMAND, connect
 from service.store.redis_servers.replicas import NotKept, Replicas
 from tests.support.client import API, NOTIFICATIONS, SUBSCRIPTIONS, Client, browser, make_app
-from tests.support.installation import wait_until
-from tests.support.redis_server import Proxy, RedisServer
+from tests.support.processes.installation import wait_until
+from tests.support.redis_servers.server import Proxy, RedisServer
 
 pytestmark = pytest.mark.processes
 

@@ -18,10 +18,10 @@ from service.runtime import check_redis
 from service.store import PAGE, WORKER, connect
 from service.store.redis_servers.connection import knock
 from service.store.redis_servers.sentinel import look_for_master
-from tests.support.installation import wait_until
+from tests.support.network.relay import Port
+from tests.support.processes.installation import wait_until
 from tests.support.push_service.certificates import make_certificates
-from tests.support.relay import Port
-from tests.support.sentinels import MASTER, Node, Passwords, Tls, Watched
+from tests.support.redis_servers.sentinels import MASTER, Node, Passwords, Tls, Watched
 from workers.trials.processes import free_port
 
 pytestmark = pytest.mark.processes

@@ -24,7 +24,7 @@ from service.store import Store, connect
 from service.store.alerts.outcomes import Result
 from service.store.layout.records import BUCKET
 from service.store.sending.batches import Claim, Retry, part_key
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 
 pytestmark = pytest.mark.redis
 

@@ -15,7 +15,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.sending.batches import part_key
 from tests.support.audiences import alert, frozen, got, opened, subscribed
-from tests.support.redis_users import as_users
+from tests.support.redis_servers.users import as_users
 from tests.support.requested import requested
 
 pytestmark = pytest.mark.redis

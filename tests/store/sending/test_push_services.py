@@ -10,7 +10,7 @@ from click.testing import Result
 from service.store.sending.batches import Retry, part_key
 from service.store.sending.push_services import Pace, Rest
 from tests.support.command import stoppress
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import Answer, PushService
 
 GOOGLE = "https://fcm.googleapis.com"

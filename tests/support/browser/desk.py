@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import BrowserContext, Page
 
-from tests.support.desk_pages import EMAIL, sign_in_link, token_in
-from tests.support.installation import Installation
+from tests.support.desk.pages import EMAIL, sign_in_link, token_in
+from tests.support.processes.installation import Installation
 from tests.support.push_service import Answer, PushService
 
 READERS = 400

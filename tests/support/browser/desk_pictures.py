@@ -40,7 +40,7 @@ from service.store.layout.bitmaps import bitmap_key
 from service.store.sending.batches import part_key
 from tests.support.browser.screenshots import open_chromium
 from tests.support.browser.served import Served
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 
 EMAIL, PASSWORD = "ada@paper.example", "three quiet words"
 READERS = 48_000

@@ -17,7 +17,7 @@ from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.readers import Visit, visitors
 from tests.support.browser.screenshots import WITHOUT_PICTURES, launched, open_page
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 from tests.support.wordpress import WordPress
 

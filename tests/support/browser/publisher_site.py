@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 
 from tests.support.browser.firefox import Tab
 from tests.support.browser.served import Served
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 from tests.support.push_service.messages import Channel
 

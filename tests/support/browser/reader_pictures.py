@@ -16,9 +16,9 @@ from service.cli.run import FIRST_TOPICS
 from service.model.notifications import Audience
 from tests.support.browser.readers import Visit, bell, newspaper, panel, visitors
 from tests.support.browser.screenshots import open_chromium
-from tests.support.installation import Installation
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 
 # The page's own icon, and a question that opens without being asked for.
 PAGE = {"script": 'data-ask="click" data-ask-on=".kicker" data-topic="world"'}

@@ -29,7 +29,7 @@ from playwright.sync_api import (
 from service.local import pretend_readers
 from service.model.keys import b64url
 from service.model.subscriptions import SubscriptionId
-from tests.support.installation import Installation, wait_until
+from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 
 Visit = Callable[..., Page]

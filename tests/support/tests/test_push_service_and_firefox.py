@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 from tests.support.push_service import Answer, Message, PushService, Subscription
 from tests.support.push_service.senders import (
     ANOTHER,

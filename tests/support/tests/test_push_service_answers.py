@@ -17,7 +17,7 @@ import h2.errors
 import h2.events
 import pytest
 
-from tests.support.installation import wait_until
+from tests.support.processes.installation import wait_until
 from tests.support.push_service import Answer, Message, PushService, Subscription, every
 from tests.support.push_service.certificates import Certificate
 from tests.support.push_service.senders import OURS, Draft, Http2, connected_to, message_to, send

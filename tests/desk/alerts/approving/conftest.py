@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.runtime import Runtime
-from tests.support.approving import SECOND, sign_in_as
-from tests.support.desk_pages import hidden_fields, review, words
+from tests.support.desk.approving import SECOND, sign_in_as
+from tests.support.desk.pages import hidden_fields, review, words
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from service.model.time import clock
 from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
-from tests.support.approving import (
+from tests.support.desk.approving import (
     EVERYONE,
     NEWS,
     SECOND,
@@ -26,7 +26,7 @@ from tests.support.approving import (
     reached_by_all,
     sign_in_as,
 )
-from tests.support.desk_pages import EMAIL, Page, filled, send_all, words
+from tests.support.desk.pages import EMAIL, Page, filled, send_all, words
 
 
 def test_a_correction_that_was_to_wait_is_not_sent_when_fewer_have_the_alert_by_then(

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from service.domain.alerts.gate import TwoPersonRule
 from service.model.notifications import Audience, Notification, SendAt, State
 from service.runtime import Runtime
-from tests.support.approving import NEWS, approve
-from tests.support.desk_pages import EMAIL, Page, post, words
+from tests.support.desk.approving import NEWS, approve
+from tests.support.desk.pages import EMAIL, Page, post, words
 
 
 def test_a_merge_that_enlarges_a_scheduled_alert_asks_for_a_second_person(

@@ -16,10 +16,18 @@ from service.domain.alerts.alert_search import Search
 from service.domain.alerts.gate import TwoPersonRule
 from service.model.notifications import State
 from service.runtime import Runtime
-from tests.support.approving import SECOND, WRITER, only, press, publish, reached_by_all, sign_in_as
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
-from tests.support.desk_pages import EMAIL, Page, hidden_fields, review, words
-from tests.support.planned import miss, plan
+from tests.support.desk.approving import (
+    SECOND,
+    WRITER,
+    only,
+    press,
+    publish,
+    reached_by_all,
+    sign_in_as,
+)
+from tests.support.desk.pages import EMAIL, Page, hidden_fields, review, words
+from tests.support.desk.planned import miss, plan
 
 SAME = "https://paper.example/same"
 ALERT = {"title": "Late", "url": "https://paper.example/", "audience": {"everyone": True}}

@@ -12,9 +12,9 @@ from service.domain.alerts.publishing import Conflict
 from service.model.alert_log import ToolName
 from service.model.notifications import Audience, SendAt, State
 from service.runtime import Runtime
-from tests.support.approving import EVERYONE, NEWS, SECOND, approve, publish
 from tests.support.client import Client, Reader
-from tests.support.desk_pages import EMAIL
+from tests.support.desk.approving import EVERYONE, NEWS, SECOND, approve, publish
+from tests.support.desk.pages import EMAIL
 
 
 def test_a_small_audience_needs_nobody(runtime: Runtime, readers: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from tests.support.phones import Phone
+from tests.support.desk.phones import Phone
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from service.domain.people.paired_browsers import MOST_PAIRED
 from service.model.retention import PAIRED_KEPT, PAIRING_CODE_KEPT, PAIRING_KEPT
 from service.runtime import Runtime
 from tests.support.client import browser
-from tests.support.desk_pages import EMAIL, Page, hidden_fields, post, review, token_in, words
-from tests.support.phones import (
+from tests.support.desk.pages import EMAIL, Page, hidden_fields, post, review, token_in, words
+from tests.support.desk.phones import (
     OTHER,
     PAIR,
     Phone,

@@ -14,8 +14,8 @@ from service.domain.people.paired_browsers import MOST_TESTS
 from service.model.notifications import Action, Content, Notification, State
 from service.model.retention import READERS_TEST_KEPT
 from service.runtime import Runtime
-from tests.support.desk_pages import STORY, Page, review, token_in, words
-from tests.support.phones import Phone, account, account_of, another, pair, send
+from tests.support.desk.pages import STORY, Page, review, token_in, words
+from tests.support.desk.phones import Phone, account, account_of, another, pair, send
 
 
 def sent_tests(runtime: Runtime) -> list[Notification]:

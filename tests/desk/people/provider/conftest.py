@@ -8,8 +8,8 @@ import pytest
 
 from service.model.roles import Role
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL
-from tests.support.provider import TOM, Provider, running_provider
+from tests.support.desk.pages import EMAIL
+from tests.support.desk.provider import TOM, Provider, running_provider
 
 
 @pytest.fixture(scope="module")

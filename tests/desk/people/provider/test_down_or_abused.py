@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 
 from service.model.roles import Role
 from service.runtime import Runtime
-from tests.support.desk_pages import EMAIL, PASSWORD, post, token_in
-from tests.support.provider import (
+from tests.support.desk.pages import EMAIL, PASSWORD, post, token_in
+from tests.support.desk.provider import (
     AUTHLIB_IS_CHANGING,
     BACK,
     KEYS,

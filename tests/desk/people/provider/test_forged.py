@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from service.model.time import clock
-from tests.support.provider import (
+from tests.support.desk.provider import (
     AUTHLIB_IS_CHANGING,
     BACK,
     SECRET,

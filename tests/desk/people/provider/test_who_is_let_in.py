@@ -17,8 +17,8 @@ from service.model.roles import Role
 from service.model.time import clock
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk_pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
-from tests.support.provider import (
+from tests.support.desk.pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
+from tests.support.desk.provider import (
     AUTHLIB_IS_CHANGING,
     BACK,
     NAME,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.installation import Installation
 from tests.support.prepared_keys import READERS
+from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
-from tests.support.redis_server import RedisServer
+from tests.support.redis_servers.server import RedisServer
 from workers.sending import prepared_keys
 from workers.sending.prepared_keys import Pool
 

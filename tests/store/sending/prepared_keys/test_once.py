@@ -23,9 +23,9 @@ from service.config import Config
 from service.runtime import Runtime
 from service.store import WORKER
 from service.store.layout.records import BUCKET
-from tests.support.installation import Installation, wait_until
 from tests.support.prepared_keys import READERS, fill, publics, take_all
-from tests.support.redis_server import Proxy, RedisServer
+from tests.support.processes.installation import Installation, wait_until
+from tests.support.redis_servers.server import Proxy, RedisServer
 from workers.sending.prepared_keys import Filler, Pool
 from workers.sending.wire import PreparedKey
 

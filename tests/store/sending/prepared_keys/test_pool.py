@@ -15,7 +15,6 @@ from service.model.notifications import Progress, State
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from service.store.layout.bitmaps import bitmap_key
 from service.store.layout.records import BUCKET
-from tests.support.installation import Installation, wait_until
 from tests.support.prepared_keys import (
     READERS,
     end,
@@ -26,7 +25,8 @@ from tests.support.prepared_keys import (
     take_all,
     watch_derivations,
 )
-from tests.support.redis_server import RedisServer
+from tests.support.processes.installation import Installation, wait_until
+from tests.support.redis_servers.server import RedisServer
 from workers.sending import wire
 from workers.sending.prepared_keys import Filler, Pool
 
