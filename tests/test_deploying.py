@@ -146,7 +146,6 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.soak
 def test_caddy_takes_its_configuration(tmp_path: Path) -> None:
     binary = find_caddy()
     given = ["validate", "--adapter", "caddyfile", "--config", OPS / "proxy" / "Caddyfile"]

