@@ -132,8 +132,8 @@ class PushService:
 
     def held_from(self) -> Counter[str]:
         """Count the messages of which the answer is held, by the address that they came from."""
-        senders = [one.args[0].transport for one in list(self._held)]
-        return Counter(sender.get_extra_info("peername")[0] for sender in senders)
+        names = [one.args[0].transport.get_extra_info("peername") for one in list(self._held)]
+        return Counter(name[0] for name in names if name)  # a connection that is lost has none
 
     def go_on(self, *, until_held: bool = False) -> None:
         """Answer what is held, and all that comes; or hold again what comes."""
