@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from service.domain.sending.receipts import Report
-from service.model.subscriptions import SubscriptionId
 from tests.support.browser.axe import faults
 from tests.support.browser.desk import READERS, sign_in
 from tests.support.network.newspaper import Newspaper, response
@@ -94,7 +93,7 @@ def test_a_pasted_link_becomes_an_alert_with_a_report(
     expect(heading).to_have_text("Ferry aground")
     (sent,) = installation.runtime.publishing.latest(10)
     assert installation.outcomes(sent.id) == {"accepted": READERS}
-    readers = [SubscriptionId(0, number) for number in range(20)]
+    readers = [installation.reader(number) for number in range(20)]
     installation.runtime.receipts.count([Report(sent.id, one, "clicked") for one in readers])
     form.reload()
     expect(form.get_by_role("row", name="Clicked 20")).to_contain_text("5 %")
