@@ -1,4 +1,4 @@
-"""Rates: whom a call counts against, what callers see of it, and when to try again."""
+"""Rates: which caller a call counts for, what callers see of it, and when to try again."""
 
 from __future__ import annotations
 

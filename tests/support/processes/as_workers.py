@@ -72,7 +72,7 @@ def deliver(runtime: Runtime, quarter: int, *alerts: int) -> int:
 def record_all(
     runtime: Runtime, id: int, results: Callable[[Claim], Mapping[Result, Sequence[int]]]
 ) -> None:
-    """Record for all to whom an alert goes now what `results` says of each batch."""
+    """Record what `results` says of each batch, for all readers who get the alert now."""
     sending = runtime.store.batches
     runtime.planning.plan(runtime.publishing.get(id))
     for partition in runtime.store.partitions:  # each time in the same order

@@ -1,4 +1,4 @@
-"""A desk that knows an OpenID Connect provider, and an editor whom it lets in."""
+"""A desk that knows an OpenID Connect provider, and an editor who signs in by it."""
 
 from __future__ import annotations
 
