@@ -66,7 +66,7 @@ test: debian-packages check .venv/wordpress .venv/promtool .venv/nginx
 	$(BIN)/pytest $(call FILES_WITH,alone) -m "alone and not soak"
 	@# Some of them once more on a Redis that is reached over TCP and configured as it comes: enough
 	@# that it runs each of our scripts.
-	$(BIN)/python -m tests.support.redis_servers.server --second \
+	$(BIN)/python -m tests.support.redis_servers.second \
 		$(BIN)/pytest $(AT_ONCE) -m "not (alone or soak)"
 
 soak: debian-packages .venv/for-test .venv/wordpress .venv/promtool .venv/nginx .venv/debian.tar

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import redis
@@ -24,14 +25,13 @@ from tests.support.network.newspaper import Newspaper
 from tests.support.processes import compiled
 from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
-from tests.support.redis_servers.server import SECOND_REDIS, RedisServer, connections_closed
+from tests.support.redis_servers.second import SECOND_REDIS, second_redis
+from tests.support.redis_servers.server import RedisServer, connections_closed
 from tests.support.redis_servers.users import create_users, refused
 from tests.support.seeded import READERS
 
 # Fixtures that start processes of an installation, or with which a test starts them.
 _STARTING = {"installation", "reading", "spawn", "stoppress", "wordpress"}
-
-Database = tuple[str, redis.Redis]
 
 # For tests in browsers, which are in several folders.
 pytest_plugins = ["tests.support.browser.fixtures"]
@@ -135,38 +135,58 @@ def own_redis() -> Iterator[RedisServer]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests marked `redis` on the second Redis too, where a run has one."""
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    asks = "redis" in marks and "long" not in marks and "redis_url" in metafunc.fixturenames
+    asks = "redis" in marks and "long" not in marks and "database" in metafunc.fixturenames
     if asks and SECOND_REDIS in os.environ:
         on = [pytest.param(f"{which}_database", id=f"{which} Redis") for which in ("own", "second")]
-        metafunc.parametrize("redis_url", on, indirect=True)
+        metafunc.parametrize("database", on, indirect=True)
+
+
+class Database(NamedTuple):
+    """A database that the tests of this process share, one after another."""
+
+    url: str
+    client: redis.Redis
+    server: RedisServer | None  # None: a server that others use too
 
 
 @pytest.fixture(scope="session")
 def own_database(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """An empty database of `REDIS_URL`, or that of `redis_server`; its client empties it."""
+    """An empty database of `REDIS_URL`, or that of `redis_server`."""
     named = os.environ.get("REDIS_URL")
-    url = empty_database(named) if named else request.getfixturevalue("redis_server").url
+    server = None if named else request.getfixturevalue("redis_server")
+    url = empty_database(named) if named else server.url
     with redis.Redis.from_url(url) as client:
-        yield url, client
+        yield Database(url, client, server)
 
 
 @pytest.fixture(scope="session")
 def second_database() -> Iterator[Database]:
-    """An empty database of the second Redis."""
-    url = empty_database(os.environ[SECOND_REDIS])
-    with redis.Redis.from_url(url) as client:
-        yield url, client
+    """The database of this process's second Redis."""
+    with second_redis() as server, server.client() as client:
+        yield Database(server.url, client, server)
 
 
 @pytest.fixture
-def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database that is empty before and after a test."""
+    database: Database = request.getfixturevalue(getattr(request, "param", "own_database"))
+    database.client.flushdb()
+    database.client.acl_log_reset()
+    yield database
+    database.client.flushdb()
+    assert refused(database.client) == [], "a process may not do what it did"
+
+
+@pytest.fixture
+def redis_url(database: Database) -> str:
     """An empty Redis database."""
-    url, client = request.getfixturevalue(getattr(request, "param", "own_database"))
-    client.flushdb()
-    client.acl_log_reset()
-    yield url
-    client.flushdb()
-    assert refused(client) == [], "a process may not do what it did"
+    return database.url
+
+
+@pytest.fixture
+def whole_redis(database: Database) -> RedisServer:
+    """The server of `redis_url`, which nothing but this test uses: it may fill it up."""
+    return database.server or pytest.skip("others use the Redis of REDIS_URL")
 
 
 @pytest.fixture

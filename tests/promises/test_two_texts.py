@@ -392,10 +392,8 @@ def test_the_clock_decides_once_it_is_time_unless_paused_stopped_or_too_late(
 
 @pytest.mark.usefixtures("one_partition", "small_batches")
 def test_a_full_redis_keeps_no_reader_from_the_chosen_text_and_no_other_alert_from_its_end(
-    installation: Installation, redis_server: RedisServer
+    installation: Installation, whole_redis: RedisServer
 ) -> None:
-    if installation.config.redis_url != redis_server.url:
-        pytest.skip("not a Redis of our own")
     installation.seed(READERS)
     runtime = installation.runtime
     id, other = publish(installation), installation.publish()
@@ -404,7 +402,7 @@ def test_a_full_redis_keeps_no_reader_from_the_chosen_text_and_no_other_alert_fr
     sample = take_all(installation, id, but=lambda number: number < 40)
     assert 0 < len(batches(installation, id)) < 2, "only some readers of the sample are left"
     new = installation.publish()
-    with redis_server.full():
+    with whole_redis.full():
         runtime.text_choice.choose(id, "B", by="an editor")
         assert {one.id for one, due in runtime.planning.sending() if due} == {id, other}
         rest = take_all(installation, id)
@@ -420,10 +418,8 @@ def test_a_full_redis_keeps_no_reader_from_the_chosen_text_and_no_other_alert_fr
 
 @pytest.mark.usefixtures("one_partition")
 def test_a_correction_that_a_full_redis_refuses_keeps_no_other_alert_from_its_end(
-    installation: Installation, redis_server: RedisServer
+    installation: Installation, whole_redis: RedisServer
 ) -> None:
-    if installation.config.redis_url != redis_server.url:
-        pytest.skip("not a Redis of our own")
     installation.seed(10)
     runtime = installation.runtime
     root = installation.publish()
@@ -432,7 +428,7 @@ def test_a_correction_that_a_full_redis_refuses_keeps_no_other_alert_from_its_en
     for one in (root, correction, other):
         runtime.planning.plan(runtime.publishing.get(one))
     assert len(take_all(installation, other)) == 10
-    with redis_server.full():
+    with whole_redis.full():
         with pytest.raises(ResponseError):  # it looks for readers whom the alert has reached
             runtime.planning.advance_all()
         assert runtime.publishing.get(other).state is State.SENT

@@ -15,6 +15,7 @@ from service.store import Store
 from service.store.layout.bitmaps import bitmap_key
 from service.store.sending.batches import part_key
 from service.store.sending.held_alerts import wakes_key
+from tests.support.redis_servers.server import RedisServer
 from tests.support.requested import requested
 
 EVERYONE = Audience(everyone=True)
@@ -73,11 +74,7 @@ def frozen(store: Store, audience: Audience) -> set[SubscriptionId]:
     return found
 
 
-def counted_while_full(store: Store, audience: Audience) -> int:
+def counted_while_full(server: RedisServer, store: Store, audience: Audience) -> int:
     """The count while Redis refuses to write."""
-    before = store.redis.config_get("maxmemory")["maxmemory"]
-    store.redis.config_set("maxmemory", 1)
-    try:
+    with server.full():
         return store.audiences.count(audience)
-    finally:
-        store.redis.config_set("maxmemory", before)

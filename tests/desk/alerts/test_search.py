@@ -14,6 +14,7 @@ from service.model.notifications import Audience, Content
 from service.runtime import Runtime
 from tests.support.desk.pages import NASTY, Page, publish, words
 from tests.support.desk.planned import plan
+from tests.support.redis_servers.server import RedisServer
 
 DAY = 86_400
 
@@ -180,20 +181,14 @@ def test_alerts_of_an_earlier_release_are_found_too(editor: FlaskClient, runtime
         assert found(editor, text="ferry") == [id], row
 
 
-@pytest.mark.long  # no other test can use that Redis meanwhile
 def test_a_full_redis_is_searched_all_the_same(
-    editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    editor: FlaskClient, runtime: Runtime, whole_redis: RedisServer
 ) -> None:
     id = sent(runtime, "Ferry aground")
-    redis = runtime.store.redis
-    before = redis.config_get("maxmemory")["maxmemory"]
-    redis.config_set("maxmemory", 1)
-    try:
+    with whole_redis.full():
         ids = [*runtime.store.search_rows.rows([id])]
         assert [one for one, _ in ids] == [id]
-        assert redis.exists("{g}:searched") == 0
-    finally:
-        redis.config_set("maxmemory", before)
+        assert runtime.store.redis.exists("{g}:searched") == 0
     assert found(editor, text="ferry") == [id]
 
 

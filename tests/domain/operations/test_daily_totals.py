@@ -20,6 +20,7 @@ from service.store.alerts.recipients import MOST_HAD
 from tests.support.client import Client, Reader
 from tests.support.desk.pages import send_all
 from tests.support.processes.installation import content
+from tests.support.redis_servers.server import RedisServer
 from tests.support.redis_servers.users import as_users
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("one_partition")]
@@ -211,17 +212,14 @@ def test_several_days_are_summed() -> None:
     assert week.alerts.had == [35, 35]
 
 
-@pytest.mark.long  # no other test can use that Redis meanwhile
-def test_while_redis_is_full_the_clock_looks_no_more_often(client: Client, travel: Travel) -> None:
-    totals, redis, now = client.runtime.daily_totals, client.runtime.store.redis, travel(0)
-    before = redis.config_get("maxmemory")["maxmemory"]
-    redis.config_set("maxmemory", 1)
-    try:
+def test_while_redis_is_full_the_clock_looks_no_more_often(
+    client: Client, travel: Travel, whole_redis: RedisServer
+) -> None:
+    totals, now = client.runtime.daily_totals, travel(0)
+    with whole_redis.full():
         with pytest.raises(RedisError):
             totals.keep(now)
         totals.keep(now)
-    finally:
-        redis.config_set("maxmemory", before)
 
 
 def test_the_clock_looks_every_five_minutes(client: Client, travel: Travel) -> None:

@@ -32,7 +32,6 @@ from service.store.alerts.receipt_counts import ReceiptRow, Tally
 from tests.support.client import API, SUBSCRIPTIONS, Client, Reader, browser
 from tests.support.desk import pages
 from tests.support.processes.installation import content
-from tests.support.redis_servers.server import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("one_partition")]
 
@@ -277,13 +276,9 @@ def test_after_a_merge_an_alert_counts_for_the_topic_that_is_left(client: Client
     assert {slug: row.alerts for slug, row in day.alerts.topics.items()} == {"world": 1, "chess": 1}
 
 
-def test_a_report_asks_for_no_locale_of_which_nothing_was_reported(
-    client: Client, redis_server: RedisServer
-) -> None:
+@pytest.mark.usefixtures("whole_redis")  # it counts the commands of all databases
+def test_a_report_asks_for_no_locale_of_which_nothing_was_reported(client: Client) -> None:
     runtime = client.runtime
-    # Redis counts the commands of all databases, in which other tests may be at work.
-    if runtime.config.redis_url != redis_server.url:
-        pytest.skip("not a Redis of our own")
     names, redis = runtime.store.names.locales, runtime.store.redis
     for n in range(100):  # which strangers can make up
         assert names.number(f"xx-{n}")

@@ -153,11 +153,10 @@ def frozen_web(server: RedisServer, push: PushService, folder: Path) -> Iterator
 
 
 def test_pages_that_need_no_redis_do_not_wait_behind_60_callers_of_a_frozen_one(
-    redis_server: RedisServer, redis_url: str, push: PushService, tmp_path: Path
+    whole_redis: RedisServer, push: PushService, tmp_path: Path
 ) -> None:
-    del redis_url  # only the emptied server
     done: list[str] = []
-    with frozen_web(redis_server, push, tmp_path) as (address, proxy):
+    with frozen_web(whole_redis, push, tmp_path) as (address, proxy):
 
         def ask(path: str) -> None:
             done.append(f"{path} {status(address + path)}")

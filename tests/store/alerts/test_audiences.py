@@ -17,6 +17,7 @@ from service.store import Store, connect
 from service.store.layout.bitmaps import bitmap_key
 from service.store.layout.joined import days_key, today
 from tests.support.audiences import alert, counted_while_full, frozen, got, hold, opened, subscribed
+from tests.support.redis_servers.server import RedisServer
 
 pytestmark = pytest.mark.redis
 
@@ -95,8 +96,9 @@ def belongs(one: One, audience: Audience) -> bool:
     )
 
 
-@pytest.mark.long  # no other test can use that Redis meanwhile
-def test_each_count_and_each_frozen_audience_is_exactly_its_readers(redis_url: str) -> None:
+def test_each_count_and_each_frozen_audience_is_exactly_its_readers(
+    redis_url: str, whole_redis: RedisServer
+) -> None:
     redis = connect(redis_url)
 
     @settings(max_examples=settings().max_examples // 2)
@@ -131,7 +133,7 @@ def test_each_count_and_each_frozen_audience_is_exactly_its_readers(redis_url: s
             )
             expected = {one.id for one in readers if belongs(one, drawn)}
             assert store.audiences.count(audience) == len(expected)
-            assert counted_while_full(store, audience) == len(expected)
+            assert counted_while_full(whole_redis, store, audience) == len(expected)
             assert frozen(store, audience) == expected
             size, some = store.audiences.draw(audience, 100)
             assert (size, {*some}) == (len(expected), expected)

@@ -8,6 +8,7 @@ from service.model.notifications import Audience
 from service.store import Store, connect
 from service.store.layout.joined import days_key, moved_key, today
 from tests.support.audiences import counted_while_full, frozen, opened, subscribed
+from tests.support.redis_servers.server import RedisServer
 
 pytestmark = pytest.mark.redis
 
@@ -31,7 +32,9 @@ def test_new_readers_among_many_are_exact_at_each_number(store: Store) -> None:
             assert {id for id in found if id.partition == partition} == expected
 
 
-def test_readers_who_moved_in_are_left_out_of_new_readers_at_each_number(store: Store) -> None:
+def test_readers_who_moved_in_are_left_out_of_new_readers_at_each_number(
+    store: Store, whole_redis: RedisServer
+) -> None:
     """A span may begin and end at any bit of a byte, and before the day."""
     key = next(iter(store.partitions))
     ids = [subscribed(store, number) for number in range(100)]
@@ -46,7 +49,8 @@ def test_readers_who_moved_in_are_left_out_of_new_readers_at_each_number(store: 
         expected = {n for n in here if n >= since and not any(a <= n <= b for a, b in spans)}
         found = frozen(store, new)
         assert {id.number for id in found if id.partition == key} == expected
-        assert counted_while_full(store, new) == store.audiences.count(new) == len(found)
+        assert counted_while_full(whole_redis, store, new) == len(found)
+        assert store.audiences.count(new) == len(found)
 
 
 def last_numbers(store: Store, partition: int) -> list[tuple[bytes, float]]:

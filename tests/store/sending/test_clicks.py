@@ -15,6 +15,7 @@ from service.model.subscriptions import SubscriptionId
 from service.store import Store, connect
 from service.store.sending.batches import part_key
 from tests.support.audiences import alert, frozen, got, opened, subscribed
+from tests.support.redis_servers.server import RedisServer
 from tests.support.redis_servers.users import as_users
 from tests.support.requested import requested
 
@@ -103,23 +104,18 @@ def test_all_clicks_are_forgotten_at_once(clicked: tuple[Store, SubscriptionId, 
     assert not [key for key in store.redis.scan_iter() if b"click" in key]
 
 
-@pytest.mark.long  # no other test can use that Redis meanwhile
 def test_a_full_redis_takes_no_click_and_counts_no_browsers_that_got_an_alert(
-    clicked: tuple[Store, SubscriptionId, int],
+    clicked: tuple[Store, SubscriptionId, int], whole_redis: RedisServer
 ) -> None:
     store, reader, one = clicked
     other = alert(store)
     got(store, one, [reader])
     shown = store.notifications.get(one)
     assert shown
-    before = store.redis.config_get("maxmemory")["maxmemory"]
-    store.redis.config_set("maxmemory", 1)
-    try:
+    with whole_redis.full():
         with pytest.raises(RedisError):
             store.clicks.mark(other, reader)
         assert store.recipients.accepted_in(shown, [[("live", "")]], []) == []
-    finally:
-        store.redis.config_set("maxmemory", before)
     assert store.clicks.of(reader) == [one]
     assert store.recipients.accepted_in(shown, [[("live", "")]], []) == [1]
 

@@ -1,18 +1,11 @@
-"""A real Redis with an append-only file, for tests that stop, kill or starve it.
-
-`python -m tests.support.redis_servers.server COMMAND…` runs a command, such as the tests, with
-`REDIS_URL` naming a throwaway server that listens on TCP and has Redis' own default configuration.
-With `--second` before the command, tests marked `redis` run on that server and on the tests' own.
-"""
+"""A real Redis with an append-only file, for tests that stop, kill or starve it."""
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,19 +17,14 @@ from typing import Any
 import pytest
 import redis
 from redis.backoff import NoBackoff
-from redis.commands.core import Script
 from redis.retry import Retry
 
 from service.local.redis_server import Server, answers, find_servers, server_argv, socket_url
 from service.local.supervisor import spawn
-from service.store import Store
-from service.store.operations.rate_counters import RateCounters
 from tests.support.processes.installation import wait_until
 from tests.support.redis_servers.users import USERS
-from workers.trials.processes import free_port, wait_for
+from workers.trials.processes import wait_for
 
-# The setting that names the server on which tests marked `redis` run too.
-SECOND_REDIS = "SECOND_REDIS_URL"
 # Writing beyond the size limit of files must fail as on a full disk. By default it is a signal that
 # ends the process.
 IGNORING_SIGXFSZ = ("sh", "-c", 'trap "" XFSZ; exec "$@"', "redis")
@@ -393,54 +381,3 @@ def connections_closed() -> Iterator[None]:
         client.close()
         client.connection_pool.disconnect()
     del _made[before:]
-
-
-class _Recording(redis.Redis):
-    """Remembers every script that the store registers."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.scripts: list[Script] = []
-
-    def register_script(self, script: Any) -> Script:
-        self.scripts.append(super().register_script(script))
-        return self.scripts[-1]
-
-
-def _never_run(url: str) -> list[str]:
-    """Our scripts that this Redis has not run since its start."""
-    with _Recording.from_url(url) as client:
-        Store(client)
-        RateCounters(client)
-        known = client.script_exists(*(script.sha for script in client.scripts))
-        return [script.script for script, run in zip(client.scripts, known, strict=True) if not run]
-
-
-def main(command: list[str]) -> int:
-    """Run a command with a Redis over TCP, the least preferred one that is installed.
-
-    With `--second` it is a second Redis: fail if the tests have not run each of our scripts on it.
-    """
-    second = command[0] == "--second"
-    port = str(free_port())
-    url = f"redis://127.0.0.1:{port}"
-    with tempfile.TemporaryDirectory(prefix="stoppress-test-") as folder:
-        options = ("--port", port, "--bind", "127.0.0.1", "--dir", folder, "--appendonly", "yes")
-        quiet = ("--logfile", str(Path(folder) / "redis.log"))
-        server = spawn([find_servers()[-1].binary, *options, *quiet])
-        try:
-            wait_for(lambda: answers(url), server)
-            named = {SECOND_REDIS if second else "REDIS_URL": url}
-            run = subprocess.run(command[second:], env={**os.environ, **named}, check=False)
-            code = run.returncode
-            if second and not code and (missing := _never_run(url)):
-                print("Mark tests that run these scripts as `redis`:", *missing, sep="\n")
-                return 1
-            return code
-        finally:
-            server.terminate()
-            server.wait()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
