@@ -135,10 +135,10 @@ def own_redis() -> Iterator[RedisServer]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests marked `redis` on the second Redis too, where a run has one."""
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    asks = "redis" in marks and "long" not in marks and "database" in metafunc.fixturenames
+    asks = "redis" in marks and "long" not in marks and "redis_database" in metafunc.fixturenames
     if asks and SECOND_REDIS in os.environ:
         on = [pytest.param(f"{which}_database", id=f"{which} Redis") for which in ("own", "second")]
-        metafunc.parametrize("database", on, indirect=True)
+        metafunc.parametrize("redis_database", on, indirect=True)
 
 
 class Database(NamedTuple):
@@ -167,7 +167,7 @@ def second_database() -> Iterator[Database]:
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+def redis_database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A database that is empty before and after a test."""
     database: Database = request.getfixturevalue(getattr(request, "param", "own_database"))
     database.client.flushdb()
@@ -178,15 +178,15 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 
 
 @pytest.fixture
-def redis_url(database: Database) -> str:
+def redis_url(redis_database: Database) -> str:
     """An empty Redis database."""
-    return database.url
+    return redis_database.url
 
 
 @pytest.fixture
-def whole_redis(database: Database) -> RedisServer:
+def whole_redis(redis_database: Database) -> RedisServer:
     """The server of `redis_url`, which nothing but this test uses: it may fill it up."""
-    return database.server or pytest.skip("others use the Redis of REDIS_URL")
+    return redis_database.server or pytest.skip("others use the Redis of REDIS_URL")
 
 
 @pytest.fixture
