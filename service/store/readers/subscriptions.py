@@ -40,7 +40,8 @@ from service.store.layout.records import (
 from service.store.readers.stories import Stories
 from service.store.readers.topics import Topics
 from service.store.redis_servers.replicas import Replicas
-from service.store.redis_servers.scripts import NOW, lua, run
+from service.store.redis_servers.scripts import NOW, lua
+from service.store.redis_servers.shared_exchanges import SharedExchanges
 from service.store.sending.batches import part_key
 from service.store.sending.clicks import clicked_in, clicked_key
 from service.store.sending.prepared_keys import DROP, counter_key, keys_key
@@ -127,7 +128,7 @@ class Subscriptions:
         self._stories = stories
         self._departures = departures
         self._next_bucket = dict.fromkeys(partitions, 0)  # bucket of the next number, as last seen
-        self._create_one = redis.register_script(_CREATE)
+        self._create_one = SharedExchanges(redis.register_script(_CREATE))
         self._write = redis.register_script(DROP + lua(__file__, "write_subscription"))
         self._remove = redis.register_script(DROP + lua(__file__, "remove_subscription"))
 
@@ -337,8 +338,7 @@ class Subscriptions:
         while True:
             bucket = self._next_bucket[partition]
             number = int(
-                run(
-                    self._create_one,
+                self._create_one.run(
                     [
                         records_key(SubscriptionId(partition, bucket * BUCKET)),
                         self.partitions.index_key(partition, digest),

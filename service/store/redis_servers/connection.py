@@ -20,7 +20,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 # Calls of one process that may wait for Redis at once: one less than a web process has threads.
 AT_ONCE = 3
-_SOON = 0.5  # seconds after which further calls do not queue behind calls without a response
+SOON = 0.5  # seconds after which further calls do not queue behind calls without a response
 _REST = 1.0  # seconds after a time-out until one call tries again
 _MOVES = 1.0  # seconds; Redis does not move more often than that
 _DRIVER = DriverInfo()  # shared: else each connection reads its version from a file
@@ -139,7 +139,7 @@ class Guard:
         """Begin a call; `Silent` if it should not be made."""
         with self._lock:
             while connection not in self.waiting and len(self.waiting) >= self._most():
-                patience = min(self.waiting.values(), default=0.0) + _SOON - time.monotonic()
+                patience = min(self.waiting.values(), default=0.0) + SOON - time.monotonic()
                 if self._silent or patience <= 0:
                     raise Silent("Redis has not responded to an earlier call")
                 self._queued += 1
@@ -294,7 +294,7 @@ _OPTIONS = re.compile("db|username|password|client_name|socket_keepalive|ssl_.*"
 _KINDS = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnection: _Unix}
 
 
-class _Client(Redis):
+class Client(Redis):
     """Sends commands as redis-py does for half the CPU, without the bookkeeping of its pool.
 
     A connection that Redis has closed meanwhile is noticed when it is used, and opened again.
@@ -306,6 +306,29 @@ class _Client(Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command and return the response; `RedisError`."""
+
+        def call(connection: Any) -> Any:
+            connection.send_command(*args, **options)
+            return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+
+        return self._exchange(call)
+
+    def execute_together(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands in one exchange, which is no transaction; `RedisError`.
+
+        What Redis says of a single one is its response, an error too.
+        """
+        packed = b"".join(map(pack_command, commands))
+
+        def call(connection: Any) -> list[Any]:
+            connection.send_packed_command([packed])
+            return [_response(connection) for _ in commands]
+
+        responses: list[Any] = self._exchange(call)
+        return responses
+
+    def _exchange(self, call: Callable[[Any], Any]) -> Any:
+        """Do `call` with a connection, once more with another one where this one is lost."""
         connection: Any
         try:
             connection = self._idle.pop()
@@ -313,13 +336,10 @@ class _Client(Redis):
             connection = self.connection_pool.get_connection()
         else:
             connection.drop_if_moved()
-
-        def call() -> Any:
-            connection.send_command(*args, **options)
-            return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
-
         try:
-            return connection.retry.call_with_retry(call, lambda _: connection.disconnect())
+            return connection.retry.call_with_retry(
+                lambda: call(connection), lambda _: connection.disconnect()
+            )
         except RedisError:
             raise
         except BaseException:  # the response may still come, and is for no other command
@@ -327,6 +347,13 @@ class _Client(Redis):
             raise
         finally:
             self._idle.append(connection)
+
+
+def _response(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def _address(url: str) -> str:
@@ -353,7 +380,7 @@ def connect(url: str, patience: Patience = COMMAND) -> Redis:
         retry = Retry(backoff, patience.retries, supported_errors=(ConnectionError,))
     if is_cluster_url(url):
         return _connect_to_cluster(url, patience, retry)
-    client = (Redis if patience is WORKER else _Client).from_url(_address(url), driver_info=_DRIVER)
+    client = (Redis if patience is WORKER else Client).from_url(_address(url), driver_info=_DRIVER)
     _adapt(client.connection_pool, url, patience, retry)
     return client
 
@@ -374,7 +401,7 @@ def _adapt(pool: ConnectionPool, url: str, patience: Patience, retry: Retry) -> 
 
 def _connect_to_cluster(url: str, patience: Patience, retry: Retry) -> Cluster:
     def node(address: Address) -> Redis:
-        client = _Client.from_url(_address(url), driver_info=_DRIVER)
+        client = Client.from_url(_address(url), driver_info=_DRIVER)
         client.connection_pool.connection_kwargs |= address._asdict()
         _adapt(client.connection_pool, f"redis://{address}", patience, ONCE)
         return client

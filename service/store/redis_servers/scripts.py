@@ -45,16 +45,6 @@ def lua(module: str, name: str) -> str:
     return Path(module).with_name(f"{name}.lua").read_text(encoding="utf-8")
 
 
-def run(script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-    """Run a script as redis-py does, without looking whether it belongs to a pipeline."""
-    try:
-        return script.registered_client.execute_command(  # type: ignore[no-untyped-call]
-            "EVALSHA", script.sha, len(keys), *keys, *args
-        )
-    except NoScriptError:
-        return script(keys=keys, args=args)
-
-
 def answers(redis: Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
     """Run a script once for each partition, in one round trip; an answer may be an exception.
 

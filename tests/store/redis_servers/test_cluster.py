@@ -19,7 +19,8 @@ from service.store.redis_servers.cluster import Cluster, SlotMoves
 from service.store.redis_servers.cluster_nodes import Address, NotCluster, NotCovered, ServerFails
 from service.store.redis_servers.connection import NotMaster, Silent, at, knock, servers
 from service.store.redis_servers.replicas import NotKept, Replicas, TooFewReplicas
-from service.store.redis_servers.scripts import answers, run
+from service.store.redis_servers.scripts import answers
+from service.store.redis_servers.shared_exchanges import SharedExchanges
 from tests.support.processes.installation import wait_until
 from tests.support.push_service.certificates import make_certificates
 from tests.support.redis_servers.cluster import ClusterNode, ClusterServers, TlsClusterNode
@@ -107,7 +108,7 @@ def test_script_is_loaded_at_the_node_that_misses_it_though_the_table_may_lack_t
     count = client.register_script("return redis.call('INCR', KEYS[1])")
     calls = [([key(tag)], ()) for tag in TAGS]
     monkeypatch.setattr(client, "script_load", lambda _: count.sha)
-    assert run(count, [key(10)], ()) == 1
+    assert SharedExchanges(count).run([key(10)], ()) == 1
     cluster.flush()
     assert answers(client, count, calls) == [1] * 12
 
