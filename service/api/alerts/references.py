@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 
 from service.api.alerts.notification_requests import CheckedAlert, NewNotification
 from service.api.fields import Invalid
-from service.domain.alerts.requests import Conflict, Idempotency, Published
+from service.domain.alerts.requests import (
+    ChangedMeanwhile,
+    Conflict,
+    Idempotency,
+    Published,
+    UnknownNotification,
+)
 from service.model.alert_log import ToolName
 from service.model.notifications import Notification
 from service.model.retention import REFERENCE_KEPT
@@ -45,8 +52,17 @@ def publish_as(
 ) -> Published:
     """Publish what a caller knows by its own reference; change it if it is planned already.
 
-    `Conflict` if the alert of this reference was sent, and another one.
+    `Conflict` if the alert of this reference was sent, and another one. Of two calls at once the
+    second one changes what the first has stored.
     """
+    while True:
+        with suppress(ChangedMeanwhile, UnknownNotification):
+            return _published_as(runtime, reference, requested, caller, by)
+
+
+def _published_as(
+    runtime: Runtime, reference: str, requested: NewNotification, caller: str, by: ToolName
+) -> Published:
     key = _key(reference, caller)
     earlier = runtime.publishing.responses.earlier(key)
     sent = None if earlier is None else runtime.publishing.get(earlier.id)
@@ -68,7 +84,7 @@ def publish_as(
 def known(runtime: Runtime, reference: str, caller: str) -> Notification | None:
     """Return the alert of a reference, if there is one."""
     earlier = runtime.publishing.responses.earlier(_key(reference, caller))
-    return None if earlier is None else runtime.publishing.get(earlier.id)
+    return next(iter(runtime.publishing.all([earlier.id] if earlier else [])), None)
 
 
 def _key(reference: str, caller: str) -> Idempotency:

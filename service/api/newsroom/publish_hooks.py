@@ -136,7 +136,7 @@ def _published(hook: PublishHook, reference: str, requested: NewNotification) ->
     except PlanWithdrawn:
         return HookTaken(id=None, detail=_DELETED)
     detail = _DONE.get(done.state, _BEFORE)
-    if done.state is State.DRAFT and before not in (None, runtime().publishing.get(done.id)):
+    if done.state is State.DRAFT and before not in (None, *runtime().publishing.all([done.id])):
         detail = _CHANGED
     warnings = alerts_shown.warnings(tuple(dict.fromkeys((*requested.warnings(), *done.warnings))))
     given = {"warnings": warnings} if warnings else {}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from service.api.alerts import references
 from service.domain.newsroom.publish_hooks import WrongHook
 from service.model.newsroom.publish_hooks import EVERYONE, PublishHook, at
 from service.model.notifications import State
@@ -111,6 +112,23 @@ def test_a_draft_follows_the_story_until_an_editor_has_sent_or_deleted_it(client
     publishing.remove(id, by=BY)
     assert cms.post(changed(title="Once more"), "msg_3").json["id"] is None
     assert publishing.latest(9) == []
+
+
+def test_a_second_call_while_a_first_changes_the_draft_changes_it_too(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cms, real = Cms(client, draft=True), references.change
+    id = int(cms.post().json["id"])
+
+    def change(*given: Any) -> Any:
+        monkeypatch.undo()  # a CMS says in two calls that a story was published and changed
+        cms.post(changed(title="Ferry afloat"), "msg_2")
+        return real(*given)
+
+    monkeypatch.setattr(references, "change", change)
+    cms.post(changed(title="Ferry in port"), "msg_3")
+    assert [detail for _, detail in cms.said()[:2]] == ["The draft was changed."] * 2
+    assert client.runtime.publishing.get(id).content.title == "Ferry in port"
 
 
 @pytest.mark.parametrize(
