@@ -240,11 +240,10 @@ class Publishing:
             trace=traces.here() or before.trace,
         )
         after = remembering_hand_in(before, after)
-        if once_per_link:
-            self.same_link.claim(after)
         published = Published(after.id, recipients, after.state, leaves.warnings)
         entry = alert_log.changed(before, after, by)
-        if not self._store.notifications.change(before, after, now_in_ms(), entry):
+        stored = self.same_link if once_per_link else self._store.notifications
+        if not stored.change(before, after, now_in_ms(), entry):
             self.to_change(before.id)
             raise ChangedMeanwhile(before.id, _CHANGED)
         self._planning.begin(after)

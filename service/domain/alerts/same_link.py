@@ -78,6 +78,18 @@ class SameLink:
             with suppress(LinkTaken):
                 return self._store.notifications.publish(one, kept, None, entry, claim)
 
+    def change(
+        self, before: Notification, after: Notification, now: float, entry: LogEntry | None
+    ) -> bool:
+        """Replace a planned alert unless another one has its link; `Conflict`, else as the store.
+
+        Of two such calls one wins, as in `publish`.
+        """
+        while True:
+            claim = self.claim(after)
+            with suppress(LinkTaken):
+                return self._store.notifications.change(before, after, now, entry, claim)
+
     def _planned(self) -> list[Notification]:
         plan = self._store.planned.read()
         return self._store.notifications.all([*plan.of("waits"), *plan.scheduled])

@@ -77,9 +77,10 @@ local function enter()
 end
 """
 
-# KEYS: those of `enter`, log. ARGV: those of `enter`, document, changes so far, entry of the log,
-# the call. Returns 0 if it is not planned any more, or was changed meanwhile. The first write
-# allocates; that of a cancelling frees.
+# KEYS: those of `enter`, log, claim to a link. ARGV: those of `enter`, document, changes so far,
+# entry of the log, the call, seconds for which the link is claimed, 0 if it is not, alert that has
+# the claim by now, or 0. Returns 0 if it is not planned any more, or was changed meanwhile; -1 if
+# another alert has the claim. The first write allocates; that of a cancelling frees.
 _CHANGE = (
     _ENTER
     + NOTE
@@ -88,11 +89,14 @@ local state, changes, call = unpack(redis.call('HMGET', KEYS[1], 'state', 'chang
 if call == ARGV[8] then return 1 end
 if state ~= 'draft' and state ~= 'scheduled' then return 0 end
 if (changes or '0') ~= ARGV[6] then return 0 end
+local claims = ARGV[9] ~= '0'
+if claims and (redis.call('GET', KEYS[7]) or '0') ~= ARGV[10] then return -1 end
 -- What stops an alert frees first, so that a full Redis does not refuse it.
 local stops = ARGV[2] == 'cancelled' or (ARGV[2] == 'draft' and state == 'scheduled')
 if stops then redis.call('ZREM', KEYS[4], ARGV[1]) end
 redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'changes', ARGV[6] + 1, 'call', ARGV[8])
 redis.call('HDEL', KEYS[1], 'missed')
+if claims then redis.call('SET', KEYS[7], ARGV[1], 'EX', ARGV[9]) end
 redis.call('ZREM', KEYS[4], ARGV[1])
 enter()
 note(KEYS[6], KEYS[1], ARGV[7])
@@ -100,7 +104,7 @@ return 1
 """
 )
 
-# KEYS: those of `_CHANGE`. ARGV: those of `enter`, document, entry of the log, digest of the
+# KEYS: those of `enter`, log. ARGV: those of `enter`, document, entry of the log, digest of the
 # document that is approved, who approves, the call. Returns 0 if that does not wait any more, was
 # changed since, or if one of its authors approves. The first write allocates.
 _APPROVE = (
@@ -192,6 +196,11 @@ class LinkClaim:
     holder: int = 0  # the alert that has the claim so far
     seconds: int = 0  # for which it is kept; 0: no claim
 
+    @property
+    def key(self) -> str:
+        """Its key in Redis."""
+        return f"{{g}}:links:{self.digest}"
+
 
 class LinkTaken(Exception):
     """Another alert has got the claim to the link meanwhile."""
@@ -257,7 +266,7 @@ class Notifications:
         args.append(json.dumps(idempotency.response) if idempotency else "")
         args.append(idempotency.seconds if idempotency else 0)
         keys.append(LOG)
-        keys.append(f"{{g}}:links:{link.digest}")
+        keys.append(link.key)
         args += [packed(entry), link.seconds, link.holder]
         if place is not None:
             keys += place.keys
@@ -275,26 +284,32 @@ class Notifications:
         return None
 
     def change(
-        self, before: Notification, after: Notification, now: float, entry: LogEntry | None
+        self,
+        before: Notification,
+        after: Notification,
+        now: float,
+        entry: LogEntry | None,
+        claim: LinkClaim | None = None,
     ) -> bool:
-        """Replace a planned notification; False if it is not planned or was changed meanwhile."""
-        args = [
-            *_enter_args(after, now),
-            document_of(after),
-            before.changes,
-            packed(entry),
-            _new_call(),
-        ]
+        """Replace a planned notification; False if it is not planned or was changed meanwhile.
+
+        `LinkTaken` as in `publish`.
+        """
+        link = claim or LinkClaim()
+        args = [*_enter_args(after, now), document_of(after), before.changes, packed(entry)]
+        args += [_new_call(), link.seconds, link.holder]
         # What stops an alert must not wait for replicas until it has begun.
         stops = after.state is State.CANCELLED or (
             after.state is State.DRAFT and before.state is State.SCHEDULED
         )
         if not stops:
             self._replicas.check("{g}")
-        changed = bool(self._change(keys=[*self._enter_keys(after.id), LOG], args=args))
+        changed = self._change(keys=[*self._enter_keys(after.id), LOG, link.key], args=args)
+        if changed == -1:
+            raise LinkTaken
         if changed and not stops:
             self._replicas.keep(alert_key(after.id), "doc")
-        return changed
+        return bool(changed)
 
     def approve(
         self, before: Notification, after: Notification, by: str, now: float, entry: LogEntry
@@ -405,7 +420,7 @@ class Notifications:
 
     def holder_of_link(self, digest: str) -> int:
         """Return the alert that was last published with a claim to this link, or 0."""
-        return int(cast("bytes | None", self._redis.get(f"{{g}}:links:{digest}")) or 0)
+        return int(cast("bytes | None", self._redis.get(LinkClaim(digest).key)) or 0)
 
     def get(self, id: int) -> Notification | None:
         """Return a notification as it stands."""

@@ -122,10 +122,9 @@ def test_a_call_sent_again_before_the_first_is_stored_has_the_same_response(
     assert (again.status_code, again.json) == (202, first.json)
 
 
-@pytest.mark.parametrize("key", ["", "story-4711"], ids=["two calls", "one call sent twice"])
-def test_of_two_calls_at_once_one_publishes(
-    client: Client, token: str, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
+@pytest.fixture
+def both_have_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two calls look for alerts with the same link before either stores its own."""
     both_have_looked, real = threading.Barrier(2), SameLink.claim
     looks = threading.local()
 
@@ -137,6 +136,11 @@ def test_of_two_calls_at_once_one_publishes(
         return claim
 
     monkeypatch.setattr(SameLink, "claim", look)
+
+
+@pytest.mark.usefixtures("both_have_looked")
+@pytest.mark.parametrize("key", ["", "story-4711"], ids=["two calls", "one call sent twice"])
+def test_of_two_calls_at_once_one_publishes(client: Client, token: str, key: str) -> None:
     found = []
 
     def publish() -> None:
@@ -155,3 +159,30 @@ def test_of_two_calls_at_once_one_publishes(
         assert (second.status_code, second.json) == (202, first.json)
     else:
         assert (second.status_code, second.json["alert"]) == (409, str(published.id))
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("other", ["new", "changed"])
+def test_of_a_change_and_another_call_at_once_one_has_the_link(
+    client: Client, token: str, request: pytest.FixtureRequest, other: str
+) -> None:
+    def call(reference: str, **more: object) -> None:
+        body = {**ONCE, "reference": reference, **more}
+        found.append(client.call("POST", NOTIFICATIONS, body, token=token))
+
+    found: list[Any] = []
+    call("4710", url="https://paper.example/one", draft=True)
+    if other == "changed":
+        call("4711", url="https://paper.example/two", draft=True)
+    found.clear()
+    request.getfixturevalue("both_have_looked")
+    threads = [threading.Thread(target=call, args=[name]) for name in ("4710", "4711")]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    sent = [one for one in client.runtime.publishing.latest(9) if not one.planned]
+    assert [one.content.url for one in sent] == [NEWS["url"]]
+    first, second = sorted(found, key=lambda response: response.status_code)
+    assert (first.status_code, first.json["id"]) == (202, str(sent[0].id))
+    assert (second.status_code, second.json["alert"]) == (409, str(sent[0].id))
