@@ -22,7 +22,7 @@ from service.cli.import_file import Survey, TopicNames, column_of, renamed_topic
 from service.cli.main import open_runtime
 from service.cli.named_key import named_key
 from service.cli.terminal import command_line, examples, json_option, printable
-from service.cli.written_files import written_file
+from service.cli.written_files import whole_file
 from service.domain.operations.moving import EXPORT, CannotMove, Moving
 from service.local.reader_files import NotReaders, Row, open_rows
 from service.model.subscriptions import SubscriptionRequest
@@ -257,7 +257,7 @@ def import_readers(
     if refused.exists() and refused.samefile(file):
         raise click.UsageError("--refused: this is the file with the readers")
     try:
-        with open_rows(file) as (rows, source), written_file(refused) as written:
+        with open_rows(file) as (rows, source), whole_file(refused) as written:
             first = next(rows, None)
             under_way = _begun(first, topics, column, mapped, named, dry_run=dry_run)
             try:

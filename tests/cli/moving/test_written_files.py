@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
-from service.cli import exporting
+from service.cli import exporting, moving
+from service.cli.written_files import whole_file
 from service.local.reader_files import open_rows
 from service.model.notifications import Topic
 from service.runtime import Runtime
@@ -100,6 +102,45 @@ def test_an_export_that_fails_leaves_the_one_before(
     assert path.read_text() == before
     assert sorted(one.name for one in tmp_path.iterdir()) == ["all.jsonl", "kept.jsonl"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_of_two_commands_that_write_one_file_at_once_each_writes_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+    with whole_file(path) as first:
+        first.write("the first, ")
+        with whole_file(path) as second:
+            second.write("the second")
+        assert path.read_text() == "the second"
+        first.write("and longer than the second")
+    assert path.read_text() == "the first, and longer than the second"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_leaves_no_part_of_a_file(
+    environment: dict[str, str],
+    runtime: Runtime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
+) -> None:
+    def told(*_: object) -> None:
+        assert signal.getsignal(how) is not signal.SIG_DFL, "it would end this test too"
+        signal.raise_signal(how)
+
+    path = tmp_path / "readers"
+    rows = [browser(1), {**browser(2), "endpoint": "none"}, browser(3)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    named = ("--vapid-key", runtime.keys.current)
+    with monkeypatch.context() as patched:
+        patched.setattr(moving._Import, "store", told)
+        assert stoppress(environment, "import", str(path), *named).exit_code == 130
+    refused = tmp_path / "readers.refused.jsonl"
+    assert json.loads(refused.read_text())["row"] == 2
+    monkeypatch.setattr(exporting, "_lines", told)
+    assert stoppress(environment, "export", str(tmp_path / "all.jsonl")).exit_code == 1
+    assert {*tmp_path.iterdir()} == {path, refused}
+    assert signal.getsignal(how) is signal.SIG_DFL
 
 
 def test_an_export_that_was_cut_between_two_lines_is_called_so(
