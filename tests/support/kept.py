@@ -19,4 +19,4 @@ def store_kept(runtime: Runtime) -> None:
     sealed = runtime.publish_hooks._seals.seal(new_secret())
     paths = {"title": "title", "url": "url"}
     hook = PublishHook(PUBLISH_HOOK, "CMS", sealed, paths=paths, created_at=1e9, created_by="Ada")
-    runtime.store.publish_hooks.put(hook, known=False)
+    runtime.store.publish_hooks.add(hook)

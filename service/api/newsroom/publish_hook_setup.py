@@ -203,7 +203,7 @@ def change_publish_hook(requested: ChangedPublishHook, hook: str) -> PublishHook
     """Change a publish hook; its secret stays."""
     _sender()
     with _refusals():
-        runtime().publish_hooks.change(_changed(runtime().publish_hooks.get(hook), requested))
+        runtime().publish_hooks.change(hook, lambda before: _changed(before, requested))
     return _now(hook)
 
 

@@ -76,7 +76,7 @@ def change_hook(id: str) -> ResponseReturnValue:
     if errors:
         return _page(id, errors), 422
     try:
-        runtime().publish_hooks.change(given)
+        runtime().publish_hooks.change(id, lambda _before: given)
     except WrongHook as wrong:
         return _page(id, wrong.errors), 422
     note(f"changed the publish hook {id[:8]} ({given.name!a})")

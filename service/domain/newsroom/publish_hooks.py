@@ -7,7 +7,7 @@ import binascii
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -116,26 +116,39 @@ class PublishHooks:
             created_at=clock.time(),
             created_by=by,
         )
-        if not self._rows.put(new, known=False):
+        if not self._rows.add(new):
             raise TooManyHooks
         return new, secret
 
-    def change(self, hook: PublishHook) -> None:
-        """Change all of a publish hook but its secret; `WrongHook`, `UnknownHook`."""
-        before = self.get(hook.id)
-        if errors := _wrong(hook):
-            raise WrongHook(errors)
-        made = {"created_at": before.created_at, "created_by": before.created_by}
-        self._put(replace(hook, secret=before.secret, **made))  # type: ignore[arg-type]
+    def change(self, id: str, changed: Callable[[PublishHook], PublishHook]) -> None:
+        """Change all of a publish hook but its secret; `WrongHook`, `UnknownHook`.
+
+        `changed` is called again if the hook was changed meanwhile.
+        """
+
+        def kept(before: PublishHook) -> PublishHook:
+            after = changed(before)
+            if errors := _wrong(after):
+                raise WrongHook(errors)
+            return replace(
+                after,
+                id=before.id,
+                secret=before.secret,
+                created_at=before.created_at,
+                created_by=before.created_by,
+            )
+
+        self._change(id, kept)
 
     def new_secret(self, id: str) -> str:
         """Return a new secret of a publish hook; the one before counts no more."""
         secret = new_secret()
-        self._put(replace(self.get(id), secret=self._seals.seal(secret)))
+        sealed = self._seals.seal(secret)
+        self._change(id, lambda before: replace(before, secret=sealed))
         return secret
 
-    def _put(self, hook: PublishHook) -> None:
-        if not self._rows.put(hook, known=True):
+    def _change(self, id: str, changed: Callable[[PublishHook], PublishHook]) -> None:
+        if not self._rows.change(id, changed):
             raise UnknownHook
 
     def remove(self, id: str) -> None:
@@ -179,9 +192,10 @@ class PublishHooks:
 
     def _seal_anew(self, hook: PublishHook) -> None:
         """Seal its secret under the current SECRET_KEY; the previous one can then be removed."""
-        anew = self._seals.anew(hook.secret)
-        if anew != hook.secret:
-            self._rows.put(replace(hook, secret=anew), known=True)
+        if self._seals.anew(hook.secret) != hook.secret:
+            self._change(
+                hook.id, lambda before: replace(before, secret=self._seals.anew(before.secret))
+            )
 
     def answered(self, call: str) -> dict[str, Any] | None:
         """Return what the same call was answered within ten minutes."""

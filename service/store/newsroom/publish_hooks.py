@@ -9,7 +9,7 @@ hooks:texts:<d>   hash: by digest, the alert that a text of a story went into; i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -18,16 +18,14 @@ from redis import Redis
 from service.model.newsroom.publish_hooks import HookCall, PublishHook
 from service.model.notifications import known_fields
 from service.model.retention import HOOK_CALL_SEEN, HOOK_TEXTS_SEEN
+from service.store.redis_servers.scripts import REPLACE
 
 _HOOKS, _CALLS = "{g}:hooks", "{g}:hooks:calls"
 MOST_HOOKS = 20
 
-# KEYS: hooks. ARGV: id, hook, the most, '1' if it must be there already. Returns 0 if there are too
-# many, or if it is not there. The first write allocates.
-_PUT = """
-local there = redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1
-if ARGV[4] == '1' and not there then return 0 end
-if not there and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+# KEYS: hooks. ARGV: id, hook, the most. Returns 0 if there are too many. The first write allocates.
+_ADD = """
+if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
@@ -38,7 +36,8 @@ class PublishHooks:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._put = redis.register_script(_PUT)
+        self._add = redis.register_script(_ADD)
+        self._replace = redis.register_script(REPLACE)
 
     def all(self) -> list[PublishHook]:
         """Return all publish hooks, the oldest first."""
@@ -51,10 +50,20 @@ class PublishHooks:
         text = cast("bytes | None", self._redis.hget(_HOOKS, id))
         return None if text is None else PublishHook.from_json(text)
 
-    def put(self, hook: PublishHook, *, known: bool) -> bool:
-        """Store a publish hook; False for too many new ones, or a known one that is not there."""
-        args: list[Any] = [hook.id, hook.as_json(), MOST_HOOKS, int(known)]
-        return bool(self._put(keys=[_HOOKS], args=args))
+    def add(self, hook: PublishHook) -> bool:
+        """Store a new publish hook; False if there are too many."""
+        return bool(self._add(keys=[_HOOKS], args=[hook.id, hook.as_json(), MOST_HOOKS]))
+
+    def change(self, id: str, changed: Callable[[PublishHook], PublishHook]) -> bool:
+        """Store what `changed` makes of a publish hook; False if there is none.
+
+        It is called again if another process has changed the hook meanwhile.
+        """
+        while (text := cast("bytes | None", self._redis.hget(_HOOKS, id))) is not None:
+            after = changed(PublishHook.from_json(text))
+            if self._replace(keys=[_HOOKS], args=[id, text, after.as_json()]):
+                return True
+        return False
 
     def remove(self, id: str) -> bool:
         """Remove a publish hook; False if there is none."""

@@ -24,6 +24,7 @@ from service.model.notifications import known_fields
 from service.model.retention import CALL_KEPT
 from service.store.alerts.alert_log import LOG
 from service.store.newsroom.calls import Request, call_key
+from service.store.redis_servers.scripts import REPLACE
 
 _WEBHOOKS, _HEALTH, _STATE = "{g}:webhooks", "{g}:webhooks:health", "{g}:webhooks:state"
 MOST_WEBHOOKS = 20
@@ -36,14 +37,6 @@ local before = redis.call('HLEN', KEYS[1])
 if before >= tonumber(ARGV[4]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if before == 0 then redis.call('SET', KEYS[2], ARGV[3]) end
-return 1
-"""
-
-# KEYS: webhooks. ARGV: id, webhook as it was read, and as it shall be. Returns 0 if it is another
-# by now. The first write overwrites.
-_CHANGE = """
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1
 """
 
@@ -118,7 +111,7 @@ class Webhooks:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._add = redis.register_script(_ADD)
-        self._change = redis.register_script(_CHANGE)
+        self._change = redis.register_script(REPLACE)
         self._lay_out = redis.register_script(_LAY_OUT)
         self._begin = redis.register_script(_BEGIN)
         self._settle = redis.register_script(_SETTLE)

@@ -38,6 +38,14 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
 
+# KEYS: hash. ARGV: field, its value as it was read, and as it shall be. Returns 0 if it is another
+# by now. The first write overwrites.
+REPLACE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
+
 
 @cache
 def lua(module: str, name: str) -> str:

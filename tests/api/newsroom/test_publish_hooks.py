@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -316,6 +317,26 @@ def test_the_last_ten_calls_are_kept(client: Client) -> None:
     for number in range(12):
         cms.post(changed(tags=["recipes"]), f"msg_{number}")
     assert len(cms.said()) == 10
+
+
+@pytest.mark.redis
+def test_of_two_who_change_a_hook_at_once_neither_takes_back_what_the_other_did(
+    client: Client,
+) -> None:
+    hooks = client.runtime.publish_hooks
+    hook, first = hooks.add(PublishHook("", "Ghost", "", paths=PATHS), "", BY)
+    secrets = [first]
+
+    def renamed(before: PublishHook) -> PublishHook:
+        if len(secrets) == 1:
+            secrets.append(hooks.new_secret(hook.id))
+        return replace(before, name="Drupal")
+
+    hooks.change(hook.id, renamed)
+    assert (hooks.get(hook.id).name, hooks._seals.open(hooks.get(hook.id).secret)) == (
+        "Drupal",
+        secrets[1],
+    )
 
 
 @pytest.mark.parametrize(
