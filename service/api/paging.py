@@ -48,7 +48,7 @@ def number(name: str, default: int, *, most: int) -> int:
 
 
 def cursor(pattern: str) -> str:
-    """Return after which entry the page begins; empty: with the first one. `Invalid`."""
+    """Return the cursor of the query; empty: the list begins with its first entry. `Invalid`."""
     text = request.args.get("cursor")
     if text is None:
         return ""
@@ -65,12 +65,17 @@ def unknown_cursor() -> Invalid:
 def named(
     found: Sequence[T], name: Callable[[T], str], pattern: str, usual: int = MOST
 ) -> tuple[Sequence[T], str | None]:
-    """Return the page of a whole list whose cursors are the names of its entries; `Invalid`."""
-    most, after = limit(usual), cursor(pattern)
+    """Return the page of a whole list whose cursors are the names of its entries; `Invalid`.
+
+    A cursor names the first entry of its page: a caller may have deleted those of the one before.
+    """
+    most, first = limit(usual), cursor(pattern)
     names = [name(one) for one in found]
-    if after and after not in names:
+    if first and first not in names:
         raise unknown_cursor()
-    return cut(found[names.index(after) + 1 :] if after else found, most, name)
+    begin = names.index(first) if first else 0
+    end = begin + most
+    return found[begin:end], names[end] if end < len(names) else None
 
 
 def cut(found: Sequence[T], limit: int, name: Callable[[T], str]) -> tuple[Sequence[T], str | None]:

@@ -53,6 +53,32 @@ def test_topics_and_stories_come_in_pages(client: Client, token: str) -> None:
     ]
 
 
+def test_what_a_page_shows_may_be_deleted_or_sent_before_the_next_is_asked_for(
+    client: Client, token: str
+) -> None:
+    def each(path: str, rows: str, method: str, what: str) -> None:
+        cursor, seen = "", []
+        while cursor is not None:
+            query = f"{'&' if '?' in path else '?'}limit=2" + (f"&cursor={cursor}" * bool(cursor))
+            page = client.call("GET", f"{API}/{path}{query}", token=token)
+            assert page.status_code == 200, page.json
+            cursor = page.json["next_cursor"]
+            for row in page.json[rows]:
+                seen.append(row["id"])
+                done = client.call(method, f"{API}/{what.format(row['id'])}", token=token)
+                assert done.status_code < 300, done.json
+        assert len(seen) == len({*seen}) == 5
+
+    for method, what in (("DELETE", "notifications/{}"), ("POST", "notifications/{}/send")):
+        for _ in range(5):
+            client.call("POST", NOTIFICATIONS, {**NEWS, "draft": True}, token=token)
+        each("search?status=draft", "notifications", method, what)
+    for number in range(5):
+        template = {"name": f"Template {number}", "alert": {"title": "Goal"}}
+        client.call("POST", f"{API}/templates", template, token=token)
+    each("templates", "templates", "DELETE", "templates/{}")
+
+
 LIMITS = ("0", "101", "-1", "%D9%A1", "", "x")
 CURSORS = ("", "%00", "-1", "cooking", "9" * 400)
 
