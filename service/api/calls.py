@@ -7,7 +7,7 @@ Rate limiting, authentication, reading the body, writing the response and the AP
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -18,10 +18,11 @@ from pydantic import BaseModel
 
 from service.api import rate_limits
 from service.api.auth import READER, Callers, identify_tool, own_subscription
-from service.api.fields import M, RequestModel, parse
-from service.api.problems import Problem
+from service.api.fields import LONGEST_NAME, Invalid, M, RequestModel, parse
+from service.api.problems import FieldError, Problem
 from service.api.rate_limits import Rate
 from service.current import runtime
+from service.model.language.graphemes import cut
 
 _KEY = {
     "name": "Idempotency-Key",
@@ -85,12 +86,14 @@ def call(
         problems=frozenset(problems)
         | frozenset((400, 413, 415, 422) if takes else ())
         | frozenset((429,) if all_rates else ())
+        | frozenset((422,) if by and by is not READER else ())
         | frozenset((409, 410) if idempotent else ())
         | frozenset(by.problems if by else ()),
         parameters=(_KEY, *parameters) if idempotent else parameters,
         limited=bool(all_rates),
     )
     usual = next(iter(gives))
+    known = {str(one["name"]) for one in parameters if one["in"] == "query"}
 
     def route_of(view: Callable[..., Any]) -> Callable[..., ResponseReturnValue]:
         @wraps(view)
@@ -101,6 +104,7 @@ def call(
                 given.append(own_subscription(path.pop("id")))
             elif by is not None:
                 identify_tool(by.scopes)
+                _check_query(known)
             if idempotent is not None and (before := idempotent()) is not None:
                 return _response(before, usual)
             if takes is not None:
@@ -117,6 +121,16 @@ def call(
 def call_of(view: Callable[..., Any]) -> Call | None:
     """Return the description of a route; None for a view that is no call of the API."""
     return getattr(view, "call", None)
+
+
+def _check_query(known: Set[str]) -> None:
+    """Refuse what a tool's call does not know in the query, as in a body; `Invalid`.
+
+    A filter that is spelled wrong would find everything.
+    """
+    if unknown := [name for name in request.args if name not in known]:
+        words = "Is not a parameter that this call knows."
+        raise Invalid([FieldError(cut(name, LONGEST_NAME) or '""', words) for name in unknown])
 
 
 def _body(model: type[M]) -> M:

@@ -36,7 +36,7 @@ from service.runtime import Runtime
 
 M = TypeVar("M", bound=BaseModel)
 
-_LONGEST_NAME = 100  # characters of a field's name in an error
+LONGEST_NAME = 100  # characters of a field's name in an error
 _MOST_SHOWN = 3  # errors in one sentence each; `errors` has all
 _MOST_SLUGS = 5  # of topics, in an error
 MOST_TOPICS = 100  # in a list
@@ -134,7 +134,7 @@ def _field_error(row: ErrorDetails) -> FieldError:
     # A name that the caller sent may be as long as the body, or empty.
     error = context.get("error")
     place = (*row["loc"], *([error.name] if isinstance(error, UnknownName) else []))
-    path = [cut(str(part), _LONGEST_NAME) or '""' for part in place]
+    path = [cut(str(part), LONGEST_NAME) or '""' for part in place]
     if not path:
         path = [context["error"].field]
     return FieldError(".".join(path), f"{words[0].upper()}{words[1:]}.")

@@ -131,6 +131,11 @@ def test_each_call_of_a_tool_needs_a_token_with_its_scope(
         assert refused.status_code == 401
         assert ("is unknown or was revoked" in refused.json["detail"]) is (wrong is not None)
     assert stored(client) == before
+    # A filter that is spelled wrong must not find everything.
+    asked = f"{path}{'&' if '?' in path else '?'}limt=5"
+    refused = client.call(method, asked, body, token=tokens[min(scopes)])
+    assert [one["field"] for one in refused.json["errors"]] == ["limt"]
+    assert stored(client) == before
     # What sends alerts by itself later on takes the scope that sends, too.
     enough = [min(scopes), *(["send"] if "publish-hooks" in path else [])]
     token = client.add_token("enough", enough)
