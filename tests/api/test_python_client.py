@@ -8,9 +8,12 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from email.message import Message
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -239,6 +242,36 @@ def test_without_any_answer_the_caller_hears_so(
     with pytest.raises(module.NoAnswer):
         press.topics()
     assert waits == [1.0, 2.0, 4.0]
+    with pytest.raises(module.NoAnswer):
+        press.skip("1", if_match='"a"')
+    assert waits == [1.0, 2.0, 4.0] * 2
+    for does_it_again in (
+        lambda: press.skip("1"),
+        lambda: press.move_topic("world", "up"),
+        lambda: press.add_webhook("https://paper.example/hook", ["alert.sent"]),
+        lambda: press.add_publish_hook("CMS", {"title": "title", "url": "url"}),
+    ):
+        with pytest.raises(module.NoAnswer):
+            does_it_again()
+    assert len(waits) == 6, "an attempt may have arrived"
+
+
+@pytest.mark.parametrize(("status", "attempts"), [(429, 4), (502, 1), (503, 1), (504, 1)])
+def test_what_a_second_call_would_do_again_is_repeated_only_if_nothing_was_done(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch, status: int, attempts: int
+) -> None:
+    calls: list[str] = []
+
+    def refuse(request: Any, **_: object) -> None:
+        calls.append(request.full_url)
+        raise HTTPError(request.full_url, status, "", Message(), BytesIO())
+
+    monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
+    press = module.StopPress("http://localhost", "a token")
+    monkeypatch.setattr(press, "_open", refuse)
+    with pytest.raises(module.Refused):
+        press.skip("1")
+    assert len(calls) == attempts
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@
 A call that gets no answer, or one that says "later" (429, 502, 503, 504), is sent again with the
 same `Idempotency-Key`, so that nothing is sent twice. What is refused raises `Refused`. For calls
 such as `send` and `cancel` that may also mean that an earlier attempt has arrived: read the alert.
+What a second call would do again (`skip` without `if_match`, `move_topic`, `add_webhook`,
+`add_publish_hook`) is not sent again after `NoAnswer` or a 5xx: look first whether it was done.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 Json = dict[str, Any]
 
 _LATER = (429, 502, 503, 504)
+_NOT_DONE = (429,)  # the others may come of a call that was done
 _LONGEST_WAIT = 60.0  # seconds between two attempts
 
 
@@ -152,7 +155,8 @@ class StopPress:
 
     def skip(self, id: str, *, if_match: str | None = None) -> Json:
         """Leave out the next time of an alert that repeats; with `if_match` no second one."""
-        return self._call("POST", f"/notifications/{id}/skip", if_match=if_match)
+        path = f"/notifications/{id}/skip"
+        return self._call("POST", path, if_match=if_match, repeats=if_match is not None)
 
     def search(self, **wanted: str) -> Iterator[Json]:
         """Yield the alerts that are looked for, such as `text="ferry", since="2026-12-01"`.
@@ -201,7 +205,8 @@ class StopPress:
 
     def move_topic(self, slug: str, to: str) -> Json:
         """Move a topic one place `up` or `down` in the newsroom's order."""
-        return self._call("POST", f"/topics/{quote(slug, safe='')}/move", {"to": to})
+        path = f"/topics/{quote(slug, safe='')}/move"
+        return self._call("POST", path, {"to": to}, repeats=False)
 
     def merge_topic(self, slug: str, into: str) -> Json:
         """Let the followers of a topic follow another one, to which its slug then leads."""
@@ -269,7 +274,8 @@ class StopPress:
 
     def add_webhook(self, address: str, events: Sequence[str]) -> Json:
         """Add a webhook; the answer alone has its `secret`."""
-        return self._call("POST", "/webhooks", {"address": address, "events": [*events]})
+        webhook = {"address": address, "events": [*events]}
+        return self._call("POST", "/webhooks", webhook, repeats=False)
 
     def change_webhook(self, id: str, **fields: Any) -> Json:
         """Change a webhook; `paused=True` pauses it."""
@@ -285,7 +291,8 @@ class StopPress:
 
     def add_publish_hook(self, name: str, places: Mapping[str, str], **fields: Any) -> Json:
         """Add a publish hook: its `address`, and its `secret`, which no later answer has."""
-        return self._call("POST", "/publish-hooks", {"name": name, "places": {**places}, **fields})
+        hook = {"name": name, "places": {**places}, **fields}
+        return self._call("POST", "/publish-hooks", hook, repeats=False)
 
     def change_publish_hook(self, id: str, **fields: Any) -> Json:
         """Change a publish hook; what is not given stays, as its secret does."""
@@ -351,7 +358,9 @@ class StopPress:
         *,
         key: str | None = None,
         if_match: str | None = None,
+        repeats: bool = True,
     ) -> Json:
+        later = _LATER if repeats else _NOT_DONE
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -371,12 +380,12 @@ class StopPress:
                     return {**answer, "etag": etag} if etag else answer
             except HTTPError as error:
                 refused = Refused(error.code, _problem(error))
-                if error.code not in _LATER or attempt == self._attempts:
+                if error.code not in later or attempt == self._attempts:
                     raise refused from None
                 asked = error.headers.get("Retry-After", "")
                 wait = float(asked) if asked.isdigit() else wait
             except (OSError, HTTPException) as error:
-                if attempt == self._attempts:
+                if not repeats or attempt == self._attempts:
                     raise NoAnswer(str(error)) from error
             time.sleep(min(wait, _LONGEST_WAIT))
         raise AssertionError("the last attempt returns or raises")
