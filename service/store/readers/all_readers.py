@@ -53,19 +53,21 @@ class AllReaders:
 
     def _some(self, partition: int, first: int) -> Iterator[OneOfAll]:
         topics, stories = self._topics.followed(), list(self._stories.slugs())
-        keys = [bitmap_key(partition, "gone"), *bitmaps_chosen(partition, topics, stories, stories)]
+        # `live` first: of a reader who joins from here on, the others may not be there yet.
+        keys = [bitmap_key(partition, kind) for kind in ("live", "gone")]
+        keys += bitmaps_chosen(partition, topics, stories, stories)
         with self._redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.getrange(key, first // 8, (first + _AT_ONCE) // 8 - 1)
-            gone, *chosen = (
+            live, gone, *chosen = (
                 int.from_bytes(bits.ljust(_AT_ONCE // 8, b"\0"), "big") for bits in pipe.execute()
             )
         names = [*topics.values(), *stories, *stories]
         muted, followed = len(topics), len(topics) + len(stories)
         for number, record in self._records.read(partition, range(first, first + _AT_ONCE)):
-            if record is None:
-                continue
             bit = _AT_ONCE - 1 - (number - first)
+            if record is None or not live >> bit & 1:
+                continue
             has = [bits >> bit & 1 for bits in chosen]
             picked = [name for name, yes in zip(names, has, strict=True) if yes]
             counts = sum(has[:muted]), sum(has[:followed])

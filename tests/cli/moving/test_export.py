@@ -12,6 +12,7 @@ import pytest
 
 from service.local import pretend_readers
 from service.runtime import Runtime
+from service.store.layout.records import Records
 from service.store.readers import all_readers
 from tests.support.client import Client, browser, make_app
 from tests.support.command import stoppress
@@ -66,3 +67,25 @@ def test_more_readers_than_are_read_at_once_are_exported(
     assert len({row["id"] for row in rows}) == len(rows) == count
     followers = Counter(topic for row in rows for topic in row["topics"])
     assert dict(followers) == runtime.topics.followers()
+
+
+def test_readers_who_join_meanwhile_are_exported_with_what_they_follow_or_not_at_all(
+    environment: dict[str, str], runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"origins": ["https://push.example"], "vapid_key": runtime.keys.current}
+
+    def join() -> None:
+        list(pretend_readers.seed(runtime.store, 48, **given, topics=["world"]))
+
+    def read(self: Records, partition: int, numbers: range) -> Any:
+        if runtime.subscriptions.count() == 48:
+            join()
+        return whole(self, partition, numbers)
+
+    join()
+    whole = Records.read
+    monkeypatch.setattr(Records, "read", read)
+    rows = exported(environment)
+    assert runtime.subscriptions.count() == 96
+    assert 48 <= len(rows) < 96
+    assert [row["topics"] for row in rows] == [["world"]] * len(rows)
