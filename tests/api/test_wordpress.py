@@ -296,6 +296,21 @@ def test_a_post_is_published_while_stop_press_is_down(client: Client, wordpress:
     assert states == [State.SENDING, State.SCHEDULED, State.SENDING]
 
 
+def test_news_that_no_visit_let_wordpress_hand_over_in_time_are_late(
+    client: Client, wordpress: WordPress
+) -> None:
+    press, port = Press(client, wordpress), free_port()
+    press.set_up(f"http://127.0.0.1:{port}")
+    id = press.run("return post();")
+    press.run(f"StopPress\\keep( state( {id} ), array( 'since' => time() - 3600 ) );")
+    with Served(client.app, port):
+        state = press.run(f"{AGAIN.format(id)} return state( {id} );")
+        assert (state["status"], press.alerts()) == ("failed", [])
+        assert "did not answer" in state["message"]
+        press.run(f"change( {id}, array( 'post_content' => 'All are home.' ) );")
+        assert press.alerts() == []
+
+
 class Deaf(Relay):
     """Passes calls on to Stop Press, and loses the first answers."""
 
@@ -321,6 +336,21 @@ def test_a_lost_answer_sends_nothing_twice(press: Press, planned: bool) -> None:
         trash = "delete_transient( 'stop_press_down' ); wp_trash_post( {} );"
         press.run((trash if planned else AGAIN).format(state["post"]))
     assert [one.state for one in press.alerts()] == ([] if planned else [State.SENDING])
+
+
+@pytest.mark.parametrize("lost", ["the answer to the plan", "a change of the plan"])
+def test_a_post_that_is_deleted_for_good_takes_its_plan_with_it(press: Press, lost: str) -> None:
+    with Deaf(press.address) as deaf:
+        deaf.lost = int("answer" in lost)
+        press.set_up(f"http://{deaf.address}")
+        id = press.run("return post( in_an_hour() );")
+        if "change" in lost:
+            gone = f"update_post_meta( {id}, '_stop_press_topics', 'gone' );"
+            press.run(f"{gone} change( {id}, array( 'post_title' => 'Afloat' ) );")
+        status = press.run(f"return state( {id} )['status'];")
+        assert (status, len(press.alerts())) == ("failed" if "change" in lost else "waiting", 1)
+        press.run(f"delete_transient( 'stop_press_down' ); wp_delete_post( {id}, true );")
+    assert press.alerts() == []
 
 
 def test_a_copy_of_the_site_alerts_nobody(press: Press) -> None:

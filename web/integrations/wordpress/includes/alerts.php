@@ -126,6 +126,9 @@ function settle( \WP_Post $post, bool $becomes_public ): array {
 		}
 		return $state;
 	}
+	if ( 'waiting' === $state['status'] && ! $becomes_public && time() - $state['since'] >= RETRIED_FOR ) {
+		return fail( $post, $state, $state['message'] ); // no reader's visit has let WP-Cron run meanwhile.
+	}
 	// Whatever else is public already was changed only.
 	return $becomes_public || 'waiting' === $state['status'] ? hand_over( $post, $state, 0 ) : $state;
 }
@@ -283,13 +286,7 @@ function withdraw( \WP_Post $post, array $state ): array {
 	}
 	$id = $state['id'];
 	if ( '' === $id ) {
-		// No answer has told its id. Ask for it by its reference, as a draft, which nobody gets.
-		$draft = array(
-			'draft'     => true,
-			'audience'  => array( 'everyone' => true ),
-			'reference' => reference( $state ),
-		);
-		$answer = call( 'POST', '/notifications', $draft + alert_of( $post ) );
+		$answer = as_draft( $post, $state );
 		$id     = (string) ( $answer['body']['id'] ?? '' );
 	}
 	if ( '' !== $id ) {
@@ -311,6 +308,16 @@ function withdraw( \WP_Post $post, array $state ): array {
 	}
 	// 204; or it is not there any more (404, 410), or never was (422).
 	return keep( no_alert( $post->ID, $state['round'] + 1 ), array() );
+}
+
+/** Ask by its reference for an alert whose id no answer has told: as a draft, which nobody gets. */
+function as_draft( \WP_Post $post, array $state ): array {
+	$draft = array(
+		'draft'     => true,
+		'audience'  => array( 'everyone' => true ),
+		'reference' => reference( $state ),
+	);
+	return call( 'POST', '/notifications', $draft + alert_of( $post ) );
 }
 
 /** Withdraw it in a minute, as long as it has not been sent. */
@@ -335,8 +342,12 @@ function withdraw_later( \WP_Post $post, array $state, string $id, string $messa
 /** Withdraw the plan of a post that is deleted for good. */
 function before_delete( $post_id ) {
 	$state = state_of( (int) $post_id );
-	if ( in_array( $state['status'], array( 'planned', 'withdrawing' ), true ) && '' !== $state['id'] ) {
-		withdraw_of_deleted( $state['id'], $state['at'] );
+	$id    = $state['id'];
+	if ( is_with_stop_press( $state ) && '' === $id ) {
+		$id = (string) ( as_draft( get_post( $post_id ), $state )['body']['id'] ?? '' );
+	}
+	if ( is_with_stop_press( $state ) && '' !== $id ) {
+		withdraw_of_deleted( $id, $state['at'] );
 	}
 	$due = (array) get_option( 'stop_press_due', array() );
 	if ( isset( $due[ $post_id ] ) ) {
