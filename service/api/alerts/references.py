@@ -11,6 +11,7 @@ from service.domain.alerts.requests import (
     ChangedMeanwhile,
     Conflict,
     Idempotency,
+    PlanWithdrawn,
     Published,
     UnknownNotification,
 )
@@ -55,9 +56,12 @@ def publish_as(
     `Conflict` if the alert of this reference was sent, and another one. Of two calls at once the
     second one changes what the first has stored.
     """
-    while True:
-        with suppress(ChangedMeanwhile, UnknownNotification):
-            return _published_as(runtime, reference, requested, caller, by)
+    try:
+        while True:
+            with suppress(ChangedMeanwhile):
+                return _published_as(runtime, reference, requested, caller, by)
+    except UnknownNotification:  # deleted since it was looked up
+        raise PlanWithdrawn from None
 
 
 def _published_as(
