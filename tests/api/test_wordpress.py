@@ -255,6 +255,22 @@ def test_a_planned_alert_goes_out_once_whoever_is_first(press: Press) -> None:
     assert press.calls == [f"GET /notifications/{one.id}"]
 
 
+def test_of_two_posts_that_are_planned_at_once_each_is_published_on_time(press: Press) -> None:
+    due = press.run("""
+        global $wpdb;
+        $one  = post( in_an_hour() );
+        $more = get_option( 'stop_press_due' ) + array( 4711 => time() + 60 );
+        $row  = array( 'option_value' => serialize( $more ) );
+        // Another request plans a post, after this one has read its options.
+        $wpdb->update( $wpdb->options, $row, array( 'option_name' => 'stop_press_due' ) );
+        $two  = post( in_an_hour() );
+        wp_delete_post( $one, true );
+        wp_cache_flush();
+        return array( $two, array_keys( get_option( 'stop_press_due' ) ) );
+    """)
+    assert sorted(due[1]) == sorted([due[0], 4711])
+
+
 def test_an_alert_that_an_editor_deleted_stays_away(press: Press) -> None:
     id = press.run("return post( in_an_hour() );")
     press.client.runtime.publishing.remove(press.alert().id, by="an editor")

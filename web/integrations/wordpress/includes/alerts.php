@@ -93,15 +93,24 @@ function no_alert( int $post_id, int $round = 1 ): array {
 function keep( array $state, array $changes ): array {
 	$state = array_merge( $state, $changes );
 	update_post_meta( $state['post'], STATE, wp_slash( $state ) );
-	$due = $before = (array) get_option( 'stop_press_due', array() );
-	unset( $due[ $state['post'] ] );
-	if ( is_with_stop_press( $state ) && $state['at'] > time() ) {
-		$due[ $state['post'] ] = $state['at'];
-	}
-	if ( $due !== $before ) {
-		update_option( 'stop_press_due', $due );
-	}
+	note_due( $state['post'], is_with_stop_press( $state ) && $state['at'] > time() ? $state['at'] : 0 );
 	return $state;
+}
+
+/** Return when the planned alerts go out, by post. */
+function due(): array {
+	return (array) get_option( 'stop_press_due', array() );
+}
+
+/** Note when the planned alert of a post goes out; 0: it has none. */
+function note_due( int $post_id, int $at ) {
+	if ( ( due()[ $post_id ] ?? 0 ) === $at ) {
+		return;
+	}
+	// Another request may have noted another post while this one waited for Stop Press.
+	wp_cache_delete( 'alloptions', 'options' );
+	wp_cache_delete( 'notoptions', 'options' );
+	update_option( 'stop_press_due', array_filter( array( $post_id => $at ) + due() ) );
 }
 
 /** Bring the alert of a post into step with the post. */
@@ -349,11 +358,7 @@ function before_delete( $post_id ) {
 	if ( is_with_stop_press( $state ) && '' !== $id ) {
 		withdraw_of_deleted( $id, $state['at'] );
 	}
-	$due = (array) get_option( 'stop_press_due', array() );
-	if ( isset( $due[ $post_id ] ) ) {
-		unset( $due[ $post_id ] );
-		update_option( 'stop_press_due', $due );
-	}
+	note_due( (int) $post_id, 0 );
 }
 
 /** Delete a planned alert, and do so again each minute until it would be sent. */
@@ -430,11 +435,9 @@ function look( array $state ): array {
  * a page, and would answer the first reader of the alert that there is no such page.
  */
 function publish_due() {
-	$due = (array) get_option( 'stop_press_due', array() );
-	foreach ( $due as $post_id => $at ) {
+	foreach ( due() as $post_id => $at ) {
 		if ( $at <= time() ) {
-			unset( $due[ $post_id ] );
-			update_option( 'stop_press_due', $due );
+			note_due( $post_id, 0 );
 			check_and_publish_future_post( $post_id );
 		}
 	}
