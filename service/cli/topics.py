@@ -88,8 +88,8 @@ def change_topic(slug: str, **given: Any) -> None:
         raise click.UsageError("say what to change: --name, --description, --default, --hidden")
     runtime = open_runtime()
     with _refusals(), as_options():
-        changed = read_fields(ChangedTopic, fields, runtime).topic(runtime.topics.get(slug))
-        runtime.topics.change(changed)
+        changed = read_fields(ChangedTopic, fields, runtime)
+        runtime.topics.change(slug, **changed.fields())
     click.echo(f"{slug} is changed.")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,8 +38,7 @@ def installation(
         address = installation.web()
         installation.worker()
         installation.clock()
-        world = installation.runtime.topics.get("world")
-        installation.runtime.topics.change(replace(world, default=True))
+        installation.runtime.topics.change("world", default=True)
         token = "the token of WordPress".replace(" ", "-")
         installation.runtime.store.access.add_token(digest(token), "WordPress", ("send",), 0.0)
         wordpress.reset(address, token)

@@ -84,15 +84,14 @@ class ChangedTopic(RequestModel):
     default: bool | None = None
     hidden: bool | None = None
 
-    def topic(self, before: Topic) -> Topic:
-        """Return the topic as it will be."""
-        return Topic(
-            before.slug,
-            before.name if self.name is None else self.name.text,
-            before.description if self.description is None else self.description.text,
-            before.default if self.default is None else self.default,
-            before.hidden if self.hidden is None else self.hidden,
-        )
+    def fields(self) -> dict[str, str | bool]:
+        """Return the fields that change."""
+        texts = {"name": self.name, "description": self.description}
+        marks = {"default": self.default, "hidden": self.hidden}
+        return {
+            **{name: text.text for name, text in texts.items() if text is not None},
+            **{name: mark for name, mark in marks.items() if mark is not None},
+        }
 
     def warnings(self) -> Iterable[tuple[str, str]]:
         """Return field and sentence of each thing that its writer should know."""
@@ -151,9 +150,8 @@ def add_topic(requested: NewTopic) -> tuple[TopicSaved, dict[str, str]]:
 @call(by=tools("topics"), takes=ChangedTopic, gives={200: TopicSaved}, problems=(404,))
 def change_topic(requested: ChangedTopic, slug: str) -> TopicSaved:
     """Change a topic's name or description, whether it is ticked beforehand, or offered at all."""
-    changed = requested.topic(runtime().topics.get(slug))
-    runtime().topics.change(changed)
-    return _saved(changed, requested.warnings())
+    runtime().topics.change(slug, **requested.fields())
+    return _saved(runtime().topics.get(slug), requested.warnings())
 
 
 class TopicMoved(RequestModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -70,7 +70,7 @@ def change_topic(slug: str) -> ResponseReturnValue:
     if topic != before:
         if request.form.get("seen") not in (None, _digest(before)):
             return _page(slug, {"seen": _CHANGED}), 409
-        runtime().topics.change(topic)
+        runtime().topics.change(**asdict(topic))
         note(f"changed the topic {slug}")
     return _back(slug)
 

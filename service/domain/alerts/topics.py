@@ -90,9 +90,9 @@ class Topics:
             raise TooManyTopics
         return False
 
-    def change(self, topic: Topic) -> None:
-        """Replace all of a topic but its slug and its place; `UnknownTopic`."""
-        if not self._topics.change(topic):
+    def change(self, slug: str, **fields: str | bool) -> None:
+        """Change some fields of a topic, but not its slug; `UnknownTopic`."""
+        if not self._topics.change(slug, **fields):
             raise UnknownTopic
 
     def move(self, slug: str, places: int) -> None:

@@ -38,13 +38,13 @@ if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
 return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
 """
 
-# KEYS: topics. ARGV: slug, topic. It keeps its place; a topic that was removed stays so. The first
+# KEYS: topics. ARGV: slug, the fields that change. A topic that was removed stays so. The first
 # write allocates.
 _CHANGE = """
 local kept = redis.call('HGET', KEYS[1], ARGV[1])
 if not kept then return 0 end
-local row = cjson.decode(ARGV[2])
-row.order = cjson.decode(kept).order
+local row = cjson.decode(kept)
+for name, value in pairs(cjson.decode(ARGV[2])) do row[name] = value end
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(row))
 return 1
 """
@@ -262,9 +262,9 @@ class Topics:
         self._seen = _Seen()
         return added
 
-    def change(self, topic: Topic) -> bool:
-        """Replace all of a topic but its slug and its place; False if there is none."""
-        return bool(self._change(keys=[_TOPICS], args=[topic.slug, _row(topic)]))
+    def change(self, slug: str, **fields: str | bool) -> bool:
+        """Change some fields of a topic; False if there is none."""
+        return bool(self._change(keys=[_TOPICS], args=[slug, json.dumps(fields)]))
 
     def arrange(self, slugs: Sequence[str]) -> None:
         """Put the topics into this order; one that is left out keeps its number."""
@@ -294,7 +294,7 @@ def _read(row: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(row))
 
 
-def _row(topic: Topic, order: int = 0) -> str:
+def _row(topic: Topic, order: int) -> str:
     return json.dumps(
         {
             "slug": topic.slug,

@@ -11,7 +11,6 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from service.model.keys import VapidKey, b64url
-from service.model.notifications import Topic
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import (
@@ -64,7 +63,7 @@ def test_reader_of_another_provider_gets_our_alert_and_is_not_asked(
     desktop: Desktop,
     tmp_path: Path,
 ) -> None:
-    installation.runtime.store.topics.change(Topic("world", "World", default=True))
+    installation.runtime.store.topics.change("world", default=True)
     publisher.worker(WORKER, OLD_WORKER)
     publisher.files["/before"] = ("text/html", "<!doctype html><title>Before</title>")
     tab = firefox.open(f"{publisher.origin}/before")

@@ -6,7 +6,6 @@ import pytest
 import pywebpush
 
 from service.model.keys import VapidKey, b64url
-from service.model.notifications import Topic
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
 from tests.support.browser.publisher_site import (
@@ -209,7 +208,7 @@ def test_another_providers_reader_moves_to_us_without_another_question(
     push_service: PushService,
     scope: str,
 ) -> None:
-    installation.runtime.store.topics.change(Topic("world", "World", default=True))
+    installation.runtime.store.topics.change("world", default=True)
     tab, old = subscribe_at_another_provider(publisher, firefox, scope)
     # Our question came too, and could wait: a reader who has alerts sees no need to answer it.
     tab.evaluate(

@@ -92,7 +92,7 @@ def test_a_topic_that_another_editor_changed_is_not_overwritten_unseen(
         return re.findall(r'name="seen" value="([^"]+)"', page)[0]
 
     opened_at = seen(editor.get("/desk/topics").text)
-    runtime.topics.change(Topic("world", "World", "From abroad", hidden=True))
+    runtime.topics.change("world", description="From abroad", hidden=True)
     faulty = send(editor, "/world", name="", seen=opened_at)
     assert (faulty.status_code, seen(faulty.text)) == (422, opened_at)
     refused = send(editor, "/world", name="The world", seen=opened_at)
