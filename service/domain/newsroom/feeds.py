@@ -191,10 +191,13 @@ class Feeds:
 
         What it has now is known from then on, and not alerted.
         """
-        rules = self._checked(rules)
-        id, now = secrets.token_hex(6), clock.time()
+        id, now, added = secrets.token_hex(6), clock.time(), None
         made = json.dumps({"version": _VERSION, "by": by, "at": now})
-        if not self._feeds.add(id, made, rules.as_json(), now):
+        while added is None:  # of two clicks at once the second one finds the feed of the first
+            seen = self._feeds.ids()
+            rules = self._checked(rules)
+            added = self._feeds.add(id, made, rules.as_json(), now, seen)
+        if not added:
             raise TooManyFeeds
         if not rules.is_active:
             self._feeds.change(id, rules.as_json(), rules.as_json(), due=None)

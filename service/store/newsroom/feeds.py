@@ -20,7 +20,7 @@ All times are seconds since 1970.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 from redis import Redis
@@ -37,10 +37,14 @@ _ID = re.compile("[0-9a-f]{12}")
 _IDS, _DUE, _ASKED = "{g}:feeds", "{g}:feeds:due", "{g}:feeds:asked"
 _HUBS = "{g}:feeds:hubs"
 
-# KEYS: ids, due, feed. ARGV: id, made, rules, now, most feeds. Returns 0 if there is no room. The
-# first write allocates.
+# KEYS: ids, due, feed. ARGV: id, made, rules, now, most feeds, the ids that the caller has seen.
+# Returns 0 if there is no room, -1 if there is a feed that the caller has not seen. The first write
+# allocates.
 _ADD = """
 if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[5]) then return 0 end
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if not string.find(ARGV[6], id, 1, true) then return -1 end
+end
 redis.call('HSET', KEYS[3], 'made', ARGV[2], 'rules', ARGV[3])
 redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
@@ -200,10 +204,14 @@ class Feeds:
 
     # -- what editors do -------------------------------------------------------------------------
 
-    def add(self, id: str, made: str, rules: str, now: float) -> bool:
-        """Store a new feed, which is to be read at once; False if there are `MOST_FEEDS`."""
-        args: list[EncodableT] = [id, made, rules, now, MOST_FEEDS]
-        return bool(self._add(keys=[_IDS, _DUE, _key(id)], args=args))
+    def add(self, id: str, made: str, rules: str, now: float, seen: Iterable[str]) -> bool | None:
+        """Store a new feed, which is to be read at once; False if there are `MOST_FEEDS`.
+
+        None if there is a feed that was not `seen`: one with the same address, perhaps.
+        """
+        args: list[EncodableT] = [id, made, rules, now, MOST_FEEDS, " ".join(seen)]
+        added = self._add(keys=[_IDS, _DUE, _key(id)], args=args)
+        return None if added == -1 else bool(added)
 
     def change(
         self, id: str, before: str, rules: str, *, due: float | str | None = "", anew: str = ""
@@ -228,10 +236,13 @@ class Feeds:
         """Return a feed, if there is one; `id` may be anything."""
         return next(iter(self._rows([id])), None) if _ID.fullmatch(id) else None
 
+    def ids(self) -> list[str]:
+        """Return the ids of all feeds."""
+        return sorted(one.decode() for one in cast("set[bytes]", self._redis.smembers(_IDS)))
+
     def all(self) -> list[FeedRow]:
         """Return all feeds."""
-        ids = sorted(one.decode() for one in cast("set[bytes]", self._redis.smembers(_IDS)))
-        return self._rows(ids)
+        return self._rows(self.ids())
 
     def _rows(self, ids: Sequence[str]) -> list[FeedRow]:
         if not ids:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis import RedisError
@@ -89,6 +90,24 @@ def test_two_clocks_alert_once_and_store_once(watched: Watched, paper: Newspaper
         clock._take(same, same.result or "", watched.now)
     assert watched.titles() == ["The ferry"]
     assert len(watched.log(feed)) == 1
+
+
+def test_of_two_clicks_at_once_one_adds_the_feed(
+    watched: Watched, paper: Newspaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper.pages["/feed"] = rss(item("harbour", watched.now - 600))
+    add = FeedRows.add
+
+    def second(self: FeedRows, *given: Any) -> bool | None:
+        monkeypatch.setattr(FeedRows, "add", add)
+        watched.add("/other")
+        watched.add()
+        return add(self, *given)
+
+    monkeypatch.setattr(FeedRows, "add", second)
+    with pytest.raises(FeedRefused, match="already"):
+        watched.add()
+    assert [one.rules.name for one in watched.runtime.feeds.all()] == ["/feed", "/other"]
 
 
 def test_the_link_of_another_feed_or_of_an_editor_is_not_alerted_again(

@@ -89,7 +89,7 @@ def store_feed(runtime: Runtime) -> None:
     """Store a feed with a known id, as if it had been read."""
     made = json.dumps({"version": 1, "by": "nora@paper.example", "at": 0.0})
     rules = FeedRules(url="https://paper.example/known", everyone=True)
-    runtime.store.feeds.add(ID, made, rules.as_json(), 0.0)
+    runtime.store.feeds.add(ID, made, rules.as_json(), 0.0, runtime.store.feeds.ids())
     reading = FeedReading(rules.url, 200)
     runtime.store.redis.hset(f"{{g}}:feed:{ID}", "reading", reading.as_json())
 
