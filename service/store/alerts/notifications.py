@@ -262,11 +262,8 @@ class Notifications:
         keys = self._enter_keys(notification.id, _WAVES if notification.wave else STARTED)
         args = _enter_args(notification, notification.created_at)
         args += [document_of(notification), int(notification.to_one)]
-        keys.append(idempotency.key if idempotency else idempotency_key(""))
-        args.append(json.dumps(idempotency.response) if idempotency else "")
-        args.append(idempotency.seconds if idempotency else 0)
-        keys.append(LOG)
-        keys.append(link.key)
+        keys += [idempotency.key if idempotency else idempotency_key(""), LOG, link.key]
+        args += [json.dumps(idempotency.response), idempotency.seconds] if idempotency else ["", 0]
         args += [packed(entry), link.seconds, link.holder]
         if place is not None:
             keys += place.keys
@@ -298,14 +295,14 @@ class Notifications:
         link = claim or LinkClaim()
         args = [*_enter_args(after, now), document_of(after), before.changes, packed(entry)]
         args += [_new_call(), link.seconds, link.holder]
+        keys = [*self._enter_keys(after.id), LOG, link.key]
         # What stops an alert must not wait for replicas until it has begun.
         stops = after.state is State.CANCELLED or (
             after.state is State.DRAFT and before.state is State.SCHEDULED
         )
         if not stops:
             self._replicas.check("{g}")
-        changed = self._change(keys=[*self._enter_keys(after.id), LOG, link.key], args=args)
-        if changed == -1:
+        if (changed := self._change(keys=keys, args=args)) == -1:
             raise LinkTaken
         if changed and not stops:
             self._replicas.keep(alert_key(after.id), "doc")
