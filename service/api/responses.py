@@ -19,6 +19,8 @@ from service.model.time.times import iso
 # Text in the JSON. In the domain an id is a number, and a time is in seconds since 1970.
 Id = Annotated[str, BeforeValidator(str)]
 Time = Annotated[str, BeforeValidator(lambda at: iso(at) if isinstance(at, int | float) else at)]
+# Null in the JSON is 0, or an empty text, in the domain.
+OrNull = BeforeValidator(lambda value: value or None)
 
 
 # For editors' tools: alerts ---------------------------------------------------------------------

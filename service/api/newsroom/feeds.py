@@ -23,6 +23,7 @@ from service.api.fields import (
     pattern,
 )
 from service.api.problems import FieldError, Problem
+from service.api.responses import Id, OrNull, Time
 from service.current import runtime
 from service.domain.newsroom.feeds import NOBODY, Feed, FeedRefused
 from service.model.alert_log import ToolName
@@ -235,12 +236,12 @@ class FeedLogLine(ResponseModel):
     An alert `waits` if a second person has to approve it.
     """
 
-    at: str
+    at: Time
     title: str
     link: str
     result: str
     why: str
-    alert: str | None
+    alert: Annotated[Id | None, OrNull]
     waits: bool
 
 
@@ -326,17 +327,7 @@ def remove_feed(feed: str) -> None:
 @call(by=tools("read", "send"), gives={200: FeedLog}, problems=(404,))
 def feed_log(feed: str) -> FeedLog:
     """Show what became of the latest items of a feed."""
-    lines = [
-        FeedLogLine(
-            **{
-                **asdict(line),
-                "at": iso(line.at),
-                "alert": str(line.alert) if line.alert else None,
-            }
-        )
-        for line in runtime().feeds.log(feed)
-    ]
-    return FeedLog(log=lines)
+    return FeedLog(log=[FeedLogLine.model_validate(line) for line in runtime().feeds.log(feed)])
 
 
 @bp.post("/feeds/<feed>/read")

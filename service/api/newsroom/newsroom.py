@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from typing import Annotated
 
 from flask import Blueprint
 from pydantic import Field
@@ -14,13 +15,14 @@ from service.api.calls import call
 from service.api.fields import ResponseModel
 from service.api.paging import SINCE, UNTIL, asked, days, one_of, parameter
 from service.api.problems import Problem
+from service.api.responses import Id, OrNull, Time
 from service.current import runtime
 from service.domain.alerts.alert_log import Search
 from service.domain.alerts.figures import Figures, Row
 from service.domain.operations.daily_totals import Clicks, Day, DayOfAlerts, today
 from service.domain.readers.questions import STEPS as QUESTION_STEPS
 from service.domain.sending.receipts import EVENTS, STEPS, Estimate, estimate
-from service.model.alert_log import ACTIONS, ENTRY_ID, LogEntry, ToolName
+from service.model.alert_log import ACTIONS, ENTRY_ID, ToolName
 from service.model.stop import Stop
 from service.model.time.times import iso
 
@@ -270,11 +272,11 @@ class EntryShown(ResponseModel):
     """
 
     id: str
-    at: str
-    alert: str | None
+    at: Time
+    alert: Annotated[Id | None, OrNull]
     title: str
     action: str
-    by: str | None
+    by: Annotated[str | None, OrNull]
     tool: bool
     texts: dict[str, list[str]]
     others: list[str]
@@ -308,21 +310,8 @@ def log() -> LogList:
     wanted = Search(asked("title"), asked("by"), one_of("action", ACTIONS), **days())
     found = [*islice(runtime().alert_log.found(wanted, before), limit + 1)]
     page, next_cursor = paging.cut(found, limit, lambda one: one.id)
-    return LogList(entries=[_entry(one) for one in page], next_cursor=next_cursor)
-
-
-def _entry(one: LogEntry) -> EntryShown:
-    return EntryShown(
-        id=one.id,
-        at=iso(one.at),
-        alert=str(one.alert) if one.alert else None,
-        title=one.title,
-        action=one.action,
-        by=one.by or None,
-        tool=one.tool,
-        texts={name: [*both] for name, both in one.texts.items()},
-        others=[*one.others],
-    )
+    entries = [EntryShown.model_validate(one) for one in page]
+    return LogList(entries=entries, next_cursor=next_cursor)
 
 
 # The emergency stop -------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from service.api.fields import (
 )
 from service.api.newsroom.webhooks import Secret
 from service.api.problems import FieldError, Problem
+from service.api.responses import Id, OrNull, Time
 from service.current import runtime
 from service.domain.newsroom.publish_hooks import WrongHook
 from service.domain.people.api_tokens import ApiToken
@@ -125,10 +126,10 @@ class ChangedPublishHook(RequestModel):
 class HookCallShown(ResponseModel):
     """A call of a CMS, and what came of it."""
 
-    at: str
+    at: Time
     status: int
     detail: str
-    alert: str | None
+    alert: Annotated[Id | None, OrNull]
 
 
 class PublishHookShown(ResponseModel):
@@ -269,15 +270,7 @@ def _shown(one: PublishHook, calls: list[HookCall]) -> PublishHookShown:
         header=one.header,
         created_at=iso(one.created_at),
         created_by=one.created_by,
-        calls=[
-            HookCallShown(
-                at=iso(call.at),
-                status=call.status,
-                detail=call.detail,
-                alert=str(call.alert) if call.alert else None,
-            )
-            for call in calls
-        ],
+        calls=[HookCallShown.model_validate(call) for call in calls],
     )
 
 

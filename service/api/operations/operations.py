@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Blueprint
 from pydantic import Field
@@ -11,10 +11,10 @@ from service.api import paging
 from service.api.auth import tools
 from service.api.calls import call
 from service.api.fields import ResponseModel
+from service.api.responses import Id, OrNull, Time
 from service.current import runtime
 from service.domain.operations.capacity import Need
-from service.domain.operations.operations import Overview, Seen, Send, Service, Waits
-from service.domain.sending.job_queue import Failure
+from service.domain.operations.operations import Overview, Send, Service, Waits
 from service.model.operations.causes import Cause
 from service.model.time.times import iso
 
@@ -52,11 +52,11 @@ class ProcessShown(ResponseModel):
     kind: str
     host: str
     pid: int
-    version: str | None
-    began_at: str | None
+    version: Annotated[str | None, OrNull]
+    began_at: Annotated[Time | None, OrNull]
     leads: bool
-    job_since: str | None
-    alerts: list[str]
+    job_since: Annotated[Time | None, OrNull]
+    alerts: list[Id]
 
 
 class WaitsShown(ResponseModel):
@@ -174,9 +174,9 @@ class FailedJob(ResponseModel):
     """A job that failed; `job` is null if it is not ours, and then it cannot be retried."""
 
     id: str
-    job: str | None
-    failed_at: str
-    error: str | None
+    job: Annotated[str | None, OrNull]
+    failed_at: Time
+    error: Annotated[str | None, OrNull]
 
 
 class FailedJobList(ResponseModel):
@@ -202,7 +202,7 @@ def operations() -> OperationsShown:
 )
 def failed_jobs() -> FailedJobList:
     """List the jobs that failed within a day."""
-    found = [_failed(one) for one in runtime().operations.failures()]
+    found = [FailedJob.model_validate(one) for one in runtime().operations.failures()]
     page, next_cursor = paging.named(found, lambda one: one.id, JOB_ID)
     return FailedJobList(jobs=[*page], next_cursor=next_cursor)
 
@@ -245,7 +245,7 @@ def _shown(one: Overview) -> OperationsShown:
     return OperationsShown(
         at=iso(one.at),
         causes=[cause_shown(cause) for cause in one.causes],
-        processes=[_process(seen) for seen in one.processes],
+        processes=[ProcessShown.model_validate(seen) for seen in one.processes],
         jobs=_waits(one.jobs),
         fetch_jobs=_waits(one.fetch_jobs),
         jobs_failed=len(one.failures),
@@ -267,19 +267,6 @@ def _shown(one: Overview) -> OperationsShown:
             seconds=latest.seconds if latest else None,
         ),
         promises={"kept": one.kept["yes"], "missed": one.kept["no"]},
-    )
-
-
-def _process(one: Seen) -> ProcessShown:
-    return ProcessShown(
-        kind=one.kind,
-        host=one.host,
-        pid=one.pid,
-        version=one.version or None,
-        began_at=_time(one.began_at),
-        leads=one.leads,
-        job_since=_time(one.job_since),
-        alerts=[str(id) for id in one.alerts],
     )
 
 
@@ -338,13 +325,4 @@ def _service(one: Service) -> ServiceShown:
         resting=one.resting,
         paced=len(one.paces),
         doubted=one.doubted,
-    )
-
-
-def _failed(one: Failure) -> FailedJob:
-    return FailedJob(
-        id=one.id,
-        job=one.job or None,
-        failed_at=iso(one.failed_at),
-        error=one.error or None,
     )
