@@ -13,14 +13,15 @@ from service.api.problems import Problem, respond
 from service.api.readers import readers
 from service.domain.alerts.publishing import Conflict, PlanWithdrawn, UnknownNotification
 from service.domain.alerts.stops import EverythingStopped
-from service.domain.alerts.templates import UnknownTemplate
-from service.domain.alerts.topics import MOST_TOPICS, TooManyTopics, UnknownTopic
-from service.domain.newsroom.feeds import MOST_FEEDS, FeedChanged, TooManyFeeds, UnknownFeed
-from service.domain.newsroom.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook
-from service.domain.newsroom.webhooks import MOST_WEBHOOKS, TooManyWebhooks, UnknownWebhook
+from service.domain.alerts.templates import TemplateRefused, UnknownTemplate
+from service.domain.alerts.topics import MergedTopic, UnknownTopic
+from service.domain.newsroom.feeds import FeedChanged, UnknownFeed
+from service.domain.newsroom.publish_hooks import UnknownHook
+from service.domain.newsroom.webhooks import UnknownWebhook
 from service.domain.people.paired_browsers import CodeOver
 from service.domain.readers.reader_alerts import TooManyActive
 from service.domain.sending.job_queue import ForeignJob, UnknownJob
+from service.domain.too_many import TooMany
 from service.store.readers.subscriptions import HasLeft, KnownWithOtherKeys, NotSubscribed
 
 PARTS = (
@@ -47,29 +48,13 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
         "The alert of this reference or Idempotency-Key was planned, and deleted or cancelled"
         " since. Nothing was sent now: use another key to publish it again.",
     ),
-    TooManyTopics: (
-        409,
-        f"There are {MOST_TOPICS} topics, as many as there may be. Delete one that nobody needs.",
-    ),
-    TooManyFeeds: (
-        409,
-        f"There are {MOST_FEEDS} feeds, as many as there may be. Delete one that nobody needs.",
-    ),
     UnknownFeed: (404, "There is no such feed."),
     FeedChanged: (409, "This feed was changed meanwhile. Read it again."),
-    TooManyHooks: (
-        409,
-        f"There are {MOST_HOOKS} publish hooks, as many as there may be. Remove one first.",
-    ),
     UnknownTemplate: (404, "There is no such template or saved audience."),
     UnknownHook: (404, "There is no publish hook at this address."),
     UnknownWebhook: (404, "There is no such webhook."),
     UnknownJob: (404, "No failed job has this id. It may have been retried or thrown away."),
     ForeignJob: (409, "This job is not ours, so it is not run again. It can be thrown away."),
-    TooManyWebhooks: (
-        409,
-        f"There are {MOST_WEBHOOKS} webhooks, as many as there may be. Remove one first.",
-    ),
     UnknownTopic: (404, "This site has no topic with this slug."),
     CodeOver: (
         410,
@@ -78,6 +63,8 @@ _REFUSALS: dict[type[Exception], tuple[int, str]] = {
     EverythingStopped: (503, "Nothing is sent at the moment. Try again later."),
     TooManyActive: (429, "Many alerts are being sent at the moment. Try again in a minute."),
 }
+# These say in words what to do.
+_IN_WORDS = (MergedTopic, TemplateRefused, TooMany)
 
 
 @bp.after_request
@@ -90,10 +77,16 @@ def _refuse(error: Exception) -> ResponseReturnValue:
     return respond(Problem(*_REFUSALS[type(error)]))
 
 
+def _refuse_in_words(error: Exception) -> ResponseReturnValue:
+    return respond(Problem(409, str(error)))
+
+
 def _conflict(error: Conflict) -> ResponseReturnValue:
     return respond(Problem(409, str(error), alert=error.id))
 
 
 for _kind in _REFUSALS:
     bp.register_error_handler(_kind, _refuse)
+for _kind in _IN_WORDS:
+    bp.register_error_handler(_kind, _refuse_in_words)
 bp.register_error_handler(Conflict, _conflict)

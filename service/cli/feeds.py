@@ -22,13 +22,12 @@ from service.cli.terminal import (
     show,
 )
 from service.domain.newsroom.feeds import (
-    MOST_FEEDS,
     NOBODY,
     Feed,
     FeedRefused,
-    TooManyFeeds,
     UnknownFeed,
 )
+from service.domain.too_many import TooMany
 
 
 @click.group(
@@ -147,5 +146,5 @@ def _refusals() -> Iterator[None]:
         yield
     except UnknownFeed:
         raise click.ClickException("there is no such feed: stoppress feeds lists them") from None
-    except TooManyFeeds:
-        raise click.ClickException(f"there are {MOST_FEEDS} feeds, as many as may be") from None
+    except TooMany as full:
+        raise click.ClickException(str(full)) from None

@@ -20,7 +20,8 @@ from service.cli.terminal import (
     printable,
     show,
 )
-from service.domain.alerts.topics import MergedTopic, TooManyTopics, UnknownTopic
+from service.domain.alerts.topics import MergedTopic, UnknownTopic
+from service.domain.too_many import TooMany
 
 
 @click.group(
@@ -69,10 +70,8 @@ def add_topic(**given: Any) -> None:
         new = read_fields(NewTopic, _given(given), runtime).topic()
     try:
         added = runtime.topics.add(new)
-    except MergedTopic as error:
+    except (MergedTopic, TooMany) as error:
         raise click.ClickException(str(error)) from None
-    except TooManyTopics:
-        raise click.ClickException("there are as many topics as there may be") from None
     if not added:
         raise click.ClickException("there is a topic with this slug: stoppress topics change")
     click.echo(f"Readers can follow {new.slug} now.")

@@ -13,12 +13,12 @@ from service.cli.main import open_runtime
 from service.cli.terminal import columns, command_line, examples, json_option, printable, show
 from service.domain.newsroom.webhooks import (
     NO_FETCH_PROCESS,
-    TooManyWebhooks,
     UnknownWebhook,
     WrongWebhook,
     ended_words,
     result_words,
 )
+from service.domain.too_many import TooMany
 from service.model.newsroom.webhooks import EVENTS
 
 _ADD = "webhooks add https://cms.paper.example/hook --event alert.sent"
@@ -59,8 +59,8 @@ def add_webhook(address: str, events: tuple[str, ...]) -> None:
         made, secret = open_runtime().webhooks.add(address, events or EVENTS, by=command_line())
     except WrongWebhook as error:
         raise click.UsageError(f"ADDRESS: {error}") from None
-    except TooManyWebhooks:
-        raise click.ClickException("there are as many webhooks as there may be") from None
+    except TooMany as full:
+        raise click.ClickException(str(full)) from None
     click.echo(f"{made.id} is added. Its calls are signed with this secret:", err=True)
     click.echo(secret)
 

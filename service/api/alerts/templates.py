@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, url_for
-from pydantic import Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from service.api import paging
 from service.api.alerts import saved_forms
@@ -23,9 +21,8 @@ from service.api.alerts.content import (
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.fields import RequestModel, ResponseModel, Slug
-from service.api.problems import Problem
 from service.current import runtime
-from service.domain.alerts.templates import LONGEST_NAME, Template, TemplateRefused
+from service.domain.alerts.templates import LONGEST_NAME, Template
 from service.model.language.texts import CheckedText
 from service.model.notifications import Audience
 from service.model.time.times import iso
@@ -34,6 +31,9 @@ bp = Blueprint("templates", __name__)
 
 TEMPLATE = "^[A-Za-z0-9_-]{12}$"
 _Name = Annotated[CheckedText, PlainValidator(line(LONGEST_NAME)), line_schema(LONGEST_NAME)]
+_Whole = Annotated[
+    int | None, BeforeValidator(lambda value: value if isinstance(value, int) else None)
+]
 _READ, _WRITE = tools("read", "send"), tools("send")
 
 
@@ -95,8 +95,8 @@ class SecondTextKept(ResponseModel):
 
     title: str
     body: str
-    sample_percent: int | None
-    decide_after_minutes: int | None
+    sample_percent: _Whole
+    decide_after_minutes: _Whole
 
 
 class AlertKept(TextsShown):
@@ -105,11 +105,11 @@ class AlertKept(TextsShown):
     It may be half written: what is missing, or is no number where one is needed, is empty or null.
     """
 
-    ttl: int | None
+    ttl: _Whole
     lang: str | None
     audience: SavedAudienceShown
     story: str | None
-    spread_minutes: int | None
+    spread_minutes: _Whole
     second_text: SecondTextKept | None
 
 
@@ -175,8 +175,7 @@ def template(template: str) -> TemplateShown:
 @call(by=_WRITE, takes=NewTemplate, gives={201: TemplateShown}, problems=(409,))
 def add_template(requested: NewTemplate) -> tuple[TemplateShown, dict[str, str]]:
     """Save a template; the same call again saves no second one. 409: its name is taken."""
-    with _refusals():
-        made = runtime().templates.add(requested.name.text, requested.alert.fields(), _saver())
+    made = runtime().templates.add(requested.name.text, requested.alert.fields(), _saver())
     return _template(made), {"Location": url_for("api.templates.template", template=made.id)}
 
 
@@ -184,8 +183,7 @@ def add_template(requested: NewTemplate) -> tuple[TemplateShown, dict[str, str]]
 @call(by=_WRITE, takes=Renamed, gives={200: TemplateShown}, problems=(404, 409))
 def rename_template(requested: Renamed, template: str) -> TemplateShown:
     """Give a template another name."""
-    with _refusals():
-        runtime().templates.rename(template, requested.name.text)
+    runtime().templates.rename(template, requested.name.text)
     return _template(runtime().templates.get(template))
 
 
@@ -225,8 +223,7 @@ def saved_audience(template: str) -> AudienceKept:
 def add_saved_audience(requested: NewSavedAudience) -> tuple[AudienceKept, dict[str, str]]:
     """Save an audience; the same call again saves no second one. 409: its name is taken."""
     fields = saved_forms.fields_of_audience(requested.audience.audience())
-    with _refusals():
-        made = runtime().saved_audiences.add(requested.name.text, fields, _saver())
+    made = runtime().saved_audiences.add(requested.name.text, fields, _saver())
     place = url_for("api.templates.saved_audience", template=made.id)
     return _audience(made), {"Location": place}
 
@@ -235,8 +232,7 @@ def add_saved_audience(requested: NewSavedAudience) -> tuple[AudienceKept, dict[
 @call(by=_WRITE, takes=Renamed, gives={200: AudienceKept}, problems=(404, 409))
 def rename_saved_audience(requested: Renamed, template: str) -> AudienceKept:
     """Give a saved audience another name."""
-    with _refusals():
-        runtime().saved_audiences.rename(template, requested.name.text)
+    runtime().saved_audiences.rename(template, requested.name.text)
     return _audience(runtime().saved_audiences.get(template))
 
 
@@ -247,35 +243,13 @@ def remove_saved_audience(template: str) -> None:
     runtime().saved_audiences.remove(runtime().saved_audiences.get(template).id)
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except TemplateRefused as refused:
-        raise Problem(409, str(refused)) from None
-
-
 def _saver() -> str:
     return calling_tool().name
 
 
 def _template(one: Template) -> TemplateShown:
     alert = saved_forms.alert_of(one.fields)
-    second = alert["second_text"]
-    shown = AlertKept(
-        **{
-            **alert,
-            "ttl": _whole(alert["ttl"]),
-            "spread_minutes": _whole(alert["spread_minutes"]),
-            "second_text": second
-            and {
-                **second,
-                "sample_percent": _whole(second["sample_percent"]),
-                "decide_after_minutes": _whole(second["decide_after_minutes"]),
-            },
-            "audience": _audience_shown(one),
-        }
-    )
+    shown = AlertKept(**{**alert, "audience": _audience_shown(one)})
     return TemplateShown(
         id=one.id, name=one.name, saved_by=one.by, saved_at=iso(one.at), alert=shown
     )
@@ -293,9 +267,6 @@ def _audience(one: Template) -> AudienceKept:
 
 def _audience_shown(one: Template) -> SavedAudienceShown:
     given = saved_forms.audience_of(one.fields)
-    given["new_within_days"] = _whole(given["new_within_days"])
+    if not isinstance(given["new_within_days"], int):
+        del given["new_within_days"]
     return SavedAudienceShown(**{name: value for name, value in given.items() if value})
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) else None

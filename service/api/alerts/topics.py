@@ -19,7 +19,6 @@ from service.api.problems import FieldError, Problem
 from service.api.responses import TopicOfNewsroom, TopicSaved
 from service.current import runtime
 from service.domain.alerts.stories import RunningStory
-from service.domain.alerts.topics import MergedTopic
 from service.model.alert_log import ToolName
 from service.model.language.texts import CheckedText
 from service.model.notifications import Topic
@@ -135,11 +134,7 @@ def topic(slug: str) -> TopicOfNewsroom:
 def add_topic(requested: NewTopic) -> tuple[TopicSaved, dict[str, str]]:
     """Add a topic that readers can follow; 409 for the slug of one that was merged into another."""
     new = requested.topic()
-    try:
-        added = runtime().topics.add(new)
-    except MergedTopic as merged:
-        raise Problem(409, str(merged)) from None
-    if not added:
+    if not runtime().topics.add(new):
         raise Problem(409, "There is a topic with this slug already. PATCH changes it.")
     return _saved(new, requested.warnings()), {
         "Location": url_for("api.topics.topic", slug=new.slug)

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from flask import Blueprint, url_for
+from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field, StringConstraints
 
 from service.api import paging
@@ -22,7 +23,7 @@ from service.api.fields import (
     Topics,
     pattern,
 )
-from service.api.problems import FieldError, Problem
+from service.api.problems import FieldError, Problem, respond
 from service.api.responses import Id, OrNull, Time
 from service.current import runtime
 from service.domain.newsroom.feeds import NOBODY, Feed, FeedRefused
@@ -298,10 +299,7 @@ def add_feed(requested: NewFeed) -> tuple[FeedShown, dict[str, str]]:
     """Watch a feed from now on."""
     tool = calling_tool()
     by = tool.by or ToolName(tool.name)
-    try:
-        added = runtime().feeds.add(requested.rules(), by=by)
-    except FeedRefused as error:
-        raise refused(error) from None
+    added = runtime().feeds.add(requested.rules(), by=by)
     return feed_shown(added), {"Location": url_for("api.feeds.feed", feed=added.id)}
 
 
@@ -310,10 +308,12 @@ def add_feed(requested: NewFeed) -> tuple[FeedShown, dict[str, str]]:
 def change_feed(requested: ChangedFeed, feed: str) -> FeedShown:
     """Change what becomes of a feed's items; pause it, or go on."""
     before = runtime().feeds.get(feed)
-    try:
-        return feed_shown(runtime().feeds.change(before, requested.rules(before.rules)))
-    except FeedRefused as error:
-        raise refused(error) from None
+    return feed_shown(runtime().feeds.change(before, requested.rules(before.rules)))
+
+
+@bp.errorhandler(FeedRefused)
+def _refuse(error: FeedRefused) -> ResponseReturnValue:
+    return respond(refused(error))
 
 
 @bp.delete("/feeds/<feed>")

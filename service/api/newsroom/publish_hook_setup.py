@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any
 
 from flask import Blueprint, url_for
+from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
 from service.api import paging
@@ -26,7 +25,7 @@ from service.api.fields import (
     pattern,
 )
 from service.api.newsroom.webhooks import Secret
-from service.api.problems import FieldError, Problem
+from service.api.problems import FieldError, Problem, respond
 from service.api.responses import Id, OrNull, Time
 from service.current import runtime
 from service.domain.newsroom.publish_hooks import WrongHook
@@ -189,10 +188,7 @@ def add_publish_hook(requested: NewPublishHook) -> tuple[AddedPublishHook, dict[
     """Add a publish hook; the response has its secret, and the address to call."""
     tool = _sender()
     new = _changed(PublishHook("", "", ""), requested)
-    with _refusals():
-        made, secret = runtime().publish_hooks.add(
-            new, requested.secret or "", by=tool.by or tool.name
-        )
+    made, secret = runtime().publish_hooks.add(new, requested.secret or "", by=tool.by or tool.name)
     place = url_for("api.publish_hooks.publish_hook", hook=made.id)
     added = AddedPublishHook(id=made.id, secret=secret, address=_address(made.id))
     return added, {"Location": place}
@@ -203,8 +199,7 @@ def add_publish_hook(requested: NewPublishHook) -> tuple[AddedPublishHook, dict[
 def change_publish_hook(requested: ChangedPublishHook, hook: str) -> PublishHookShown:
     """Change a publish hook; its secret stays."""
     _sender()
-    with _refusals():
-        runtime().publish_hooks.change(hook, lambda before: _changed(before, requested))
+    runtime().publish_hooks.change(hook, lambda before: _changed(before, requested))
     return _now(hook)
 
 
@@ -240,16 +235,13 @@ def _changed(before: PublishHook, requested: NewPublishHook | ChangedPublishHook
     return replace(before, **given)
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except WrongHook as wrong:
-        errors = [
-            FieldError(f"places.{name}" if name in FIELDS else name, detail)
-            for name, detail in wrong.errors.items()
-        ]
-        raise Invalid(errors) from None
+@bp.errorhandler(WrongHook)
+def _refuse(wrong: WrongHook) -> ResponseReturnValue:
+    errors = [
+        FieldError(f"places.{name}" if name in FIELDS else name, detail)
+        for name, detail in wrong.errors.items()
+    ]
+    return respond(Invalid(errors))
 
 
 def _now(id: str) -> PublishHookShown:

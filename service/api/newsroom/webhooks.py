@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Literal
 
 from flask import Blueprint, url_for
+from flask.typing import ResponseReturnValue
 from pydantic import Field, StringConstraints
 
 from service.api import paging
 from service.api.auth import calling_tool, tools
 from service.api.calls import call
 from service.api.fields import HOOK, Invalid, RequestModel, ResponseModel, pattern
-from service.api.problems import FieldError
+from service.api.problems import FieldError, respond
 from service.api.responses import WarningShown
 from service.current import runtime
 from service.domain.newsroom.webhooks import Shown, WrongWebhook, ended_words, result_words
-from service.model.newsroom.webhooks import Webhook
 from service.model.time.times import iso
 
 bp = Blueprint("webhooks", __name__, url_prefix="/webhooks")
@@ -132,24 +130,22 @@ def webhook(hook: str) -> WebhookShown:
 @call(by=_BY, takes=NewWebhook, gives={201: AddedWebhook}, problems=(409,))
 def add_webhook(requested: NewWebhook) -> tuple[AddedWebhook, dict[str, str]]:
     """Add a webhook, which hears what happens from now on; the response has its secret."""
-    with _refusals():
-        made, secret = runtime().webhooks.add(
-            requested.address, requested.events, by=calling_tool().name
-        )
+    made, secret = runtime().webhooks.add(
+        requested.address, requested.events, by=calling_tool().name
+    )
     detail = runtime().webhooks.warning(made.address)
     warnings = [WarningShown(field="address", detail=detail)] if detail else []
     shown = AddedWebhook(id=made.id, secret=secret, warnings=warnings)
-    return shown, {"Location": _place(made)}
+    return shown, {"Location": url_for("api.webhooks.webhook", hook=made.id)}
 
 
 @bp.patch("/<hook>")
 @call(by=_BY, takes=ChangedWebhook, gives={200: WebhookShown}, problems=(404,))
 def change_webhook(requested: ChangedWebhook, hook: str) -> WebhookShown:
     """Change a webhook's address or events, pause it, or let it go on."""
-    with _refusals():
-        runtime().webhooks.change(
-            hook, address=requested.address, events=requested.events, paused=requested.paused
-        )
+    runtime().webhooks.change(
+        hook, address=requested.address, events=requested.events, paused=requested.paused
+    )
     return shown(runtime().webhooks.get(hook))
 
 
@@ -174,16 +170,9 @@ def remove_webhook(hook: str) -> None:
     runtime().webhooks.remove(hook)
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except WrongWebhook as error:
-        raise Invalid([FieldError(error.field, str(error))]) from None
-
-
-def _place(one: Webhook) -> str:
-    return url_for("api.webhooks.webhook", hook=one.id)
+@bp.errorhandler(WrongWebhook)
+def _refuse(error: WrongWebhook) -> ResponseReturnValue:
+    return respond(Invalid([FieldError(error.field, str(error))]))
 
 
 def shown(one: Shown) -> WebhookShown:

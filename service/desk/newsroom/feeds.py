@@ -16,19 +16,17 @@ from service.desk.people.editors import note
 from service.desk.permissions import ANY_EDITOR, allowed
 from service.desk.session import signed_in
 from service.domain.newsroom.feeds import (
-    MOST_FEEDS,
     NOBODY,
     Feed,
     FeedChanged,
     FeedRefused,
-    TooManyFeeds,
     UnknownFeed,
 )
+from service.domain.too_many import TooMany
 from service.model.newsroom.feeds import FeedRules
 from service.model.roles import Role
 from service.model.time import clock
 
-_FULL = f"There are {MOST_FEEDS} feeds, as many as there may be. Remove one that nobody needs."
 _CHANGED = "Another editor has changed this feed meanwhile. Look at it again."
 _NUMBERS = ("gap_minutes", "most_per_hour", "most_per_day", "newest_hours", "minutes")
 _LINES = ("name", "language", "title_template", "text_template", "link_parameters")
@@ -52,8 +50,8 @@ def add_feed() -> ResponseReturnValue:
             added = runtime().feeds.add(rules, by=signed_in().email)
         except FeedRefused as error:
             errors = {error.field: str(error)}
-        except TooManyFeeds:
-            errors = {"url": _FULL}
+        except TooMany as full:
+            errors = {"url": str(full)}
         else:
             note(f"added the feed {added.id}")
             return redirect(url_for("desk.feed", feed=added.id), 303)

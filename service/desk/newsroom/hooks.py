@@ -13,13 +13,13 @@ from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import show_once, shown_once, signed_in, typed
-from service.domain.newsroom.publish_hooks import MOST_HOOKS, TooManyHooks, UnknownHook, WrongHook
+from service.domain.newsroom.publish_hooks import UnknownHook, WrongHook
+from service.domain.too_many import TooMany
 from service.model.language.languages import language_tag
 from service.model.newsroom.publish_hooks import EVERYONE, FIELDS, NEEDED, PublishHook
 from service.model.roles import Role
 
 _ONCE = "hook"
-_FULL = f"There are {MOST_HOOKS} publish hooks, as many as there may be. Remove one first."
 _NO_SECTION = "“{}” is not a section, “=” and a topic’s short name."
 _NEW = ""  # stands for the form of a new hook where a page shows what is wrong
 _LONGEST_LIST = 5000  # characters
@@ -61,8 +61,8 @@ def add_hook() -> ResponseReturnValue:
         made, secret = runtime().publish_hooks.add(given, secret, by=signed_in().email)
     except WrongHook as wrong:
         return _page(_NEW, wrong.errors), 422
-    except TooManyHooks:
-        return _page(_NEW, {"name": _FULL}), 409
+    except TooMany as full:
+        return _page(_NEW, {"name": str(full)}), 409
     note(f"added the publish hook {made.id[:8]} ({made.name!a})")
     show_once(_ONCE, secret)
     return redirect(url_for("desk.hooks"), 303)

@@ -15,14 +15,14 @@ from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import signed_in
-from service.domain.alerts.topics import MOST_TOPICS, MergedTopic, TooManyTopics, UnknownTopic
+from service.domain.alerts.topics import MergedTopic, UnknownTopic
+from service.domain.too_many import TooMany
 from service.model.language.slugs import slug_of
 from service.model.notifications import Topic
 from service.model.roles import Role
 from service.model.tokens import digest
 
 _TAKEN = "Another topic has this short name. Choose another."
-_FULL = f"There are {MOST_TOPICS} topics, as many as there may be. Remove one that nobody needs."
 _NO_TARGET = "Choose the topic that gets the followers."
 _CHANGED = (
     "Another editor has changed this topic since you opened this page. Above you see how it is now."
@@ -49,8 +49,8 @@ def add_topic() -> ResponseReturnValue:
         return _page(_NEW, errors), 422
     try:
         added = runtime().topics.add(topic)
-    except TooManyTopics:
-        return _page(_NEW, {"name": _FULL}), 409
+    except TooMany as full:
+        return _page(_NEW, {"name": str(full)}), 409
     except MergedTopic as merged:
         return _page(_NEW, {"slug": str(merged)}), 409
     if not added:

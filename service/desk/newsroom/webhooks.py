@@ -13,19 +13,17 @@ from service.desk.people.editors import note
 from service.desk.permissions import allowed
 from service.desk.session import show_once, shown_once, signed_in
 from service.domain.newsroom.webhooks import (
-    MOST_WEBHOOKS,
     NO_FETCH_PROCESS,
-    TooManyWebhooks,
     UnknownWebhook,
     WrongWebhook,
     ended_words,
     result_words,
 )
+from service.domain.too_many import TooMany
 from service.model.newsroom.webhooks import EVENTS
 from service.model.roles import Role
 
 _ONCE = "webhook"
-_FULL = f"There are {MOST_WEBHOOKS} webhooks, as many as there may be. Remove one first."
 _NOTHING = "Choose at least one event."
 _NEW = ""  # stands for the form of a new webhook where a page shows what is wrong
 _WORDS = {
@@ -74,8 +72,8 @@ def add_webhook() -> ResponseReturnValue:
         made, secret = runtime().webhooks.add(address, events, by=signed_in().email)
     except WrongWebhook as error:
         return _page(_NEW, {error.field: str(error)}), 422
-    except TooManyWebhooks:
-        return _page(_NEW, {"address": _FULL}), 409
+    except TooMany as full:
+        return _page(_NEW, {"address": str(full)}), 409
     note(f"added the webhook {made.id}")
     show_once(_ONCE, secret)
     return redirect(url_for("desk.webhooks"), 303)

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from redis import RedisError
 
+from service.domain.too_many import TooMany
 from service.model.notifications import Topic
 from service.store import Store
-from service.store.readers.topics import MOST_TOPICS as MOST_TOPICS
+from service.store.readers.topics import MOST_TOPICS
 
 _KEPT = 600.0  # seconds for which the topics are known without Redis
 # Seconds after which every process knows of a merge, and no call is under way that does not.
@@ -19,10 +20,6 @@ _KNOWN_AFTER = 60.0
 # read a second ago must find their bitmaps where they were. It is noted in whole seconds when
 # topics were merged, and that may be up to one too early.
 _MOVED_AFTER = 4.0
-
-
-class TooManyTopics(Exception):
-    """There are as many topics as there may be."""
 
 
 class MergedTopic(Exception):
@@ -75,7 +72,7 @@ class Topics:
         return self._topics.has(slugs)
 
     def add(self, topic: Topic) -> bool:
-        """Store a new topic; False if the slug is taken, `TooManyTopics` if there are too many.
+        """Store a new topic; False if the slug is taken, `TooMany` if there are too many.
 
         `MergedTopic` if the slug leads to another topic: a tool that adds its topics each time that
         it starts would else undo an editor's merge.
@@ -87,7 +84,7 @@ class Topics:
         if into is not None:
             raise MergedTopic(topic.slug, into)
         if topic.slug not in known:
-            raise TooManyTopics
+            raise TooMany(MOST_TOPICS, "topics")
         return False
 
     def change(self, slug: str, **fields: str | bool) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from service.domain.newsroom.feed_hubs import FeedHubs
 from service.domain.sending.job_queue import FetchQueue
+from service.domain.too_many import TooMany
 from service.model.language.links import web_address, with_scheme
 from service.model.newsroom.feed_items import Decision, rehearse
 from service.model.newsroom.feed_states import DENIED, FeedState, HubSubscription, stored_rules
@@ -16,8 +17,7 @@ from service.model.newsroom.feeds import FeedFault, FeedReading, FeedRules
 from service.model.notifications import known_fields
 from service.model.time import clock
 from service.store import Store
-from service.store.newsroom.feeds import MOST_FEEDS as MOST_FEEDS
-from service.store.newsroom.feeds import FeedRow
+from service.store.newsroom.feeds import MOST_FEEDS, FeedRow
 
 _VERSION = 1  # of what is stored
 NOBODY = (
@@ -65,10 +65,6 @@ _GONE = "{host} says that the feed is gone for good (410). It is not read any mo
 
 class UnknownFeed(Exception):
     """There is no feed with this id."""
-
-
-class TooManyFeeds(Exception):
-    """There are as many feeds as there may be."""
 
 
 class FeedRefused(ValueError):
@@ -187,7 +183,7 @@ class Feeds:
         return self._queue.workers() > 0
 
     def add(self, rules: FeedRules, *, by: str) -> Feed:
-        """Store a new feed, which is read at once; `FeedRefused`, `TooManyFeeds`.
+        """Store a new feed, which is read at once; `FeedRefused`, `TooMany`.
 
         What it has now is known from then on, and not alerted.
         """
@@ -198,7 +194,7 @@ class Feeds:
             rules = self._checked(rules)
             added = self._feeds.add(id, made, rules.as_json(), now, seen)
         if not added:
-            raise TooManyFeeds
+            raise TooMany(MOST_FEEDS, "feeds")
         if not rules.is_active:
             self._feeds.change(id, rules.as_json(), rules.as_json(), due=None)
         return self.get(id)

@@ -17,6 +17,7 @@ from standardwebhooks import WebhookVerificationError
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from service.domain.newsroom.webhooks import Seals, new_secret
+from service.domain.too_many import TooMany
 from service.model.language.texts import has_invisible, is_visible
 from service.model.newsroom.publish_hooks import (
     ADDRESSES,
@@ -29,7 +30,7 @@ from service.model.newsroom.publish_hooks import (
 from service.model.retention import MINUTE
 from service.model.time import clock
 from service.store import Store
-from service.store.newsroom.publish_hooks import MOST_HOOKS as MOST_HOOKS
+from service.store.newsroom.publish_hooks import MOST_HOOKS
 
 _MOST_CALLS = 10
 _LONGEST_NAME = 60
@@ -48,10 +49,6 @@ _NOT_STANDARD = "Must begin with whsec_, as Standard Webhooks says, or be empty.
 
 class UnknownHook(Exception):
     """There is no publish hook with this id."""
-
-
-class TooManyHooks(Exception):
-    """There are as many publish hooks as there may be."""
 
 
 class WrongHook(ValueError):
@@ -99,7 +96,7 @@ class PublishHooks:
     def add(self, hook: PublishHook, secret: str, by: str) -> tuple[PublishHook, str]:
         """Add a publish hook; return it with its secret, a new one if `secret` is empty.
 
-        `WrongHook`, `TooManyHooks`.
+        `WrongHook`, `TooMany`.
         """
         errors = _wrong(hook)
         if secret and not _SHORTEST_SECRET <= len(secret) <= _LONGEST_SECRET:
@@ -117,7 +114,7 @@ class PublishHooks:
             created_by=by,
         )
         if not self._rows.add(new):
-            raise TooManyHooks
+            raise TooMany(MOST_HOOKS, "publish hooks")
         return new, secret
 
     def change(self, id: str, changed: Callable[[PublishHook], PublishHook]) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from service.domain.too_many import TooMany
 from service.model.keys import b64url
 from service.model.language.links import Origin, web_address, with_scheme
 from service.model.network.addresses import is_local_name, is_loopback
@@ -33,7 +34,7 @@ from service.model.newsroom.webhooks import (
 from service.model.time import clock
 from service.model.time.times import iso
 from service.store import Store
-from service.store.newsroom.webhooks import MOST_WEBHOOKS as MOST_WEBHOOKS
+from service.store.newsroom.webhooks import MOST_WEBHOOKS
 
 NO_FETCH_PROCESS = "Nothing is sent, because no fetch process runs."
 _SECRET_BYTES = 24
@@ -58,10 +59,6 @@ _ENDED = {
 
 class UnknownWebhook(Exception):
     """There is no webhook with this id."""
-
-
-class TooManyWebhooks(Exception):
-    """There are as many webhooks as there may be."""
 
 
 class WrongWebhook(ValueError):
@@ -148,7 +145,7 @@ class Webhooks:
         return [one for one in kept.webhooks.values() if kept.health_of(one.id).ended_at]
 
     def add(self, address: str, events: Sequence[str], by: str) -> tuple[Webhook, str]:
-        """Add a webhook, and return it with its secret; `WrongWebhook`, `TooManyWebhooks`.
+        """Add a webhook, and return it with its secret; `WrongWebhook`, `TooMany`.
 
         It hears what happens from now on.
         """
@@ -163,7 +160,7 @@ class Webhooks:
             since=last,
         )
         if not self._rows.add(webhook, json.dumps({"cursor": last})):
-            raise TooManyWebhooks
+            raise TooMany(MOST_WEBHOOKS, "webhooks")
         return webhook, secret
 
     def change(

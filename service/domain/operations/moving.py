@@ -11,10 +11,11 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from service.domain.alerts.topics import MergedTopic, TooManyTopics, Topics
+from service.domain.alerts.topics import MergedTopic, Topics
 from service.domain.keys import Keys
 from service.domain.operations.daily_totals import today
 from service.domain.sending.receipts import EVENTS
+from service.domain.too_many import TooMany
 from service.model.notifications import Topic
 from service.model.time import clock
 from service.model.time.times import iso
@@ -124,7 +125,7 @@ class Moving:
             names = ("slug", "name", "description", "default", "hidden")
             try:
                 self._topics.add(Topic(*(line[name] for name in names)))
-            except (MergedTopic, TooManyTopics):
+            except (MergedTopic, TooMany):
                 raise CannotMove("the topic has no place here") from None
         else:
             put = {
