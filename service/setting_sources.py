@@ -38,7 +38,7 @@ def is_set(environ: Mapping[str, str], name: str) -> bool:
     return any(environ.get(one, "").strip() for one in (name, name + FROM_FILE))
 
 
-def variable_of(environ: Mapping[str, str], name: str, others: Iterable[str] = ()) -> str:
+def variable_of(environ: Mapping[str, str], name: str, others: Iterable[str]) -> str:
     """Return the variable that sets a setting, '' if none does; `ValueError` if two do.
 
     `others` are variables that count while it is not set itself.

@@ -219,7 +219,7 @@ def language_name(tag: str) -> str:
         return tag
 
 
-def forecast_words(forecast: Forecast, when: str = "right away") -> str:
+def forecast_words(forecast: Forecast, when: str) -> str:
     """Say when readers would get an alert: exactly for a few, `about 30 %` for many."""
     sampled = forecast.sampled
     never = forecast.paused + forecast.full

@@ -71,7 +71,7 @@ def begin_send(
     installation: Installation,
     readers: int,
     *,
-    received: int = 500,
+    received: int,
     delay: float = 0.1,
     **options: object,
 ) -> int:
@@ -89,15 +89,15 @@ def begin_send(
     return id
 
 
-def silence(push: PushService, seconds: float = 2.5) -> int:
-    """Wait until no message has come for so many seconds; return how many had come by then."""
+def silence(push: PushService) -> int:
+    """Wait until no message has come for 2.5 seconds; return how many had come by then."""
     seen, since = len(push.received), time.monotonic()
 
     def is_silent() -> bool:
         nonlocal seen, since
         if seen != (seen := len(push.received)):
             since = time.monotonic()
-        return time.monotonic() - since > seconds
+        return time.monotonic() - since > 2.5
 
     wait_until(is_silent)
     return seen

@@ -34,7 +34,7 @@ _LEAST = {"pywebpush, one session": 6, "webpush-go, one HTTP/2 client": 1.2}
 _ALERTS = 5  # breaking alerts that are published during an ordinary one
 
 
-def _cpu(run: Run, most: float | None = None) -> Iterator[Figure]:
+def _cpu(run: Run, most: float | None) -> Iterator[Figure]:
     yield Figure("CPU a message: workers and Redis", run.cpu * 1e6, "µs", most=most)
     for name, seconds in (("workers", run.workers), ("Redis", run.redis), ("sink", run.sinks)):
         yield Figure(f"  {name}", seconds / run.messages * 1e6, "µs")

@@ -69,7 +69,7 @@ def _knows_all(node: Redis, count: int) -> bool:
 
 
 @contextmanager
-def redis_cluster(folder: Path, masters: int = 3) -> Iterator[tuple[str, tuple[int, ...]]]:
+def redis_cluster(folder: Path, masters: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Run a cluster without replicas; yield its address, and the process ids of its nodes."""
     with ExitStack() as stack:
         processes, clients, ports = [], [], []

@@ -58,7 +58,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def secret_files(
-    config: Config, environ: Mapping[str, str], env_file: Path | None = None
+    config: Config, environ: Mapping[str, str], env_file: Path | None
 ) -> Iterator[Finding]:
     """Check that nobody else can read the files with secrets, or change them."""
     what = "Files"

@@ -72,7 +72,7 @@ def person(id: str) -> ResponseReturnValue:
     return person_page(runtime().editors.with_id(id), shown_once(NOT_ADDED))
 
 
-def person_page(one: Editor, error: str = "") -> str:
+def person_page(one: Editor, error: str) -> str:
     """Return the page of an editor."""
     return render_template(
         "desk/person.html",

@@ -130,7 +130,7 @@ def compose_page(
 
 
 def review_page(
-    form: Form, key: str, *, back: str, before: Notification | None = None
+    form: Form, key: str, *, back: str, before: Notification | None
 ) -> ResponseReturnValue:
     """Show what would be sent, and to how many, or the form with what is wrong.
 

@@ -32,7 +32,7 @@ class Headlines:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def hints(self, title: str, *, but: int | None = None) -> Hints:
+    def hints(self, title: str, *, but: int | None) -> Hints:
         """Return what is odd about a title; `but` is the alert that has it."""
         characters = length(title)
         words, like, is_same = words_of(title), None, False

@@ -42,7 +42,7 @@ class CauseReporter:
         causes: Callable[[], list[Cause]],
         send: Send,
         installation: str,
-        secret: str = "",
+        secret: str,
     ) -> None:
         """`installation` is its address; with a `secret` calls are signed."""
         self._rows = rows

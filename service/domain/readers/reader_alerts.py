@@ -84,9 +84,7 @@ class ReaderAlerts:
         """Whether a new subscriber is sent a welcome."""
         return self._settings().mode != NONE
 
-    def send_welcome(
-        self, reader: Subscription, *, new: bool, caller: Callable[[], str] = str
-    ) -> None:
+    def send_welcome(self, reader: Subscription, *, new: bool, caller: Callable[[], str]) -> None:
         """Send the welcome to a new or unconfirmed subscriber, at most once a day.
 
         If `WELCOME` no longer asks for confirmation, confirm an unconfirmed subscriber instead.

@@ -24,7 +24,7 @@ def span(seconds: float, language: str = "en") -> str:
     return _of(whole, "second", language)
 
 
-def one_of_spans(seconds: Sequence[float], language: str = "en") -> str:
+def one_of_spans(seconds: Sequence[float], language: str) -> str:
     """Return spans as a choice: `1 minute, 15 minutes, or 1 day`."""
     return format_list([span(one, language) for one in seconds], style="or", locale=language)
 

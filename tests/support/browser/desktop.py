@@ -148,9 +148,9 @@ class Desktop:
         """Take the oldest alert that nobody has taken, test alerts aside; TimeoutError."""
         return _take(self._shown, timeout)
 
-    def wait_for_test_alert(self, timeout: float = 30) -> DesktopNotification:
+    def wait_for_test_alert(self) -> DesktopNotification:
         """Take the oldest alert that says that it is a test; TimeoutError."""
-        return _take(self._tests, timeout)
+        return _take(self._tests, 30)
 
     def forget(self) -> list[DesktopNotification]:
         """Take all notifications that nobody has taken, without waiting; no test alerts."""

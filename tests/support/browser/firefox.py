@@ -209,14 +209,14 @@ class Firefox:
         for context in self._contexts()[1:]:
             Tab(self, context["context"]).close()
 
-    def wait_for_tab(self, url_part: str, timeout: float = 30) -> "Tab":
+    def wait_for_tab(self, url_part: str) -> "Tab":
         """Return the first tab whose address contains `url_part`; TimeoutError."""
 
         def find() -> "Tab | None":
             matching = (tab for tab in self._contexts() if url_part in tab["url"])
             return next((Tab(self, tab["context"]) for tab in matching), None)
 
-        return _poll(find, timeout, lambda: f"no tab with {url_part!r}, only {self.tabs()}")
+        return _poll(find, 30, lambda: f"no tab with {url_part!r}, only {self.tabs()}")
 
     def allow_notifications(self, origin: str, state: str = "granted") -> None:
         """Answer the notification prompt for `origin`: "granted", "denied" or "prompt".

@@ -27,15 +27,15 @@ ANDROID = (
 class Phone:
     """A phone whose browser is subscribed."""
 
-    def __init__(self, app: Flask, number: int = 0, agent: str = ANDROID) -> None:
+    def __init__(self, app: Flask, number: int = 0) -> None:
         self._client = app.test_client()
-        self._agent, self._number = agent, number
+        self._number = number
         given = self.call("POST", "subscriptions", {"subscription": browser(number)})
         assert given.status_code == 201
         self.id, self.token = given.json["id"], given.json["token"]
 
     def call(self, method: str, path: str, json: Any = None, token: str = "") -> TestResponse:
-        headers = {"User-Agent": self._agent}
+        headers = {"User-Agent": ANDROID}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         where = {"REMOTE_ADDR": f"10.1.0.{self._number + 1}"}
@@ -93,9 +93,9 @@ def pair(client: FlaskClient, phone: Phone) -> None:
     assert answer(client).status_code == 303
 
 
-def another(app: Flask, runtime: Runtime, email: str = OTHER, role: Role = Role.WRITES) -> Any:
-    runtime.store.access.add_editor(email, person=Person(role.word))
-    return sign_in(app, runtime, email)
+def another(app: Flask, runtime: Runtime) -> Any:
+    runtime.store.access.add_editor(OTHER, person=Person(Role.WRITES.word))
+    return sign_in(app, runtime, OTHER)
 
 
 def send(client: FlaskClient, confirmation: TestResponse, **headers: str) -> TestResponse:

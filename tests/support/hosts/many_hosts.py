@@ -161,14 +161,12 @@ class ManyHosts:
             name = self.wait_until(Installation(redis).leader)
         return self.hosts[name.partition(":")[0]]
 
-    def connection(self, timeout: float = 60.0) -> HTTPSConnection:
+    def connection(self) -> HTTPSConnection:
         """A connection to nginx from another reader's address than the last."""
         number = next(self._addresses)
         source = (f"10.1.{number >> 8}.{number & 255 or 1}", 0)
         host = self.hosts["nginx"].address
-        return HTTPSConnection(
-            host, _PORT, timeout=timeout, context=self._tls, source_address=source
-        )
+        return HTTPSConnection(host, _PORT, timeout=60.0, context=self._tls, source_address=source)
 
     def call(self, method: str, path: str, body: Any = None, token: str = "") -> tuple[int, Any]:
         """Call by nginx; return status and body, or 0 and the error if there is no response."""

@@ -62,9 +62,9 @@ class Firefox:
             auth=os.urandom(16),
         )
 
-    def acknowledge(self, notification: dict[str, Any], code: int = 100) -> None:
+    def acknowledge(self, notification: dict[str, Any]) -> None:
         update = {name: notification[name] for name in ("channelID", "version")}
-        updates = [{**update, "code": code}]
+        updates = [{**update, "code": 100}]
         self.socket.send(json.dumps({"messageType": "ack", "updates": updates}))
 
 
