@@ -185,38 +185,14 @@ class Form(RepeatFields):
     def read(cls, form: MultiDict[str, str] | None = None) -> Form:
         """Read a form, by default that of this request."""
         form = request.form if form is None else form
+        typed = {one.name: form[one.name].strip() for one in fields(cls) if one.name in form}
         several: dict[str, Any] = {name: _several(form, sent) for name, sent in _SEVERAL.items()}
-        links: dict[str, Any] = {name: with_scheme(form.get(name, "").strip()) for name in _LINKS}
-        return cls(
-            **texts_of(form),
-            **several,
-            **links,
-            audience=form.get("audience", "topics"),
-            story=form.get("story", ""),
-            new_story=form.get("new_story", "").strip(),
-            locales=form.get("locales", "").strip(),
-            followers_of=form.get("followers_of", ""),
-            new_within_days=form.get("new_within_days", "").strip(),
-            kind=form.get("kind", "news"),
-            ttl=form.get("ttl", ""),
-            urgency=form.get("urgency", "high"),
-            lang=form.get("lang", "").strip(),
-            button1=form.get("button1", "").strip(),
-            button2=form.get("button2", "").strip(),
-            title_b=form.get("title_b", "").strip(),
-            body_b=with_plain_line_ends(form.get("body_b", "")),
-            sample=form.get("sample", "10"),
-            decide_after=form.get("decide_after", "15"),
-            spread=form.get("spread", ""),
-            when=form.get("when", "now"),
-            at=form.get("at", ""),
-            local=form.get("local", ""),
-            zone=times.browser_zone(form.get("zone", "UTC") or "UTC"),
-            digest=form.get("digest", ""),
-            digest_most=form.get("digest_most", repeat_fields.NONE["digest_most"]).strip(),
-            makes_drafts=form.get("makes_drafts", ""),
-            changes=form.get("changes", ""),
-        )
+        others = {
+            **{name: with_scheme(typed.get(name, "")) for name in _LINKS},
+            "body_b": with_plain_line_ends(form.get("body_b", "")),
+            "zone": times.browser_zone(form.get("zone", "UTC") or "UTC"),
+        }
+        return cls(**(typed | texts_of(form) | several | others))
 
     def as_json(self) -> dict[str, Any]:
         """Return the alert as the API accepts it."""
