@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from operator import or_
 from typing import Any, cast
@@ -21,7 +21,7 @@ from typing import Any, cast
 from redis import Redis
 from redis.typing import EncodableT
 
-from service.model.notifications import Audience, Topic
+from service.model.notifications import Audience, Topic, known_fields
 from service.store.layout.bitmaps import bitmap_key, counts
 from service.store.layout.partitions import Partitions
 from service.store.redis_servers.scripts import run_each
@@ -133,16 +133,7 @@ class Topics:
                 pipe.hgetall(key)
             rows, merged, merging = cast("list[dict[bytes, bytes]]", pipe.execute())
         found = sorted(map(_read, rows.values()), key=lambda row: row["order"])
-        topics = {
-            row["slug"]: Topic(
-                row["slug"],
-                row["name"],
-                row["description"],
-                row["default"],
-                row.get("hidden", False),
-            )
-            for row in found
-        }
+        topics = {row["slug"]: Topic(**known_fields(Topic, row)) for row in found}
         self._seen = _Seen(
             time.monotonic(),
             topics.keys(),
@@ -295,13 +286,4 @@ def _read(row: bytes) -> dict[str, Any]:
 
 
 def _row(topic: Topic, order: int) -> str:
-    return json.dumps(
-        {
-            "slug": topic.slug,
-            "name": topic.name,
-            "description": topic.description,
-            "default": topic.default,
-            "hidden": topic.hidden,
-            "order": order,
-        }
-    )
+    return json.dumps({**asdict(topic), "order": order})
