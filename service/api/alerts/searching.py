@@ -17,6 +17,7 @@ from service.api.problems import FieldError, Problem
 from service.api.responses import NotificationShown
 from service.current import runtime
 from service.domain.alerts.alert_search import Search
+from service.domain.alerts.same_link import time_of
 from service.domain.newsroom.articles import NotALink
 from service.model.notifications import DEFAULT_TTL, Notification, State
 from service.model.time.times import iso
@@ -113,12 +114,11 @@ def link() -> LinkShown:
 
 
 def _same_link(one: Notification) -> SameLinkShown:
-    planned = one.send_at.at if one.send_at and one.planned else one.created_at
     return SameLinkShown(
         id=str(one.id),
         title=one.text.title,
         status=one.state.value,
-        at=iso(one.started_at or planned),
+        at=iso(time_of(one)),
     )
 
 

@@ -113,14 +113,10 @@ class Publishing:
         """Store a notification and wake a worker; a draft or a scheduled one is only stored.
 
         `by` names an editor or a tool, and is empty for a welcome and a reader's own test; such an
-        alert needs a `place`. `warnings` are added to the response. With `repeat` it is one of a
-        series; the clock names the one it `follows`. `link_parameters` replace the newsroom's.
-
-        - `KeyReused`: the idempotency key came before with another body;
-        - `PlanWithdrawn`: its alert was planned, and has been withdrawn since;
-        - `Conflict`: with `once_per_link`, if another alert of the day has this link;
-        - `NoRoom`: no `place` is free;
-        - `EverythingStopped`: an editor's test while everything is stopped.
+        alert needs a `place`, or raises `NoRoom`. `warnings` are added to the response. With
+        `repeat` it is one of a series; the clock names the one it `follows`. `link_parameters`
+        replace the newsroom's. `once_per_link`: `Conflict` if another alert of the day has this
+        link. `KeyReused` and `PlanWithdrawn` come of `idempotency`; `EverythingStopped` of a test.
         """
         if (before := self.responses.earlier(idempotency)) is not None:
             return before

@@ -54,7 +54,7 @@ class SameLink:
         begun = self._store.notifications.begun(now - LINK_KEPT, now + 1)
         due = now if new.send_at is None else new.send_at.at
         for one in (*held, *self._planned(), *begun):
-            is_near = one.id != new.id and abs(_time(one) - due) < LINK_KEPT
+            is_near = one.id != new.id and abs(time_of(one) - due) < LINK_KEPT
             if is_near and self._leads_to(one, url):
                 raise Conflict(one.id, _taken(one))
         return LinkClaim(digest, holder, LINK_KEPT)
@@ -104,18 +104,18 @@ class SameLink:
         return not self._store.progress(one.id).of(Outcome.ACCEPTED)
 
 
-def _time(one: Notification) -> float:
+def time_of(one: Notification) -> float:
     """Return when an alert was sent, will be, or was written, if that is not known."""
     planned = one.send_at.at if one.send_at is not None and one.planned else one.created_at
     return one.started_at or planned
 
 
 def _taken(one: Notification) -> str:
-    what = (
-        f"is a {one.state.value}" if one.state is State.DRAFT else f"was sent at {iso(_time(one))}"
-    )
+    what = f"was sent at {iso(time_of(one))}"
     if one.state is State.SCHEDULED:
-        what = f"is planned for {iso(_time(one))}"
+        what = f"is planned for {iso(time_of(one))}"
+    elif one.state is State.DRAFT:
+        what = "is a draft"
     return f"Alert {one.id} has the same link, and {what}. Nothing was published (`once_per_link`)."
 
 
