@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, fail
 from service.cli.doctor.installation import Examination
 from service.cli.doctor.redis import check_redis
 from service.cli.doctor.send import send_one
@@ -95,13 +95,12 @@ def examine(
     except ConfigError as error:
         # That is the first wrong one; the operator who mends it should not run into the next.
         wrong = [*wrong_settings(environ)]
-        yield from wrong or [Finding("fail", "Settings", f"{error}.")]
+        yield from wrong or [fail("Settings", f"{error}.")]
         return
     yield from misspelt(environ)
     yield from secret_files(config, environ, wanted.env_file)
     if not config.redis_url:
-        yield Finding(
-            "fail",
+        yield fail(
             "Settings",
             f"REDIS_URL is not set, and no `stoppress up` is running in {config.data_dir}: set it"
             " to the address of your Redis, such as redis://10.0.0.1:6379/0",
@@ -110,8 +109,7 @@ def examine(
     try:
         reach_redis(config)
     except (ConfigError, RedisError) as error:
-        yield Finding(
-            "fail",
+        yield fail(
             "Redis",
             f"{error}. Until that is over, nobody can subscribe and nothing is sent: start Redis,"
             " mend what its log says, or correct that setting. The other checks need it.",
@@ -131,10 +129,10 @@ def _with_redis(config: Config, wanted: Wanted) -> Iterator[Finding]:
         if wanted.send is not None:
             yield send_one(runtime, wanted.send)
     except StoreRefused as error:
-        yield Finding("fail", "Store", f"{error}.")
+        yield fail("Store", f"{error}.")
     except ConfigError as error:
-        yield Finding("fail", "Keys", f"{error}.")
+        yield fail("Keys", f"{error}.")
     except RedisError as error:
-        yield Finding("fail", "Redis", f"{in_one_line(error)}. The other checks need it.")
+        yield fail("Redis", f"{in_one_line(error)}. The other checks need it.")
     except Exception as error:  # what was found until then still counts
-        yield Finding("fail", "Doctor", f"{unexpected(error)} The other checks were not made.")
+        yield fail("Doctor", f"{unexpected(error)} The other checks were not made.")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from service.cli.doctor.calls import OTHER_NAME, certificate_fault, in_time
-from service.cli.doctor.findings import Finding, Level
+from service.cli.doctor.findings import Finding, Level, fail, ok, warn
 from service.model.network.addresses import host_name
 from service.model.network.block_lists import is_blocked
 from service.runtime import Runtime
@@ -80,34 +80,30 @@ class Addresses:
                 f"{subject} receives no mail, so Apple rejects it. {todo}",
             )
         else:
-            yield Finding("ok", what, f"{subject}")
+            yield ok(what, f"{subject}")
 
     def site(self) -> Iterator[Finding]:
         """Check the address of this service and those of the newsroom's sites."""
         config = self.runtime.config
         url = config.public_url
         if self.trial:
-            yield Finding(
-                "warn",
-                "SITE_URL",
-                f"{url} works on this machine only: set the address that readers use.",
+            yield warn(
+                "SITE_URL", f"{url} works on this machine only: set the address that readers use."
             )
         elif not url.startswith("https://"):
-            yield Finding(
-                "fail",
+            yield fail(
                 "SITE_URL",
                 f"{url} is not https, so browsers have no push: put TLS in front of it, and set"
                 " SITE_URL to the https address.",
             )
         elif is_blocked(url):
-            yield Finding(
-                "warn",
+            yield warn(
                 "SITE_URL",
                 f"{url} is blocked in browsers with an ad blocker, because of its name: choose"
                 " another, such as alerts.your.domain (docs/site.md).",
             )
         else:
-            yield Finding("ok", "SITE_URL", url)
+            yield ok("SITE_URL", url)
         origins = config.site_origins
         plain = [o for o in origins if o.startswith("http://") and not is_loopback(o)]
         if not origins:
@@ -117,18 +113,15 @@ class Addresses:
                 "Not set, so only the demo pages can subscribe readers. Set your sites' origins.",
             )
         elif plain:
-            yield Finding(
-                "warn",
-                "SITE_ORIGINS",
-                f"{plain[0]} is not https, so readers cannot subscribe there.",
+            yield warn(
+                "SITE_ORIGINS", f"{plain[0]} is not https, so readers cannot subscribe there."
             )
         else:
-            yield Finding("ok", "SITE_ORIGINS", ", ".join(origins))
+            yield ok("SITE_ORIGINS", ", ".join(origins))
         refused = self.runtime.refused_origins.latest()
         strange = [one for one in refused if one not in origins and not self._is_own(one)]
         for origin in strange[:_MOST_NAMED]:
-            yield Finding(
-                "warn",
+            yield warn(
                 "SITE_ORIGINS",
                 f"A page of {origin} has our script, and its readers cannot subscribe: add this"
                 " origin if it is yours.",
@@ -147,8 +140,7 @@ class Addresses:
         # Without TLS there may be no proxy, and any caller can send us such an origin. To trust a
         # proxy that is not there would let callers choose their addresses.
         if own and not config.trusted_proxies and config.public_url.startswith("https:"):
-            yield Finding(
-                "fail",
+            yield fail(
                 "Proxies",
                 f"Calls of {own[0]} reach the web processes as another origin's, because they do"
                 " not trust the proxy in front of them, and all readers look like one caller to"
@@ -171,17 +163,16 @@ class Addresses:
             todo = _BY_STATUS.get(error.code, "see the log of stoppress web")
             if 300 <= error.code < 400:
                 todo = "it leads elsewhere, so set SITE_URL to the address that answers itself"
-            yield Finding("fail", what, f"{url}{path} answers {error.code}; {todo}.")
+            yield fail(what, f"{url}{path} answers {error.code}; {todo}.")
         except OSError as error:
-            yield Finding("fail", what, _unreachable(url, getattr(error, "reason", error)))
+            yield fail(what, _unreachable(url, getattr(error, "reason", error)))
         except (HTTPException, KeyError, RecursionError, TypeError, ValueError):
-            yield Finding("fail", what, f"The server at {url} is not Stop Press: check SITE_URL.")
+            yield fail(what, f"The server at {url} is not Stop Press: check SITE_URL.")
         else:
             if key == self.runtime.keys.current:
-                yield Finding("ok", what, f"{url} answers.")
+                yield ok(what, f"{url} answers.")
             else:
-                yield Finding(
-                    "fail",
+                yield fail(
                     what,
                     f"{url} hands out another VAPID key than the first of VAPID_PRIVATE_KEY here,"
                     " so new readers get no alerts once that key is gone: restart its processes"

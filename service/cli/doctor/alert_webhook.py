@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, fail, ok
 from service.domain.operations.cause_reports import failure_words
 from service.model.operations.causes import Reported
 from service.model.time import clock
@@ -20,11 +20,11 @@ def alert_webhook(runtime: Runtime) -> Finding:
     if health.failing_since and now < health.rests_until + _GIVEN_UP:
         since = span(now - health.failing_since)
         says = f"The address has failed for {since}: {failure_words(health)}. Nobody hears what"
-        return Finding("fail", what, f"{says} is wrong until it works: check the address.")
+        return fail(what, f"{says} is wrong until it works: check the address.")
     if not runtime.config.alert_webhook:
         says = "Not set here. With it, the clock tells a person in a chat what is wrong."
-        return Finding("ok", what, says)
+        return ok(what, says)
     if not health.results or health.failing_since:
-        return Finding("ok", what, "Set. There was nothing to tell yet.")
+        return ok(what, "Set. There was nothing to tell yet.")
     ago = span(now - health.results[0].at)
-    return Finding("ok", what, f"Set. It took the last call {ago} ago.")
+    return ok(what, f"Set. It took the last call {ago} ago.")

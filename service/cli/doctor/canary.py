@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, ok
 from service.model.time import clock
 from service.model.time.spans import span
 from service.runtime import Runtime
@@ -13,15 +13,15 @@ def canary(runtime: Runtime) -> Finding:
     health, now = runtime.canary.health(), clock.time()
     if not health.every:
         says = "None is sent. CANARY_MINUTES=5 tells within minutes that alerts do not leave."
-        return Finding("ok", "Canary", says)
+        return ok("Canary", says)
     says = "None has ever arrived."
     if (latest := health.latest) is not None:
         ago = span(now - latest.arrived)
         says = f"The latest arrived {ago} ago, {latest.seconds:.1f} s after it was published."
     if runtime.stops.holds():
-        return Finding("ok", "Canary", f"{says} None is sent while everything is stopped.")
+        return ok("Canary", f"{says} None is sent while everything is stopped.")
     if not health.is_missed(now):
-        return Finding("ok", "Canary", says)
+        return ok("Canary", says)
     url = runtime.config.public_url
     says += f" Either alerts do not leave, or workers cannot reach {url}."
     return Finding("fail" if health.sent_at else "warn", "Canary", says)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from service.cli.doctor.calls import in_time
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, fail, ok, warn
 from service.config import Config, ConfigError
 from service.local import span_export
 
@@ -24,14 +24,13 @@ def collector(config: Config) -> Iterator[Finding]:
     except TimeoutError:
         why = "no whole answer in time"
     except ConfigError as error:
-        yield Finding("fail", what, f"{error}. No process starts until that is mended.")
+        yield fail(what, f"{error}. No process starts until that is mended.")
         return
     shown = re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", address)  # without what may be a password
     if not why:
-        yield Finding("ok", what, f"{shown} takes them.")
+        yield ok(what, f"{shown} takes them.")
         return
-    yield Finding(
-        "warn",
+    yield warn(
         what,
         f"{shown} takes none from here: {why}. Alerts are sent as ever, and the spans dropped."
         " Check OTEL_EXPORTER_OTLP_ENDPOINT, and OTEL_EXPORTER_OTLP_HEADERS if it wants a token.",

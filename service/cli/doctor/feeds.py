@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, ok, warn
 from service.domain.newsroom.feeds import Feed
 from service.model.time import clock
 from service.model.time.spans import span
@@ -17,7 +17,7 @@ _MOST_NAMED = 5  # feeds
 def fetch(runtime: Runtime) -> Finding:
     """Check that a fetch process is running; without feeds and webhooks only editors miss it."""
     if runtime.articles.has_readers():
-        return Finding("ok", "Fetch", "Running.")
+        return ok("Fetch", "Running.")
     waits = [
         *(["feeds are not read"] if _watched(runtime) else []),
         *(["webhooks are not called"] if runtime.webhooks.all() else []),
@@ -35,18 +35,17 @@ def feeds(runtime: Runtime) -> Iterator[Finding]:
     hubs = [one for one in watched if one.state.hub and not runtime.config.site_url]
     for one in failing[:_MOST_NAMED]:
         since = span(now - _worked(one))
-        yield Finding("warn", what, f"{one.title} has failed for {since}. {one.problem}")
+        yield warn(what, f"{one.title} has failed for {since}. {one.problem}")
     for one in silent[:_MOST_NAMED]:
-        yield Finding("warn", what, f"{one.title}: {one.hub_problem(now)}")
+        yield warn(what, f"{one.title}: {one.hub_problem(now)}")
     if hubs:
-        yield Finding(
-            "warn",
+        yield warn(
             what,
             f"The hub of {hubs[0].title} cannot call us at once when there is something new,"
             " because it does not know our address: set SITE_URL.",
         )
     if watched and not (failing or silent or hubs):
-        yield Finding("ok", what, f"{len(watched)} watched; none has failed for long.")
+        yield ok(what, f"{len(watched)} watched; none has failed for long.")
 
 
 def _watched(runtime: Runtime) -> list[Feed]:

@@ -13,3 +13,18 @@ class Finding(NamedTuple):
     level: Level
     what: str  # the thing that was checked, such as "Redis"
     says: str
+
+
+def ok(what: str, says: str) -> Finding:
+    """Return that a thing is as it should be."""
+    return Finding("ok", what, says)
+
+
+def warn(what: str, says: str) -> Finding:
+    """Return that a thing may be wrong, or will be."""
+    return Finding("warn", what, says)
+
+
+def fail(what: str, says: str) -> Finding:
+    """Return that a thing does not work."""
+    return Finding("fail", what, says)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, ok, warn
 from service.domain.operations.daily_totals import today
 from service.model.time.spans import span
 from service.runtime import Runtime
@@ -48,10 +48,9 @@ def growth(runtime: Runtime) -> Iterator[Finding]:
     lasts = room / pace
     says += f" At the pace of the last {days} days ({pace:,.0f} more a day)"
     if lasts >= _SOON:
-        yield Finding("ok", "Growth", f"{says} that lasts for {span(int(lasts) * _DAY)}.")
+        yield ok("Growth", f"{says} that lasts for {span(int(lasts) * _DAY)}.")
         return
-    yield Finding(
-        "warn",
+    yield warn(
         "Growth",
         f"{says} it is full in {span(int(lasts) * _DAY) if lasts >= 1 else 'less than a day'}, and"
         " then readers cannot subscribe and editors cannot publish: give it more memory before.",

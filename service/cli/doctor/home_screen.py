@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from service.cli.doctor.fetching import SHOWN, CannotFetch, Fetching
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, ok, warn
 from service.cli.doctor.page import Page
 from service.model.language.graphemes import cut
 from service.model.language.links import Origin, web_address
@@ -24,19 +24,19 @@ def home_screen(fetching: Fetching, page: Page, origin: str) -> Iterator[Finding
             f'The page links no web manifest, {_NO_PUSH}: add <link rel="manifest"'
             ' href="/site.webmanifest"> and the file of docs/site.md.'
         )
-        yield Finding("warn", _WHAT, says)
+        yield warn(_WHAT, says)
         return
     try:
         found = fetching.get(address, by=origin)
         if found.redirects_to:
             found = fetching.get(found.redirects_to, by=str(Origin.of(found.address)))
     except CannotFetch as error:
-        yield Finding("warn", _WHAT, f"{address} cannot be read ({error}), {_NO_PUSH}.")
+        yield warn(_WHAT, f"{address} cannot be read ({error}), {_NO_PUSH}.")
         return
     document = _json(found.body) if found.status == 200 else None
     if document is None:
         says = f"{address} gives {found.status} and no JSON object, {_NO_PUSH}: mend that file."
-        yield Finding("warn", _WHAT, says)
+        yield warn(_WHAT, says)
         return
     faults = [*_faults(document, address, origin)]
     icon = page.linked("apple-touch-icon") or _icon(document, address)
@@ -45,9 +45,9 @@ def home_screen(fetching: Fetching, page: Page, origin: str) -> Iterator[Finding
     elif fault := _icon_fault(fetching, icon, origin):
         faults.append(fault)
     for fault in faults:
-        yield Finding("warn", _WHAT, f"{address}: {fault}.")
+        yield warn(_WHAT, f"{address}: {fault}.")
     if not faults:
-        yield Finding("ok", _WHAT, f"{address} and its icon are right.")
+        yield ok(_WHAT, f"{address} and its icon are right.")
 
 
 def _json(body: bytes) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from service.cli.doctor.alert_webhook import alert_webhook
 from service.cli.doctor.canary import canary
 from service.cli.doctor.collector import collector
 from service.cli.doctor.feeds import feeds, fetch
-from service.cli.doctor.findings import Finding, Level
+from service.cli.doctor.findings import Finding, Level, fail, ok, warn
 from service.cli.doctor.growth import growth
 from service.cli.doctor.sends import sends
 from service.cli.doctor.sign_in import provider
@@ -83,27 +83,22 @@ class Examination:
         set_ = [use for use in uses if use.place is not None]
         readers = sum(use.readers for use in uses)
         keys = "1 VAPID key" if len(set_) == 1 else f"{len(set_)} VAPID keys"
-        yield Finding(
-            "ok", "Keys", f"{keys} and SECRET_KEY are set; they serve all {readers:,} readers."
-        )
+        yield ok("Keys", f"{keys} and SECRET_KEY are set; they serve all {readers:,} readers.")
         if len(self.runtime.config.secret_key) > 1:
-            yield Finding(
-                "ok",
+            yield ok(
                 "Keys",
                 "SECRET_KEY has a previous value too. It may go three months after the change, or"
                 " at once if it was stolen.",
             )
         for use in set_[1:]:
             if use.retired:
-                yield Finding(
-                    "warn",
+                yield warn(
                     "Keys",
                     f"{use.name}… is retired: take value {(use.place or 0) + 1} out of"
                     " VAPID_PRIVATE_KEY.",
                 )
             elif not use.readers:
-                yield Finding(
-                    "warn",
+                yield warn(
                     "Keys",
                     f"No reader depends on {use.name}… any more: run"
                     f" stoppress keys retire {use.name}",
@@ -113,40 +108,36 @@ class Examination:
         """Check that today's keys were backed up."""
         at = self.runtime.keys.backed_up_at()
         if at is None:
-            yield Finding(
-                "warn",
+            yield warn(
                 "Backup",
                 "The keys were never backed up, and without them every reader is lost: run"
                 " stoppress keys backup and keep what it prints in a safe place.",
             )
         else:
             ago = span(clock.time() - at)
-            yield Finding("ok", "Backup", f"The keys were backed up {ago} ago.")
+            yield ok("Backup", f"The keys were backed up {ago} ago.")
 
     def workers(self) -> Iterator[Finding]:
         """Count workers, queued jobs and failed jobs."""
         queue = self.runtime.job_queue
         workers, waiting = queue.workers(), queue.queued()
         if not workers:
-            yield Finding(
-                "fail",
-                "Workers",
-                "No worker is running, so no alert is sent: start stoppress worker.",
+            yield fail(
+                "Workers", "No worker is running, so no alert is sent: start stoppress worker."
             )
         else:
-            yield Finding("ok", "Workers", f"{workers} running.")
+            yield ok("Workers", f"{workers} running.")
         yield from self._strange_workers()
         if (need := self.runtime.capacity.need()) is not None:
             yield workers_needed(need)
         jobs = "1 job waits" if waiting == 1 else f"{waiting or 'No'} jobs wait"
         if waiting and not workers:
-            yield Finding("fail", "Queue", f"{jobs}, and no worker takes any.")
+            yield fail("Queue", f"{jobs}, and no worker takes any.")
         else:
-            yield Finding("ok", "Queue", f"{jobs} for a worker.")
+            yield ok("Queue", f"{jobs} for a worker.")
         failed = queue.failed()
         if failed:
-            yield Finding(
-                "warn",
+            yield warn(
                 "Queue",
                 f"{failed} jobs failed within the last day; see the workers' logs. Other jobs have"
                 " taken over their work.",
@@ -165,8 +156,7 @@ class Examination:
             and (one.host, one.pid) not in alive
         }
         if strange:
-            yield Finding(
-                "fail",
+            yield fail(
                 "Workers",
                 f"Workers of another installation, on {', '.join(sorted(strange))}, take jobs of"
                 " this one, so alerts begin late: give each installation a REDIS_URL of its own,"
@@ -177,18 +167,17 @@ class Examination:
         """Check that a clock is running."""
         age = self.runtime.store.installation.clock_age()
         if age < _LATE:
-            yield Finding("ok", "Clock", "Running.")
+            yield ok("Clock", "Running.")
         elif age == float("inf"):
-            yield Finding("fail", "Clock", f"No clock has ever run{_WITHOUT_CLOCK}")
+            yield fail("Clock", f"No clock has ever run{_WITHOUT_CLOCK}")
         else:
-            yield Finding("fail", "Clock", f"The clock stopped {span(age)} ago{_WITHOUT_CLOCK}")
+            yield fail("Clock", f"The clock stopped {span(age)} ago{_WITHOUT_CLOCK}")
 
     def stop(self) -> Iterator[Finding]:
         """Say that everything is stopped."""
         if stop := self.runtime.stops.current():
             since = span(clock.time() - stop.at)
-            yield Finding(
-                "warn",
+            yield warn(
                 "Sending",
                 f"{stop.by} stopped everything {since} ago, so nothing is sent. To send again,"
                 " press Release at the desk, or run stoppress stop --release",
@@ -212,8 +201,7 @@ class Examination:
         queues = {one.queue for one in alive if one.queue}
         if len(queues) > 1:
             found = True
-            yield Finding(
-                "fail",
+            yield fail(
                 "Hosts",
                 "REDIS_URL leads to different servers: "
                 + "; ".join(named([one for one in alive if one.queue == queue]) for queue in queues)
@@ -223,8 +211,7 @@ class Examination:
         for ahead in sorted({one.ahead for one in slow}):
             found = True
             side = "ahead of" if ahead > 0 else "behind"
-            yield Finding(
-                "warn",
+            yield warn(
                 "Hosts",
                 f"The clock of {named([one for one in slow if one.ahead == ahead])} is"
                 f" {span(abs(ahead))} {side} that of Redis, by which alerts are sent. Set both by"
@@ -235,8 +222,7 @@ class Examination:
         all_ = [*alive, *(Process("fetch", it.host, {}, version=it.release) for it in fetch)]
         for old in sorted({one.version for one in all_} - {RELEASE}):
             found = True
-            yield Finding(
-                "warn",
+            yield warn(
                 "Hosts",
                 f"Not all processes are of one release: this is {RELEASE}, and"
                 f" {named([one for one in all_ if one.version == old])} of"
@@ -244,8 +230,7 @@ class Examination:
                 " install the same release there, and restart them.",
             )
         if alive and not found:
-            yield Finding(
-                "ok",
+            yield ok(
                 "Hosts",
                 f"All {len(alive)} processes have the settings of this host, and its release"
                 f" ({RELEASE}).",
@@ -258,15 +243,12 @@ class Examination:
         for origin, rest in resting[:_MOST_NAMED]:
             yield _resting(what, origin, rest, now)
         if len(resting) > _MOST_NAMED:
-            yield Finding(
-                "warn",
-                what,
-                f"{len(resting) - _MOST_NAMED} more are resting: see stoppress services.",
+            yield warn(
+                what, f"{len(resting) - _MOST_NAMED} more are resting: see stoppress services."
             )
         doubts = self.runtime.gone.doubts()
         for doubt in doubts[:_MOST_NAMED]:
-            yield Finding(
-                "warn",
+            yield warn(
                 what,
                 f"{doubt.origin} reported so many readers gone within a minute that we doubt it."
                 f" An editor has to decide whether {doubt.browsers:,} readers are gone, at"
@@ -274,8 +256,7 @@ class Examination:
             )
         crowded = self.runtime.push_hosts.crowded()
         for wildcard, hosts in sorted(crowded.items()):
-            yield Finding(
-                "warn",
+            yield warn(
                 what,
                 f"Strangers have made up hosts under {wildcard}: {hosts} never accepted a message."
                 f" From {MOST_UNPROVEN} on, a reader at another new host there cannot subscribe."
@@ -284,22 +265,20 @@ class Examination:
             )
         paced = sorted(self.runtime.push_services.paced().items())
         for origin, pace in paced[:_MOST_NAMED]:
-            yield Finding(
-                "warn",
+            yield warn(
                 what,
                 f"{origin} limits us to {pace.per_minute:,} messages a minute. We keep to that"
                 " until it has been enough for a day, or you run stoppress services release"
                 f" {origin}",
             )
         if not resting and not doubts and not paced and not crowded:
-            yield Finding("ok", what, "All of them accept messages.")
+            yield ok(what, "All of them accept messages.")
 
     def unknown_values(self) -> Iterator[Finding]:
         """Name the push services that keep readers out, and time zones that this host lacks."""
         hosts = self.runtime.unknown_values.counts(PUSH_SERVICES)
         if hosts:
-            yield Finding(
-                "warn",
+            yield warn(
                 "PUSH_SERVICES",
                 f"Readers could not subscribe, because we do not know their browsers' push"
                 f" services: {_with_counts(hosts)}. Add those that you trust.",
@@ -308,8 +287,7 @@ class Examination:
         # Not `Etc/Unknown` and the like, against which no update helps.
         zones = {zone: n for zone, n in named.items() if _LIKE_A_ZONE.fullmatch(zone)}
         if zones:
-            yield Finding(
-                "warn",
+            yield warn(
                 "Time zones",
                 f"Readers are in time zones that this host does not know: {_with_counts(zones)}."
                 " Their quiet hours go by UTC. Update its time zones (the package tzdata).",
@@ -323,10 +301,9 @@ class Examination:
         waiting, all_ = subscriptions.count_unconfirmed(), subscriptions.count()
         if waiting < _FEW or 2 * waiting < all_:
             says = f"{waiting:,} of {all_:,} readers have not seen their welcome yet."
-            yield Finding("ok", "Welcome", says)
+            yield ok("Welcome", says)
         else:
-            yield Finding(
-                "warn",
+            yield warn(
                 "Welcome",
                 f"{waiting:,} of {all_:,} readers never saw their welcome, so they get no alerts"
                 " (WELCOME=confirm). Subscribe a browser of your own to find out why.",
@@ -347,15 +324,15 @@ class Examination:
         """Count the readers whose keys are prepared for the next alert."""
         what, prepared = "Prepared keys", self.runtime.store.prepared_keys
         if not self.runtime.config.prepare_keys:
-            yield Finding("ok", what, "Switched off (PREPARE_KEYS).")
+            yield ok(what, "Switched off (PREPARE_KEYS).")
             return
         ready, readers = prepared.ready(), self.runtime.publishing.reach(Audience(everyone=True))
         status = f"Ready for {ready:,} of {readers:,} readers."
         if ready < readers and not prepared.has_room():
             todo = " Redis has no room for more, so alerts are sent half as fast."
-            yield Finding("warn", what, status + todo)
+            yield warn(what, status + todo)
         else:
-            yield Finding("ok", what, status)
+            yield ok(what, status)
 
     def disk(self) -> Iterator[Finding]:
         """Check that DATA_DIR has room, in particular if Redis keeps its file there."""
@@ -368,15 +345,11 @@ class Examination:
         used = memory.used if memory else 0
         status = f"{size(free)} free in {config.data_dir}."
         if free < max(GB // 10, used):
-            yield Finding(
-                "fail", "Disk", f"{status} Free some space, or Redis can store nothing more."
-            )
+            yield fail("Disk", f"{status} Free some space, or Redis can store nothing more.")
         elif free < max(GB, 3 * used):
-            yield Finding(
-                "warn", "Disk", f"{status} Free some space: Redis needs it to rewrite its file."
-            )
+            yield warn("Disk", f"{status} Free some space: Redis needs it to rewrite its file.")
         else:
-            yield Finding("ok", "Disk", status)
+            yield ok("Disk", status)
 
 
 def _with_counts(counts: Mapping[str, int]) -> str:
@@ -389,11 +362,10 @@ def _with_counts(counts: Mapping[str, int]) -> str:
 def _resting(what: str, origin: str, rest: Rest, now: float) -> Finding:
     since = span(now - rest.since)
     if rest.why == "credentials":
-        return Finding(
-            "fail",
+        return fail(
             what,
             f"{origin} has rejected our signature for {since}: check VAPID_SUBJECT and this host's"
             " time, and try stoppress doctor --send. No reader is lost.",
         )
     attempt = f"next attempt in {span(rest.until - now)}" if rest.until > now else "trying again"
-    return Finding("warn", what, f"{origin} has failed for {since} ({rest.why}); {attempt}.")
+    return warn(what, f"{origin} has failed for {since} ({rest.why}); {attempt}.")

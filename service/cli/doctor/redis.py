@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis, RedisError
 from redis.exceptions import ResponseError
 
-from service.cli.doctor.findings import Finding, Level
+from service.cli.doctor.findings import Finding, Level, fail, ok, warn
 from service.config import Config
 from service.domain.store_errors import why_unreachable
 from service.model.network.redis_urls import is_cluster_url, is_sentinel_url, parse_sentinel_url
@@ -52,7 +52,7 @@ def _check_reachable(node: Redis, wait_replicas: int) -> list[Finding]:
     try:
         return [*_check_node(node, wait_replicas)]
     except RedisError as error:
-        return [Finding("fail", "Redis", f"It {why_unreachable(error)}.")]
+        return [fail("Redis", f"It {why_unreachable(error)}.")]
 
 
 def _check_node(redis: Redis, wait_replicas: int) -> Iterator[Finding]:
@@ -93,25 +93,21 @@ def _replicas_of(node: Redis) -> int | None:
 def _cluster(nodes: list[Redis]) -> Finding:
     what, replicas = "Cluster", [_replicas_of(node) for node in nodes]
     if len(nodes) < _VOTING:
-        return Finding(
-            "warn",
+        return warn(
             what,
             f"Masters: {len(nodes)}. When one dies, no replica takes over, because most of the"
             f" masters must agree. Have {_VOTING}, unless your service replaces a dead master.",
         )
     alone = [_address(node) for node, count in zip(nodes, replicas, strict=True) if count == 0]
     if alone:
-        return Finding(
-            "warn",
+        return warn(
             what,
             f"{len(alone)} of {len(nodes)} masters have no replica that could take over:"
             f" {', '.join(alone)}.",
         )
     if None in replicas:
-        return Finding(
-            "warn", what, f"{len(nodes)} masters. Whether each has a replica {_UNKNOWN}."
-        )
-    return Finding("ok", what, f"{len(nodes)} masters have all the data, each with a replica.")
+        return warn(what, f"{len(nodes)} masters. Whether each has a replica {_UNKNOWN}.")
+    return ok(what, f"{len(nodes)} masters have all the data, each with a replica.")
 
 
 def _sentinels(url: str) -> Finding:
@@ -122,16 +118,15 @@ def _sentinels(url: str) -> Finding:
     states = [answer.masters.get(sentinels.name, {}) for answer in answers]
     without = [answer.sentinel for answer, state in zip(answers, states, strict=True) if not state]
     if without:
-        return Finding(
-            "warn",
+        return warn(
             what,
             f"{len(without)} of {len(answers)} do not answer, or do not know the master:"
             f" {', '.join(without)}. A failover needs most of the sentinels.",
         )
     if not any(state["num-slaves"] for state in states):
-        return Finding("warn", what, "The master has no replica: add one that can take over.")
+        return warn(what, "The master has no replica: add one that can take over.")
     status = f"{len(answers)} sentinels say that {Address(*named[:2])} is the master."
-    return Finding("ok", what, status)
+    return ok(what, status)
 
 
 def _info(redis: Redis, section: str) -> dict[str, Any]:
@@ -150,14 +145,13 @@ def _check_server(what: str, redis: Redis) -> Iterator[Finding]:
     version = str(about.get("valkey_version") or about.get("redis_version", ""))
     product = "Valkey" if "valkey_version" in about else "Redis"
     if not version:
-        yield Finding("warn", what, f"It answers. Its version {_UNKNOWN}; 6.2 or later is needed.")
+        yield warn(what, f"It answers. Its version {_UNKNOWN}; 6.2 or later is needed.")
     elif tuple(map(int, version.split(".")[:2])) < _OLDEST_REDIS:
-        yield Finding("fail", what, f"{product} {version} is too old: install 6.2 or later.")
+        yield fail(what, f"{product} {version} is too old: install 6.2 or later.")
     else:
-        yield Finding("ok", what, f"{product} {version} answers.")
+        yield ok(what, f"{product} {version} answers.")
     if _info(redis, "replication").get("role") == "slave":
-        yield Finding(
-            "fail",
+        yield fail(
             what,
             "It is a replica, which accepts nothing new, so nobody can subscribe and nothing is"
             " sent: let REDIS_URL and STORE_URL lead to the master.",
@@ -174,7 +168,7 @@ def _check_server(what: str, redis: Redis) -> Iterator[Finding]:
             " sent. Set both by NTP.",
         )
     else:
-        yield Finding("ok", "Time", f"This host and {what} agree.")
+        yield ok("Time", f"This host and {what} agree.")
 
 
 def _replicas(wanted: int, replication: dict[str, Any]) -> Finding:
@@ -182,11 +176,11 @@ def _replicas(wanted: int, replication: dict[str, Any]) -> Finding:
     status = f"{found} connected, {wanted} must have what is stored (STORE_WAIT_REPLICAS)."
     if found < wanted:
         todo = " Until there are enough, nobody can subscribe or publish."
-        return Finding("fail", what, status + todo)
+        return fail(what, status + todo)
     if found == wanted:
         todo = " Add one: while one of these is away, nobody can subscribe or publish."
-        return Finding("warn", what, status + todo)
-    return Finding("ok", what, status)
+        return warn(what, status + todo)
+    return ok(what, status)
 
 
 def _lag(replication: dict[str, Any]) -> Iterator[Finding]:
@@ -212,51 +206,45 @@ def _lag(replication: dict[str, Any]) -> Iterator[Finding]:
         else:
             continue
         found = True
-        yield Finding("warn", what, says)
+        yield warn(what, says)
     if replicas and not found:
-        yield Finding("ok", what, f"{len(replicas)} replicas have what the master has.")
+        yield ok(what, f"{len(replicas)} replicas have what the master has.")
 
 
 def _durability(redis: Redis, persistence: dict[str, Any], replication: dict[str, Any]) -> Finding:
     what, replicas = "Durability", replication.get("connected_slaves", 0)
     if "aof_enabled" not in persistence:
-        return Finding("warn", what, f"Whether Redis writes to a disk {_UNKNOWN}.")
+        return warn(what, f"Whether Redis writes to a disk {_UNKNOWN}.")
     if not persistence["aof_enabled"] and replicas:
-        return Finding(
-            "warn",
+        return warn(
             what,
             f"Redis keeps no append-only file, only replicas ({replicas}): if all are lost at once,"
             " so are readers. Set `appendonly yes` if your service allows it.",
         )
     if not persistence["aof_enabled"]:
-        return Finding(
-            "fail",
+        return fail(
             what,
             "Redis keeps no append-only file, so a crash loses readers. Set `appendonly yes` in"
             " redis.conf and by CONFIG SET, or in the settings of your service.",
         )
     written = [persistence.get(f"aof_last_{name}_status") for name in ("write", "bgrewrite")]
     if "err" in written:
-        return Finding(
-            "fail",
-            what,
-            "Redis cannot write its append-only file: check its disk space and its log.",
+        return fail(
+            what, "Redis cannot write its append-only file: check its disk space and its log."
         )
     if persistence.get("rdb_last_bgsave_status") == "err":
-        return Finding(
-            "fail",
+        return fail(
             what,
             "Redis could not save its last snapshot, and may refuse all writes until it can: check"
             " its disk space, the rights of its folder and its log.",
         )
     if _writes_when_it_likes(redis):
-        return Finding(
-            "warn",
+        return warn(
             what,
             "Redis leaves it to the system when its file gets onto the disk (appendfsync no), so a"
             " power cut loses what came in about the last 30 seconds. Set `appendfsync everysec`.",
         )
-    return Finding("ok", what, "Redis appends every write to a file.")
+    return ok(what, "Redis appends every write to a file.")
 
 
 def _writes_when_it_likes(redis: Redis) -> bool:
@@ -273,12 +261,12 @@ def _eviction(policy: str) -> Finding:
         " your service."
     )
     if not policy:
-        return Finding("warn", what, f"What Redis deletes when it is full {_UNKNOWN}. {todo}")
+        return warn(what, f"What Redis deletes when it is full {_UNKNOWN}. {todo}")
     if policy == "noeviction":
-        return Finding("ok", what, "Redis deletes nothing when it is full.")
+        return ok(what, "Redis deletes nothing when it is full.")
     # Readers' records have no lifetime, much of what is known of alerts and of sessions has one.
     lost = "held alerts, daily limits and sessions" if policy.startswith("volatile") else "readers"
-    return Finding("fail", what, f"Redis may delete {lost} when it is full ({policy}). {todo}")
+    return fail(what, f"Redis may delete {lost} when it is full ({policy}). {todo}")
 
 
 def _memory(memory: dict[str, Any]) -> Finding:
@@ -286,7 +274,7 @@ def _memory(memory: dict[str, Any]) -> Finding:
     used, most = memory.get("used_memory"), memory.get("maxmemory")
     of = most or memory.get("total_system_memory")
     if used is None or not of:
-        return Finding("warn", what, f"How full Redis is {_UNKNOWN}. Look at your service's page.")
+        return warn(what, f"How full Redis is {_UNKNOWN}. Look at your service's page.")
     status = f"{size(used)} used"
     if not most:
         # Rewriting the append-only file may take as much again.
@@ -296,7 +284,7 @@ def _memory(memory: dict[str, Any]) -> Finding:
         warning, failure = _FULL
         status += f" of {size(of)} (maxmemory)."
     if used < warning * of:
-        return Finding("ok", what, status)
+        return ok(what, status)
     todo = " Give Redis more: once it is full, readers cannot subscribe and editors cannot publish."
     return Finding("fail" if used >= failure * of else "warn", what, status + todo)
 
@@ -313,14 +301,13 @@ def _packing(redis: Redis) -> Finding:
         found = {}
     limits = {str(name).rpartition("-")[2]: int(value or 0) for name, value in found.items()}
     if not {"entries", "value"} <= limits.keys():
-        return Finding("warn", what, f"How Redis packs records {_UNKNOWN}. {todo}")
+        return warn(what, f"How Redis packs records {_UNKNOWN}. {todo}")
     if limits["entries"] < _BUCKET:
-        return Finding(
-            "warn",
+        return warn(
             what,
             f"Redis packs only up to {limits['entries']} entries of a hash, so each reader takes"
             f" twice the memory. Set `hash-max-listpack-entries {2 * _BUCKET}` in redis.conf.",
         )
     if limits["value"] < _PACKED:
-        return Finding("warn", what, todo)
-    return Finding("ok", what, "Redis packs readers' records.")
+        return warn(what, todo)
+    return ok(what, "Redis packs readers' records.")

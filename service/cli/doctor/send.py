@@ -7,7 +7,7 @@ from functools import partial
 import requests
 from pywebpush import WebPushException, webpush
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, fail, ok, warn
 from service.cli.doctor.session import Session
 from service.model.keys import VapidKey, b64url
 from service.model.language.graphemes import cut
@@ -26,12 +26,11 @@ def send_one(runtime: Runtime, id: str) -> Finding:
     """Send one message by pywebpush to subscription `id`."""
     what = "pywebpush"
     if runtime.stops.current():
-        return Finding("warn", what, "Nothing is sent, because everything is stopped.")
+        return warn(what, "Nothing is sent, because everything is stopped.")
     try:
         subscription = runtime.subscriptions.get(id)
     except NotSubscribed:
-        return Finding(
-            "fail",
+        return fail(
             what,
             "There is no such subscription. To see a browser's id, enter StopPress.state().id in"
             " its console on a page of the site.",
@@ -40,22 +39,17 @@ def send_one(runtime: Runtime, id: str) -> Finding:
     name = subscription.endpoint.origin if whose == "other" else whose.title()
     key = next((k for k in runtime.keys.vapid if b64url(k.public) == subscription.vapid_key), None)
     if key is None or not runtime.endpoints.allows(subscription.endpoint.origin):
-        return Finding(
-            "fail",
-            what,
-            f"We may not send to {name}, or not with the keys set here: check PUSH_SERVICES.",
+        return fail(
+            what, f"We may not send to {name}, or not with the keys set here: check PUSH_SERVICES."
         )
     try:
         status = _send(runtime, subscription, key)
     except WebPushException as error:
-        return Finding("fail", what, _refused(name, error, subscription.endpoint.url))
+        return fail(what, _refused(name, error, subscription.endpoint.url))
     except requests.RequestException as error:
         why = type(error).__name__
-        return Finding(
-            "fail", what, f"{name} cannot be reached from here ({why}): check the network."
-        )
-    return Finding(
-        "ok",
+        return fail(what, f"{name} cannot be reached from here ({why}): check the network.")
+    return ok(
         what,
         f"{name} accepted the message ({status}), so keys and subject are right. If that browser"
         " gets no alerts all the same, the fault is in Stop Press.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, fail, ok
 from service.model.language.graphemes import cut
 from service.model.notifications import Notification, State
 from service.model.time import clock
@@ -32,8 +32,7 @@ def sends(runtime: Runtime) -> Iterator[Finding]:
     for one in stuck[:_MOST_NAMED]:
         progress = runtime.publishing.progress(one.id)
         left = progress.recipients - progress.done
-        yield Finding(
-            "fail",
+        yield fail(
             what,
             f"Alert {one.id} “{_title(one)}” has been waiting for {span(late[one.id])}, and no"
             f" worker takes it up: {_waiting(left)}."
@@ -41,15 +40,14 @@ def sends(runtime: Runtime) -> Iterator[Finding]:
         )
     overdue = runtime.store.notifications.all(runtime.store.notifications.due(-_STUCK))
     for one in overdue[:_MOST_NAMED]:
-        yield Finding(
-            "fail",
+        yield fail(
             what,
             f"Alert {one.id} “{_title(one)}” should have begun more than a minute ago, and no clock"
             " has started it: start stoppress clock, or read its log and restart it.",
         )
     if not stuck and not overdue:
         says = f"{len(under_way)} under way; none is stuck." if under_way else "None is stuck."
-        yield Finding("ok", what, says)
+        yield ok(what, says)
 
 
 def _late(runtime: Runtime, one: Notification, now: float) -> float:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, fail, ok, warn
 from service.config import Config, ConfigError, given_text, parsed, settings
 from service.domain.keys import HIDDEN
 from service.local.folders import check_data_dir
@@ -27,7 +27,7 @@ _OF_A_CONTAINER = Path("/run/secrets")
 def wrong_settings(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Name each setting that cannot be used."""
     for fault in filter(None, (_fault(row, environ) for row in settings())):
-        yield Finding("fail", "Settings", f"{fault}. No process starts until that is mended.")
+        yield fail("Settings", f"{fault}. No process starts until that is mended.")
 
 
 def _fault(row: Field[Any], environ: Mapping[str, str]) -> str:
@@ -49,8 +49,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
         bare = next((upper.removeprefix(p) for p in _PREFIXES if upper.startswith(p)), upper)
         meant = get_close_matches(bare, _NAMES, 1, _ALIKE if own == upper else 1.0)
         if meant:
-            yield Finding(
-                "warn",
+            yield warn(
                 "Settings",
                 f"{name} is set, but no setting is called so, and it changes nothing: rename it to"
                 f" {meant[0]}{name.removeprefix(own)} if that is meant.",
@@ -75,8 +74,7 @@ def secret_files(
             continue
         found = True
         can = "change" if mode & stat.S_IWOTH else "read"
-        yield Finding(
-            "fail",
+        yield fail(
             what,
             f"Every user of this machine can {can} {path} ({content}), and so send alerts in your"
             f" name: run chmod o-rwx {path}. If anybody else has an account here, change the keys"
@@ -87,10 +85,10 @@ def secret_files(
             check_data_dir(config.data_dir)
     except ConfigError as error:
         found = True
-        yield Finding("fail", what, f"{error}.")
+        yield fail(what, f"{error}.")
     if files and not found:
         names = ", ".join(map(str, files))
-        yield Finding("ok", what, f"Not open to every user of this machine: {names}")
+        yield ok(what, f"Not open to every user of this machine: {names}")
 
 
 def _from_files(environ: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from service.cli.doctor.addresses import is_loopback
 from service.cli.doctor.content_policy import Policy, policies
 from service.cli.doctor.fetching import SHOWN, CannotFetch, Fetched, Fetching
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, fail, ok, warn
 from service.cli.doctor.home_screen import home_screen
 from service.cli.doctor.page import Page, Script, read_page
 from service.model.language.graphemes import cut
@@ -40,16 +40,14 @@ def check_site(runtime: Runtime, url: str) -> Iterator[Finding]:
     address = web_address(with_scheme(url))
     if not address:
         says = f"{url} is no web address: name a page, such as https://paper.example/"
-        yield Finding("fail", "Site", says)
+        yield fail("Site", says)
         return
     ours = (config.public_url, *config.site_origins, *config.fetch_origins)
     fetching = Fetching(config, {str(Origin.of(address)), *ours})
     try:
         found = fetching.page(address)
     except CannotFetch as error:
-        yield Finding(
-            "fail", "Site", f"{address} cannot be read from here ({error}): check the address."
-        )
+        yield fail("Site", f"{address} cannot be read from here ({error}): check the address.")
         return
     yield from _Site(runtime, fetching, found, read_page(found.body, found.address)).findings()
 
@@ -75,17 +73,17 @@ class _Site:
         address, kind = self.response.address, self.response.kind
         if not 200 <= self.response.status < 300:
             says = f"{address} answers {self.response.status}: name a page that readers can open."
-            yield Finding("fail", "Site", says)
+            yield fail("Site", says)
             return
         if kind not in ("text/html", ""):
             says = f"{address} is {kind}, in which our script does not run: serve it as text/html."
-            yield Finding("fail", "Site", says)
+            yield fail("Site", says)
             return
         if not address.startswith("https:") and not is_loopback(address):
             says = f"{address} is not https, so browsers have no push there: serve it over https."
-            yield Finding("fail", "Site", says)
+            yield fail("Site", says)
         else:
-            yield Finding("ok", "Site", f"{address} can be read.")
+            yield ok("Site", f"{address} can be read.")
         yield from self._calls()
         tag, faults = self._tag()
         yield from faults
@@ -101,8 +99,7 @@ class _Site:
         """Check that pages of this origin may call the API (Fetch, CORS protocol)."""
         what = "Site's calls"
         if self.origin not in self.runtime.config.site_origins and self.origin != self.ours:
-            yield Finding(
-                "fail",
+            yield fail(
                 what,
                 f"{self.origin} is not in SITE_ORIGINS, so its readers cannot subscribe: add it"
                 " there, or at the desk at “Settings”.",
@@ -121,14 +118,13 @@ class _Site:
             }
         except CannotFetch as error:
             says = f"{self.ours} does not answer ({error}): see the line on Web above."
-            yield Finding("fail", what, says)
+            yield fail(what, says)
             return
         for call, answer in answers.items():
             allowed = cut(answer.headers.get("access-control-allow-origin", ""), SHOWN)
             if answer.status < 400 and allowed in (self.origin, "*"):
                 continue
-            yield Finding(
-                "fail",
+            yield fail(
                 what,
                 f"Browsers let no page of {self.origin} call {self.ours}, so nobody can subscribe:"
                 f" {call} gives {answer.status}, and Access-Control-Allow-Origin is"
@@ -136,7 +132,7 @@ class _Site:
                 " unchanged; if there is none, restart the web processes.",
             )
             return
-        yield Finding("ok", what, f"Pages of {self.origin} may call {self.ours}.")
+        yield ok(what, f"Pages of {self.origin} may call {self.ours}.")
 
     def _script(self) -> Iterator[Finding]:
         what = "Our scripts"
@@ -146,12 +142,11 @@ class _Site:
                 found = self.fetching.get(address, by=self.origin)
             except CannotFetch as error:
                 says = f"{address} cannot be read ({error}): see the line on Web above."
-                yield Finding("fail", what, says)
+                yield fail(what, says)
                 return
             open_to_all = found.headers.get("access-control-allow-origin") == "*"
             if found.status != 200 or not _JAVASCRIPT.fullmatch(found.kind) or not open_to_all:
-                yield Finding(
-                    "fail",
+                yield fail(
                     what,
                     f"Browsers do not run {address}: it comes with status {found.status} as"
                     f" {found.kind or 'no media type'}"
@@ -159,7 +154,7 @@ class _Site:
                     " the proxy in front pass it on as stoppress web serves it.",
                 )
                 return
-        yield Finding("ok", what, f"{self.ours} serves optin.js and sw.js.")
+        yield ok(what, f"{self.ours} serves optin.js and sw.js.")
 
     # -- the tag --------------------------------------------------------------------------------
 
@@ -179,13 +174,13 @@ class _Site:
                 f" {_GUIDE} into it. If a tag manager adds it, the doctor cannot see that: enter"
                 " StopPress.state() in the browser's console on the page."
             )
-            return None, [Finding("fail", what, says)]
+            return None, [fail(what, says)]
         if not with_settings:
             says = (
                 "The script tag has no data-worker, so our script does nothing: write it as in"
                 f" {_GUIDE}, and let no optimiser or tag manager take its attributes off."
             )
-            return None, [Finding("fail", what, says)]
+            return None, [fail(what, says)]
         tag = next(
             (one for one in with_settings if "data-worker" in one.attributes), with_settings[0]
         )
@@ -193,28 +188,28 @@ class _Site:
         for address in sorted({*loads.values()} - {expected}):
             shown = cut(address, SHOWN)
             says = f"It loads {shown}, but Stop Press is at {self.ours}: write {expected} there."
-            found.append(Finding("fail", what, says))
+            found.append(fail(what, says))
         if not _is_run(tag):
             kind = cut(tag.attributes["type"], SHOWN)
             says = (
                 f'The tag has type="{kind}", which browsers do not run: that is right only if a'
                 " consent tool or an optimiser starts it."
             )
-            found.append(Finding("warn", what, says))
+            found.append(warn(what, says))
         elif tag.attributes.get("src") and tag.attributes.get("type", "").lower() != "module":
             says = 'A <script src="…/optin.js"> needs type="module"; without it nothing runs.'
-            found.append(Finding("fail", what, says))
+            found.append(fail(what, says))
         if tag.attributes.get("integrity"):
             says = "The tag has integrity, so nothing runs after our next update: take that off."
-            found.append(Finding("warn", what, says))
+            found.append(warn(what, says))
         if not loads:
             says = (
                 f"It has the settings, but no script of this page names {expected}: that is right"
                 " only if a file of yours imports it."
             )
-            found.append(Finding("warn", what, says))
+            found.append(warn(what, says))
         worker = cut(tag.attributes.get("data-worker", _WORKER), SHOWN)
-        return tag, found or [Finding("ok", what, f"It loads our script; the worker is {worker}.")]
+        return tag, found or [ok(what, f"It loads our script; the worker is {worker}.")]
 
     def _loads(self, script: Script) -> str:
         """Return the address of `optin.js` that a script loads; empty if it loads none."""
@@ -232,33 +227,31 @@ class _Site:
         address = self.page.absolute(tag.attributes.get("data-worker") or _WORKER)
         if not address or str(Origin.of(address)) != self.origin:
             says = f"data-worker must name a file of {self.origin} itself: browsers take no other."
-            yield Finding("fail", what, says)
+            yield fail(what, says)
             return
         try:
             file = self.fetching.get(address, by=self.origin, **{"Service-Worker": "script"})
         except CannotFetch as error:
             says = f"{address} cannot be read ({error}), so nobody can subscribe."
-            yield Finding("fail", what, says)
+            yield fail(what, says)
             return
         found = [*self._hindrances_of(file, tag)]
-        yield from found or [Finding("ok", what, f"{address} is a script and imports ours.")]
+        yield from found or [ok(what, f"{address} is a script and imports ours.")]
 
     def _hindrances_of(self, file: Fetched, tag: Script) -> Iterator[Finding]:
         what, address = "Site's worker", file.address
         if fault := self._fault_of(file, tag):
-            yield Finding("fail", what, fault)
+            yield fail(what, fault)
             return
         if is_blocked(address):
-            yield Finding(
-                "warn",
+            yield warn(
                 what,
                 f"{address} is blocked in browsers with an ad blocker, because of its name: call it"
                 f" {_WORKER}, and change data-worker.",
             )
         before = file.text.partition(f"{self.ours}/sw.js")[0]
         if before != file.text and _OWN_LISTENER.search(before):
-            yield Finding(
-                "warn",
+            yield warn(
                 what,
                 f"{address} listens to pushes itself before it imports ours, so an alert may be"
                 " shown twice: put our piece first.",
@@ -329,7 +322,7 @@ class _Site:
         for level, says in faults:
             yield Finding("warn" if level == "warn" else "fail", what, says)
         if found and not faults:
-            yield Finding("ok", what, "The Content-Security-Policy of the page lets us work.")
+            yield ok(what, "The Content-Security-Policy of the page lets us work.")
 
     def _hindrances(self, policy: Policy, tag: Script) -> Iterator[tuple[str, str]]:
         head = "The page's Content-Security-Policy"
@@ -379,15 +372,15 @@ class _Site:
         for policy in policies(header, (), self.origin):
             if not policy.is_strict() and not policy.allows("script-src", f"{self.ours}/sw.js"):
                 says = f"{head} forbids our worker's script: add {self.ours} to script-src there."
-                yield Finding("fail", what, says)
+                yield fail(what, says)
             if not policy.allows("connect-src", f"{self.ours}/api/v1/receipts"):
                 says = f"{head} forbids reports of what was shown: add {self.ours} to connect-src."
-                yield Finding("warn", what, says)
+                yield warn(what, says)
             if "require-trusted-types-for" in policy.directives:
                 says = (
                     f"{head} has require-trusted-types-for, which forbids importScripts: drop it."
                 )
-                yield Finding("fail", what, says)
+                yield fail(what, says)
 
 
 def _is_run(tag: Script) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, ok, warn
 from service.model.time import clock
 
 _OLD = 12  # months
@@ -21,14 +21,13 @@ def time_zone_rules() -> Finding:
     what = "Time zones"
     found = _release()
     if found is None:
-        return Finding("ok", what, "This host does not say how old its time zones' rules are.")
+        return ok(what, "This host does not say how old its time zones' rules are.")
     name, year = found
     now = datetime.fromtimestamp(clock.time(), timezone.utc)
     months = (now.year - year - 1) * 12 + now.month - 1  # since the end of that year
     if months < _OLD:
-        return Finding("ok", what, f"This host has the time zones' rules of {name}.")
-    return Finding(
-        "warn",
+        return ok(what, f"This host has the time zones' rules of {name}.")
+    return warn(
         what,
         f"This host has the time zones' rules of {name}, which are at least {months} months old."
         " Where a government has changed them since, quiet hours and scheduled alerts are an hour"

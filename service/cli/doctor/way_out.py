@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from service.cli.doctor.calls import OTHER_NAME, OUTDATED, UNTRUSTED, certificate_fault
-from service.cli.doctor.findings import Finding, Level
+from service.cli.doctor.findings import Finding, Level, ok
 from service.config import Config
 from service.model.network.endpoints import origin_of
 from service.runtime import Runtime
@@ -64,7 +64,7 @@ def way_out(runtime: Runtime, level: Level) -> Iterator[Finding]:
             f" alerts. {_todo(config, places[names[0]], fault)}",
         )
     if by_fault.keys() == {""}:
-        yield Finding("ok", what, f"{_listed(list(places))} can be reached from here.")
+        yield ok(what, f"{_listed(list(places))} can be reached from here.")
 
 
 def _microsoft(runtime: Runtime) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.cli.doctor.findings import Finding
+from service.cli.doctor.findings import Finding, ok, warn
 from service.domain.operations.capacity import Need
 
 
@@ -16,5 +16,5 @@ def workers_needed(need: Need) -> Finding:
         f" a core ({how})."
     )
     if not need.missing:
-        return Finding("ok", "Workers", says)
-    return Finding("warn", "Workers", f"{says} {need.missing} are missing: start stoppress worker.")
+        return ok("Workers", says)
+    return warn("Workers", f"{says} {need.missing} are missing: start stoppress worker.")
