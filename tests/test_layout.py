@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from contextlib import nullcontext
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,19 @@ def test_make_installs_nothing_that_a_lock_file_does_not_pin_by_its_hash() -> No
         text = (ROOT / lock).read_text()
         for name in (backend, "editables"):  # the second is what the first needs for `pip -e`
             assert re.search(rf"^{name}==\S+ .*\\\n +--hash=sha256:", text, re.M), (lock, name)
+
+
+def test_each_dependency_is_used() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    (named,) = re.findall(r"^dependencies = \[$(.+?)^\]$", pyproject, re.M | re.S)
+    code = "".join(path.read_text() for path in MODULES)
+    modules: dict[str, list[str]] = {}
+    for module, projects in packages_distributions().items():
+        for project in projects:
+            modules.setdefault(project.lower().replace("_", "-"), []).append(module)
+    for project in re.findall(r'^  "([\w.-]+)', named, re.M):
+        names = "|".join(modules.get(project, [project]))
+        assert re.search(rf'^ *(?:from|import) (?:{names})\b|"(?:{names})"', code, re.M), project
 
 
 def test_every_row_of_the_table_is_a_file_or_a_folder() -> None:
