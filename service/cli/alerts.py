@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
@@ -29,7 +28,7 @@ from service.cli.terminal import (
     printable,
     show,
 )
-from service.domain.alerts.requests import Conflict, Idempotency, PlanWithdrawn, UnknownNotification
+from service.domain.alerts.requests import Idempotency
 from service.model.notifications import SKIPPED, Audience, Notification, Outcome, State
 from service.model.time.repeats import WEEKDAYS, each_day
 from service.runtime import Runtime
@@ -157,8 +156,7 @@ def _published(
 ) -> Any:
     body = json.dumps(fields, sort_keys=True).encode()
     idempotency = None if once is None else Idempotency("the command line", once, body)
-    with _refusals():
-        return references.publish(runtime, checked, idempotency, command_line())
+    return references.publish(runtime, checked, idempotency, command_line())
 
 
 def _say_published(id: int, state: State, warnings: tuple[tuple[str, str], ...]) -> None:
@@ -187,11 +185,10 @@ def status(id: int | None, follow: bool, as_json: bool) -> None:
     if id is None:
         _list(runtime, as_json)
         return
-    with _refusals():
+    one = runtime.publishing.get(id)
+    if follow:
+        _follow(runtime, id)
         one = runtime.publishing.get(id)
-        if follow:
-            _follow(runtime, id)
-            one = runtime.publishing.get(id)
     if as_json:
         print_json(alerts_shown.alert(one, runtime))
     else:
@@ -267,8 +264,7 @@ def _changes(name: str, says: str, help: str) -> click.Command:
     @click.argument("id", type=click.IntRange(min=1))
     def command(id: int) -> None:
         publishing = open_runtime().publishing
-        with _refusals():
-            getattr(publishing, name)(id, by=command_line())
+        getattr(publishing, name)(id, by=command_line())
         click.echo(f"Alert {id} {says}")
 
     return command
@@ -294,7 +290,7 @@ def correct(id: int, leave: bool, as_json: bool, **texts: str | None) -> None:
     fields = {name: text for name, text in texts.items() if text is not None}
     if not fields:
         raise click.UsageError("give the new --title, --body or --url")
-    with as_options(), _refusals():
+    with as_options():
         asked = read_fields(Correction, fields, runtime)
         published = runtime.corrections.correct(
             id,
@@ -308,21 +304,6 @@ def correct(id: int, leave: bool, as_json: bool, **texts: str | None) -> None:
     else:
         count = f" It goes to {_browsers(published.recipients)}." if not leave else ""
         click.echo(f"Alert {id} is corrected by {published.id}.{count}")
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Say in one line why an alert cannot be had, or not so."""
-    try:
-        yield
-    except UnknownNotification:
-        raise click.ClickException("there is no such alert: stoppress status lists them") from None
-    except Conflict as error:
-        raise click.ClickException(str(error)) from None
-    except PlanWithdrawn:
-        raise click.ClickException(
-            "this KEY was used for an alert that was deleted; give another one"
-        ) from None
 
 
 def _browsers(count: int) -> str:

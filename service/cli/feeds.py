@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -25,9 +23,7 @@ from service.domain.newsroom.feeds import (
     NOBODY,
     Feed,
     FeedRefused,
-    UnknownFeed,
 )
-from service.domain.too_many import TooMany
 
 
 @click.group(
@@ -96,10 +92,7 @@ def add_feed(as_json: bool, sends: bool, topics: tuple[str, ...], **given: Any) 
     """Watch the feed at URL; what it has now is known, and not alerted."""
     runtime = open_runtime()
     fields = {**given, "topics": [*topics], "draft": not sends}
-    with (
-        _refusals(),
-        as_options({"url": "URL", "topics": "--topic", "link_parameters": "--link-parameters"}),
-    ):
+    with as_options({"url": "URL", "topics": "--topic", "link_parameters": "--link-parameters"}):
         rules = read_fields(NewFeed, fields, runtime).rules()
         try:
             added = runtime.feeds.add(rules, by=command_line())
@@ -115,8 +108,7 @@ def add_feed(as_json: bool, sends: bool, topics: tuple[str, ...], **given: Any) 
 @click.argument("id")
 def remove_feed(id: str) -> None:
     """Watch the feed ID no more."""
-    with _refusals():
-        open_runtime().feeds.remove(id)
+    open_runtime().feeds.remove(id)
     click.echo(f"{id} is removed.")
 
 
@@ -126,8 +118,7 @@ def remove_feed(id: str) -> None:
 def rehearse_feed(id: str, as_json: bool) -> None:
     """Show what the feed ID would have sent in the last 24 hours; nothing is sent."""
     runtime = open_runtime()
-    with _refusals():
-        one = runtime.feeds.get(id)
+    one = runtime.feeds.get(id)
     found = rehearsed(one, runtime)
     if found is None:
         raise click.ClickException(printable(one.not_rehearsed))
@@ -138,13 +129,3 @@ def rehearse_feed(id: str, as_json: bool) -> None:
     for item in found.items:
         table.add_row(item.published_at or "", printable(item.title), item.left_out or "an alert")
     show(table, empty="It would have sent nothing.")
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except UnknownFeed:
-        raise click.ClickException("there is no such feed: stoppress feeds lists them") from None
-    except TooMany as full:
-        raise click.ClickException(str(full)) from None

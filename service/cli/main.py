@@ -18,7 +18,12 @@ from redis import RedisError
 
 from service.cli.terminal import examples, json_option, printable
 from service.config import Config, ConfigError
+from service.domain.alerts.publishing import Conflict, PlanWithdrawn, UnknownNotification
+from service.domain.alerts.topics import MergedTopic, UnknownTopic
+from service.domain.newsroom.feeds import UnknownFeed
+from service.domain.newsroom.webhooks import UnknownWebhook
 from service.domain.store_errors import Loading, in_one_line
+from service.domain.too_many import TooMany
 from service.local import redis_server
 from service.local.faults import unexpected
 from service.local.secrets_file import read_secrets
@@ -26,6 +31,18 @@ from service.model.operations.process_log import begin_request, say
 from service.runtime import Runtime
 from service.setting_sources import override
 from service.store import COMMAND
+
+# What the domain refuses, in whatever command; where it says so itself, nothing stands here.
+_REFUSALS: dict[type[Exception], str] = {
+    Conflict: "",
+    MergedTopic: "",
+    TooMany: "",
+    PlanWithdrawn: "this KEY was used for an alert that was deleted; give another one",
+    UnknownFeed: "there is no such feed: stoppress feeds lists them",
+    UnknownNotification: "there is no such alert: stoppress status lists them",
+    UnknownTopic: "there is no such topic: stoppress topics lists them",
+    UnknownWebhook: "no such webhook: stoppress webhooks lists them",
+}
 
 
 class _Imported(UserDict[str, Any]):
@@ -71,6 +88,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click's own
+        except tuple(_REFUSALS) as error:
+            words = next(words for kind, words in _REFUSALS.items() if isinstance(error, kind))
+            raise click.ClickException(words or str(error)) from None
         except Exception as error:
             say("stoppress", _what_is_wrong(error), logging.CRITICAL)
             sys.exit(2 if isinstance(error, ConfigError) else 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -20,8 +18,6 @@ from service.cli.terminal import (
     printable,
     show,
 )
-from service.domain.alerts.topics import MergedTopic, UnknownTopic
-from service.domain.too_many import TooMany
 
 
 @click.group(
@@ -68,11 +64,7 @@ def add_topic(**given: Any) -> None:
     runtime = open_runtime()
     with as_options({"slug": "SLUG", "name": "NAME"}):
         new = read_fields(NewTopic, _given(given), runtime).topic()
-    try:
-        added = runtime.topics.add(new)
-    except (MergedTopic, TooMany) as error:
-        raise click.ClickException(str(error)) from None
-    if not added:
+    if not runtime.topics.add(new):
         raise click.ClickException("there is a topic with this slug: stoppress topics change")
     click.echo(f"Readers can follow {new.slug} now.")
 
@@ -86,7 +78,7 @@ def change_topic(slug: str, **given: Any) -> None:
     if not (fields := _given(given)):
         raise click.UsageError("say what to change: --name, --description, --default, --hidden")
     runtime = open_runtime()
-    with _refusals(), as_options():
+    with as_options():
         changed = read_fields(ChangedTopic, fields, runtime)
         runtime.topics.change(slug, **changed.fields())
     click.echo(f"{slug} is changed.")
@@ -98,25 +90,16 @@ def change_topic(slug: str, **given: Any) -> None:
 def remove_topic(slug: str, yes: bool) -> None:
     """Remove the topic SLUG and forget who follows it."""
     runtime = open_runtime()
-    with _refusals():
-        runtime.topics.get(slug)
-        if not yes:
-            count = runtime.topics.followers()[slug]
-            click.confirm(f"Forget {count:,} followers of {slug}?", abort=True)
-        runtime.topics.remove(slug)
+    runtime.topics.get(slug)
+    if not yes:
+        count = runtime.topics.followers()[slug]
+        click.confirm(f"Forget {count:,} followers of {slug}?", abort=True)
+    runtime.topics.remove(slug)
     click.echo(f"{slug} is removed.")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except UnknownTopic:
-        raise click.ClickException("there is no such topic: stoppress topics lists them") from None
 
 
 @click.group(invoke_without_command=True, epilog=examples("stories", "stories close ferry"))
