@@ -51,10 +51,8 @@ def _people(error: str = "") -> str:
 @allowed(Role.MANAGES, lately="desk.people")
 def invite() -> ResponseReturnValue:
     """Add an editor, and lead to the page that shows the sign-in link."""
-    email, role = (
-        request.form.get("email", "").strip().lower(),
-        ROLES.get(request.form.get("role", "")),
-    )
+    email = request.form.get("email", "").strip().lower()
+    role = ROLES.get(request.form.get("role", ""))
     if role is None:
         return _people(_NO_ROLE), 422
     try:

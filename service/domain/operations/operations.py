@@ -6,7 +6,6 @@ Every figure is one that `/metrics`, the doctor or an alert's page has; here the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -214,14 +213,11 @@ class Operations:
         self._queue_of(id).throw_away(id)
 
     def _queue_of(self, id: str) -> JobQueue | FetchQueue:
-        for queue in self._queues():
-            if queue.has_failed(id):
-                return queue
+        if self.jobs.has_failed(id):
+            return self.jobs
+        if self.fetch.has_failed(id):
+            return self.fetch
         raise UnknownJob
-
-    def _queues(self) -> Iterator[JobQueue | FetchQueue]:
-        yield self.jobs
-        yield self.fetch
 
 
 def _seen(one: Process, working: Running | None, held: dict[str, set[int]], leader: str) -> Seen:
