@@ -34,7 +34,7 @@ BUNDLES = {
     "look": ("dom", "bell"),
     "panel": ("dialog", "question", "panel"),
     "preferences": ("topics", "preferences"),
-    "reader": ("calls", "reader"),
+    "reader": ("calls", "browser", "reader"),
 }
 
 _IMPORT = re.compile(r'^import \{([^}]+)\} from "\./(\w+)\.js";$', re.M)
