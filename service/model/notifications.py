@@ -138,18 +138,12 @@ class Audience:
         document: dict[str, Any] = (
             {"everyone": True} if self.everyone else {"topics": list(self.topics)}
         )
-        if self.exclude:
-            document["exclude"] = list(self.exclude)
-        if self.locales:
-            document["locales"] = list(self.locales)
-        if self.all_topics:
-            document["all_topics"] = list(self.all_topics)
-        if self.followers_of:
-            document["followers_of"] = self.followers_of
-        if self.new_within_days:
-            document["new_within_days"] = self.new_within_days
-        if self.last_seen_until:
-            document["last_seen_until"] = self.last_seen_until
+        for name in ("exclude", "locales", "all_topics"):
+            if slugs := getattr(self, name):
+                document[name] = list(slugs)
+        for name in ("followers_of", "new_within_days", "last_seen_until"):
+            if value := getattr(self, name):
+                document[name] = value
         for name in ("not_reached_by", "clicked"):
             if ids := getattr(self, name):
                 document[name] = [str(id) for id in ids]
@@ -172,22 +166,13 @@ class Audience:
         story, document = document.get("story", ""), document.get("narrowed", document)
         canary = document.get("canary")
         subscription = canary or document.get("subscription")
-        return cls(
-            everyone=document.get("everyone", False),
-            topics=tuple(document.get("topics", ())),
-            exclude=tuple(document.get("exclude", ())),
-            locales=tuple(document.get("locales", ())),
-            subscription=SubscriptionId.parse(subscription) if subscription else None,
-            waking=document.get("waking"),
-            story=story,
-            all_topics=tuple(document.get("all_topics", ())),
-            followers_of=document.get("followers_of", ""),
-            new_within_days=document.get("new_within_days", 0),
-            last_seen_until=document.get("last_seen_until", ""),
-            not_reached_by=tuple(map(int, document.get("not_reached_by", ()))),
-            clicked=tuple(map(int, document.get("clicked", ()))),
-            canary=bool(canary),
-        )
+        known = known_fields(cls, document)
+        for name in ("topics", "exclude", "locales", "all_topics"):
+            known[name] = tuple(document.get(name, ()))
+        for name in ("not_reached_by", "clicked"):
+            known[name] = tuple(map(int, document.get(name, ())))
+        known["subscription"] = SubscriptionId.parse(subscription) if subscription else None
+        return cls(**known | {"story": story, "canary": bool(canary)})
 
 
 @dataclass(frozen=True, slots=True)
