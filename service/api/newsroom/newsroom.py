@@ -21,7 +21,7 @@ from service.domain.alerts.alert_log import Search
 from service.domain.alerts.figures import Figures, Row
 from service.domain.operations.daily_totals import Clicks, Day, DayOfAlerts, today
 from service.domain.readers.questions import STEPS as QUESTION_STEPS
-from service.domain.sending.receipts import EVENTS, STEPS, Estimate, estimate
+from service.domain.sending.receipts import EVENTS, STEPS, Estimate, estimate, share_of
 from service.model.alert_log import ACTIONS, ENTRY_ID, ToolName
 from service.model.stop import Stop
 from service.model.time.times import iso
@@ -110,7 +110,7 @@ def figures(id: int) -> FiguresShown:
 def _whole(found: Figures, event: str) -> ReportedShown | None:
     if not found.known:
         return None
-    share = 1.0 if event == "clicked" else found.notification.reporting
+    share = share_of(event, found.notification.reporting)
     return _reported(estimate(found.counted.events.get(event, 0), share))
 
 

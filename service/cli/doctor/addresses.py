@@ -16,7 +16,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from service.cli.doctor.calls import OTHER_NAME, certificate_fault, in_time
 from service.cli.doctor.findings import Finding, Level, fail, ok, warn
-from service.model.network.addresses import host_name
+from service.model.network.addresses import host_name, is_loopback
 from service.model.network.block_lists import is_blocked
 from service.runtime import Runtime
 
@@ -56,7 +56,7 @@ class Addresses:
     @property
     def trial(self) -> bool:
         """Whether only browsers on this machine can reach this installation."""
-        return is_loopback(self.runtime.config.public_url)
+        return is_here(self.runtime.config.public_url)
 
     @property
     def level_if_missing(self) -> Level:
@@ -105,7 +105,7 @@ class Addresses:
         else:
             yield ok("SITE_URL", url)
         origins = config.site_origins
-        plain = [o for o in origins if o.startswith("http://") and not is_loopback(o)]
+        plain = [o for o in origins if o.startswith("http://") and not is_here(o)]
         if not origins:
             yield Finding(
                 self.level_if_missing,
@@ -203,10 +203,9 @@ def _get(url: str, *, origin: str = "") -> bytes:
     return body
 
 
-def is_loopback(url: str) -> bool:
+def is_here(url: str) -> bool:
     """Whether an address is of this machine alone."""
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "127.0.0.1", "::1")
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def _is_reachable(subject: str) -> bool:

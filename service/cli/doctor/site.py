@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from service.cli.doctor.addresses import is_loopback
+from service.cli.doctor.addresses import is_here
 from service.cli.doctor.content_policy import Policy, policies
 from service.cli.doctor.fetching import SHOWN, CannotFetch, Fetched, Fetching
 from service.cli.doctor.findings import Finding, fail, ok, warn
@@ -79,7 +79,7 @@ class _Site:
             says = f"{address} is {kind}, in which our script does not run: serve it as text/html."
             yield fail("Site", says)
             return
-        if not address.startswith("https:") and not is_loopback(address):
+        if not address.startswith("https:") and not is_here(address):
             says = f"{address} is not https, so browsers have no push there: serve it over https."
             yield fail("Site", says)
         else:

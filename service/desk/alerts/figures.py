@@ -23,7 +23,7 @@ from service.desk.words import (
     topic_names,
 )
 from service.domain.alerts.figures import Figures, Row, Usual, topics_of
-from service.domain.sending.receipts import EVENTS, STEPS, estimate
+from service.domain.sending.receipts import EVENTS, STEPS, estimates
 from service.model.notifications import Notification
 from service.model.time import clock
 from service.model.time.spans import span
@@ -124,11 +124,7 @@ def _clicks(hour: int, n: int) -> str:
 
 
 def _rows(figures: Figures) -> Iterator[Sequence[object]]:
-    share = figures.notification.reporting
-    total = {
-        event: estimate(n, 1.0 if event == "clicked" else share)
-        for event, n in figures.counted.events.items()
-    }
+    total = estimates(figures.counted.events, figures.notification.reporting)
     whole: Row = Row("", figures.handed_over, {**total} if figures.known else {})
     yield ("all", "", *_cells(whole, EVENTS), figures.counted.left)
     for kind in _KINDS:
