@@ -35,7 +35,7 @@ from service.model.time import clock
     ],
 )
 def test_a_forecast_is_no_more_exact_than_what_is_known(forecast: Forecast, words: str) -> None:
-    assert forecast_words(forecast) == words
+    assert forecast_words(forecast, "right away") == words
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from service.cli.doctor.calls import OTHER_NAME, certificate_fault, in_time
 from service.cli.doctor.findings import Finding, Level, fail, ok, warn
-from service.model.network.addresses import host_name, is_loopback
+from service.model.network.addresses import host_name
 from service.model.network.block_lists import is_blocked
 from service.runtime import Runtime
 
@@ -204,8 +204,8 @@ def _get(url: str, *, origin: str = "") -> bytes:
 
 
 def is_here(url: str) -> bool:
-    """Whether an address is of this machine alone."""
-    return is_loopback(urlsplit(url).hostname or "")
+    """Whether an address has one of the usual names of this machine."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def _is_reachable(subject: str) -> bool:

@@ -12,7 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.local.redis_server import find_servers
+from service.local.redis_server import Server, find_servers
 from service.local.supervisor import spawn
 from tests.support.processes.installation import wait_until
 from tests.support.redis_servers.server import Proxy, RedisServer, find_tls_server
@@ -49,8 +49,10 @@ def _port(port: int, tls: Tls | None) -> dict[str, str]:
 class Node(RedisServer):
     """A Redis that sentinels can reach, too: it listens on a port and on its socket."""
 
-    def __init__(self, password: str = "", tls: Tls | None = None) -> None:
-        super().__init__(find_tls_server() if tls else None)
+    def __init__(
+        self, password: str = "", server: Server | None = None, tls: Tls | None = None
+    ) -> None:
+        super().__init__(server or (find_tls_server() if tls else None))
         self.port, self._password, self._tls = free_port(), password, tls
 
     def client(self) -> redis.Redis:
@@ -108,7 +110,7 @@ class SentinelProcess:
         quorum: int,
         failover: int,
         passwords: Passwords,
-        tls: Tls | None,
+        tls: Tls | None = None,
     ) -> None:
         """Watch the master at the port `watches`."""
         self.port, self._password = free_port(), passwords.sentinel or None

@@ -203,12 +203,12 @@ class RedisServer:
                 caller.join()
 
     @contextmanager
-    def loading(self) -> Iterator[None]:
+    def loading(self, seconds: float = 3.0) -> Iterator[None]:
         """Kill it and start it again with so much data that it responds LOADING for a while."""
         delay = 100  # µs for each command; Redis serves clients after every 1,024 of them
         with self.client() as admin:
             with admin.pipeline(transaction=False) as pipe:
-                for _ in range(int(3e6 / delay)):
+                for _ in range(int(seconds * 1e6 / delay)):
                     pipe.lpush("to be loaded", "")
                 pipe.delete("to be loaded")
                 pipe.execute()
