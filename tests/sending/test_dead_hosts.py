@@ -15,7 +15,7 @@ from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 from tests.support.processes.in_process import fan_out_of, send_all
 from tests.support.processes.installation import Installation
 from tests.support.push_service import Answer, PushService
-from workers.sending import policy
+from workers.sending import health, policy
 
 DEAD = [f"https://dead{number}.notify.windows.com" for number in range(150)]
 
@@ -85,6 +85,26 @@ def test_no_reader_is_refused_while_our_own_network_is_down(
             fan_out.run(lambda: True)
             time.sleep(0.05)
     assert installation.outcomes(id) == {}
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_worker_does_not_remember_all_hosts_that_strangers_ever_made_up(
+    installation: Installation, push: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_MOST_KNOWN", 10)
+    installation.seed(20, origins=[push.origin, *DEAD[:9]])
+    installation.seed(20, origins=DEAD[9:19], first=20)
+    installation.publish()
+    with fan_out_of(installation) as fan_out:
+        known = fan_out._health._services
+        while len(known) < 20:  # in one run or in several
+            fan_out.run(lambda: True)
+            known = known | fan_out._health._services
+        fan_out.run(lambda: False)
+        assert fan_out._health._services.keys() == {push.origin}
+        again = installation.publish()
+        fan_out.run(lambda: True)
+        assert installation.outcomes(again) == {"accepted": 2}
 
 
 def test_hosts_with_silent_name_servers_keep_no_other_reader_waiting(

@@ -271,6 +271,17 @@ def test_each_origin_has_its_own_vapid_header() -> None:
     assert signer.header(ORIGIN, NOW) == here
 
 
+def test_a_worker_keeps_no_header_for_each_origin_that_there_ever_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "_MOST_MADE", 3)
+    signer = wire.VapidSigner(VapidKey.generate(), SUBJECT)
+    for number in range(10):
+        origin = f"https://made-up-{number}.example"
+        assert claims_of(signer.header(origin, NOW))["aud"] == origin
+        assert len(signer._made) <= 3
+
+
 @given(st.binary(max_size=100), st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_collapse_topic_has_32_characters_of_base64url(key: bytes, name: str) -> None:
     topic = wire.collapse_topic(key, name)

@@ -130,6 +130,7 @@ class FanOut:
         self._going_on, self._checked_at = True, 0.0
         self._worked = time.thread_time()
         self._bases.clear()  # a number may mean another push service days later
+        self._health.forget_made_up()
         # Drop what became of connections since the last run: it says nothing about now.
         self._transport.poll(0.0)
         self._transport.unreachable()

@@ -41,6 +41,7 @@ _NO_ANSWER: Final = "no answer"
 # Seconds; no longer, since an operator mends the fault meanwhile.
 _CREDENTIALS_PAUSE: Final = 10.0
 _OTHERS_ANSWERED: Final = 600.0  # seconds for which an answer shows that our network works
+_MOST_KNOWN: Final = 1000  # push services that a worker keeps in mind; real ones are far fewer
 
 
 class Room(Protocol):
@@ -107,6 +108,15 @@ class Health:
         self._learn(service, self._shared.resting().get(origin))
         return service
 
+    def forget_made_up(self) -> None:
+        """Forget hosts that strangers may have made up, if there are many; none may be in use.
+
+        There can be new ones every day, and a worker runs for months.
+        """
+        if len(self._services) > _MOST_KNOWN:
+            self._services = {o: one for o, one in self._services.items() if not one.is_made_up}
+            self._short.clear()
+
     @staticmethod
     def _group(service: Service) -> str:
         """Return the group of push services whose connections share a limit.
@@ -146,10 +156,10 @@ class Health:
         """
         half = self._window // 2
         services = self._services.values()
-        wanted = {s.origin: min(s.limit, half) if s.begun or s.under_way else 0 for s in services}
-        for service in services:
-            others = sum(wanted.values()) - wanted[service.origin]
-            service.share = max(half, self._window - others)
+        wanted = [min(one.limit, half) if one.begun or one.under_way else 0 for one in services]
+        by_all = sum(wanted)
+        for service, its_own in zip(services, wanted, strict=True):
+            service.share = max(half, self._window - (by_all - its_own))
             service.begun = False
 
     def rests_until(self, service: Service) -> float:

@@ -27,6 +27,7 @@ _ECDH: Final = ec.ECDH()
 _ES256: Final = ec.ECDSA(SHA256())
 # The part of RFC 8188's header after the salt, and the first byte of the key: uncompressed.
 _RECORD_SIZE_AND_KEY: Final = (4096).to_bytes(4, "big") + b"\x41\x04"
+_MOST_MADE: Final = 1000  # origins whose headers a worker keeps
 _LAST_RECORD: Final = b"\x02"  # the delimiter
 _JWT_HEADER: Final = b64url(b'{"typ":"JWT","alg":"ES256"}')
 
@@ -161,6 +162,9 @@ class VapidSigner:
         # After a clock was set back, a kept token would count as valid for more than 24 h.
         if not 0 <= now - made_at < VAPID_LIFETIME / 2:
             value = f"vapid t={self._token(origin, now)}, k={b64url(self._key.public)}"
+            # There is no end of origins, because strangers make up some.
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
             self._made[origin] = now, value
         return value
 
