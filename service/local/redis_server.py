@@ -130,6 +130,17 @@ class EmbeddedRedis:
     argv: list[str]
     url: str
     lock: int  # a file descriptor for it to inherit, which holds the data directory
+    directory: Path  # where it has its data
+
+    def remove_unfinished(self) -> None:
+        """Remove the files that a Redis was writing when it was killed.
+
+        Redis leaves them there for ever. A rewrite of the append-only file is as large as all data,
+        and needs the most memory: a Redis that is killed for that would soon fill the disk.
+        """
+        for path in self.directory.glob("temp-*"):
+            with suppress(OSError):
+                path.unlink()
 
 
 def _directory(data_dir: Path) -> Path:
@@ -176,7 +187,8 @@ def embedded_redis(data_dir: Path) -> Iterator[EmbeddedRedis]:
             _check_whole(directory)
             server = _choose_server(data_dir)
             socket = stack.enter_context(_socket(data_dir))
-        yield EmbeddedRedis(server_argv(server, directory, socket), socket_url(socket), lock)
+        argv = server_argv(server, directory, socket)
+        yield EmbeddedRedis(argv, socket_url(socket), lock, directory)
 
 
 @contextmanager

@@ -93,12 +93,15 @@ class Child:
     argv: Sequence[str]
     env: Mapping[str, str] | None = None
     keep: Sequence[int] = ()
+    before: Callable[[], object] | None = None  # what is to be done before each start
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _started: float = field(default=-math.inf, init=False)
     _delay: float = field(default=0.0, init=False)
 
     def start(self) -> None:
         """Start the process."""
+        if self.before is not None:
+            self.before()
         self._started = time.monotonic()
         self._process = spawn(self.argv, self.env, self.keep)
 

@@ -16,7 +16,8 @@ import pytest
 import redis
 
 from service.cli.main import settings as found_settings
-from service.config import ConfigError, settings
+from service.cli.run import _start_redis
+from service.config import Config, ConfigError, settings
 from service.local.redis_server import (
     EmbeddedRedis,
     Server,
@@ -25,9 +26,10 @@ from service.local.redis_server import (
     find_servers,
     running_url,
 )
-from service.local.supervisor import spawn
+from service.local.supervisor import Supervisor, spawn
 from tests.support import ROOT
 from tests.support.command import make_secrets
+from tests.support.processes.installation import wait_until
 from tests.support.redis_servers.server import RedisServer
 from workers.trials.processes import wait_for
 
@@ -58,6 +60,28 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
         client.set("kept", "yes")
     with started(tmp_path) as (embedded, _), redis.Redis.from_url(embedded.url) as client:
         assert client.get("kept") == b"yes"
+
+
+def test_a_redis_that_is_killed_again_and_again_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """It is killed while it rewrites its file, which needs the most memory."""
+
+    def unfinished() -> list[Path]:
+        return [*tmp_path.glob("redis/temp-*")]
+
+    with embedded_redis(tmp_path) as embedded, Supervisor() as supervisor:
+        _start_redis(supervisor, embedded, Config.read({"DATA_DIR": str(tmp_path)}))
+        (child,) = supervisor._children()
+        with redis.Redis.from_url(embedded.url, retry=None) as client:
+            client.mset({f"key {number}": "kept" for number in range(100)})
+            client.config_set("rdb-key-save-delay", 1_000_000)  # microseconds for each key
+            client.bgrewriteaof()
+            wait_until(unfinished)
+            child.kill()
+            wait_until(child.ended)
+            assert unfinished(), "Redis does not remove it"
+            wait_until(lambda: child.keep_running() or answers(embedded.url))
+            assert unfinished() == []
+            assert client.dbsize() == 100
 
 
 def test_server_writes_to_disk_evicts_nothing_and_listens_on_no_port(
