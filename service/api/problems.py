@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from werkzeug.sansio.response import Response as SansIOResponse
 from werkzeug.wrappers import Response
 
 from service.domain.store_errors import reason
+from service.model.operations.process_log import say_at_times
 from service.store.layout.records import StoreFull
 
 CONTENT_TYPE = "application/problem+json"
@@ -138,12 +140,13 @@ def respond(error: HTTPException) -> SansIOResponse | HTTPException:
 def _store_refuses(error: RedisError) -> SansIOResponse | HTTPException:
     detail = f"The store (Redis) {reason(error)}."
     # Without Redis' message, which may repeat what was to be stored.
-    current_app.logger.error("%s: %s %s", request.endpoint, type(error).__name__, detail)
+    line = f"{request.endpoint}: {type(error).__name__} {detail}"
+    say_at_times("web", line, logging.ERROR)
     return respond(Problem(503, detail, headers={"Retry-After": "5"}))
 
 
 def _store_full(error: StoreFull) -> SansIOResponse | HTTPException:
-    current_app.logger.error("%s: nothing was stored: %s", request.endpoint, error)
+    say_at_times("web", f"{request.endpoint}: nothing was stored: {error}", logging.ERROR)
     return respond(Problem(503, f"Nothing was stored: {error}."))
 
 

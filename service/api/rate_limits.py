@@ -5,6 +5,7 @@ The response says what is left (draft-ietf-httpapi-ratelimit-headers), without a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,7 @@ from service.api.problems import Problem
 from service.model.keys import mac
 from service.model.network.addresses import network_of
 from service.model.network.rates import Counted
+from service.model.operations.process_log import say_at_times
 from service.model.retention import RATE_KEPT
 from service.model.tokens import digest
 
@@ -78,7 +80,8 @@ class Limits:
         except RedisError as error:
             # A Redis that is full cannot count. Readers must still be able to unsubscribe then, and
             # editors to cancel an alert.
-            current_app.logger.error("%s: not counted: %s", what, type(error).__name__)
+            line = f"{what}: not counted: {type(error).__name__}"
+            say_at_times("web", line, logging.ERROR)
             return None
 
     def count_from(self, address: str, rate: Rate) -> Counted:

@@ -24,6 +24,7 @@ from service.local.web_log import WebLog
 from service.model.notifications import Outcome
 from service.model.operations import process_log
 from service.model.operations.process_log import begin_request
+from service.store.layout.records import StoreFull
 from tests.support.client import make_app
 from tests.support.command import stoppress
 from tests.support.desk.newsroom import Visitor
@@ -331,6 +332,45 @@ def test_a_fault_that_lasts_is_said_once_a_minute(
             with one:
                 raise ResponseError("MISCONF it cannot")
         assert capsys.readouterr().err.count("cannot write to its disk") == lines
+
+
+def test_a_web_process_says_once_a_minute_that_redis_refuses(
+    redis_url: str,
+    our_log: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the pages of a large site would fill the disk with its log while Redis is away."""
+    faults: list[Exception] = [ResponseError("MISCONF it cannot"), StoreFull("there is no room")]
+
+    def broken() -> str:
+        raise faults[0]
+
+    monkeypatch.setattr(process_log, "_said_at", {})
+    web = make_app(redis_url)
+    web.view_functions["health.alive"] = broken
+    logs.begin("web", {})
+    capsys.readouterr()
+    while faults:
+        for _ in range(20):
+            response = web.test_client().get("/healthz")
+            assert response.status_code == 503
+        (line,) = capsys.readouterr().err.splitlines()
+        assert " ERROR web: health.alive: " in line
+        del faults[0]
+
+    counters = web.extensions["stoppress.limits"]
+
+    def refuse(*_: object) -> None:
+        raise ResponseError("MISCONF it cannot")
+
+    monkeypatch.setattr(counters, "_count", refuse)
+    for _ in range(20):
+        assert web.test_client().get("/api/v1/subscriptions/0-0").status_code in (401, 404)
+        web.test_client().post("/api/v1/questions", json={"page": "/", "step": "shown"})
+    lines = capsys.readouterr().err.splitlines()
+    assert len({*lines}) == len(lines) <= 3
+    assert any("not counted: ResponseError" in line for line in lines)
 
 
 def test_gunicorn_repeats_neither_a_caller_nor_an_address(

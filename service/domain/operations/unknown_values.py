@@ -26,7 +26,8 @@ class UnknownValues:
     def note(self, kind: str, value: object) -> str | None:
         """Count a value; return it as it may be logged if it is new.
 
-        A full Redis cannot count, which costs its reader nothing.
+        Once strangers have made up too many, no further one is logged. A full Redis cannot count,
+        which costs its reader nothing.
         """
         shown = value if isinstance(value, str) and _SHOWABLE.fullmatch(value) else _OTHER
         with suppress(RedisError):

@@ -46,12 +46,12 @@ def say(process: str, line: str, level: int = logging.WARNING) -> None:
         print(f"{process}: {line}", file=sys.stderr, flush=True)
 
 
-def say_at_times(process: str, line: str) -> None:
+def say_at_times(process: str, line: str, level: int = logging.WARNING) -> None:
     """Log a line at most once a minute: a fault that lasts may come up many times a second."""
     now = time.monotonic()
     if now - _said_at.get(line, -_SAY_AGAIN) >= _SAY_AGAIN:
         _said_at[line] = now
-        say(process, line)
+        say(process, line, level)
 
 
 def log_alert(one: Notification, line: str, *more: object) -> None:

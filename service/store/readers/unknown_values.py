@@ -14,16 +14,15 @@ from service.model.retention import UNKNOWN_KEPT
 _MOST = 100  # values of a kind
 
 # KEYS: values of a kind. ARGV: value, most values, seconds for which they are kept. Returns 1 for a
-# new value. It takes the place of the rarest one, so that values that strangers make up push out
-# one another before one that many readers name.
+# new value for which there was room. If there is none, it takes the place of the rarest one, so
+# that values that strangers make up push out one another before one that many readers name.
 _COUNT = """
 local known = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not known and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
-  redis.call('ZPOPMIN', KEYS[1])
-end
+local full = redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2])
+if full and not known then redis.call('ZPOPMIN', KEYS[1]) end
 redis.call('ZINCRBY', KEYS[1], 1, ARGV[1])
 if redis.call('TTL', KEYS[1]) < 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
-return known and 0 or 1
+return (known or full) and 0 or 1
 """
 
 
@@ -35,7 +34,7 @@ class UnknownValues:
         self._count = redis.register_script(_COUNT)
 
     def count(self, kind: str, value: str) -> bool:
-        """Count a value; True if it is new."""
+        """Count a value; True if it is new, and there was room for it."""
         return bool(self._count(keys=[_key(kind)], args=[value, _MOST, UNKNOWN_KEPT]))
 
     def counts(self, kind: str) -> dict[str, int]:
