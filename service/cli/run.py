@@ -213,8 +213,8 @@ def check_port(config: Config) -> None:
 def _start_redis(supervisor: Supervisor, redis: redis_server.EmbeddedRedis, config: Config) -> None:
     """Start the embedded Redis and wait until it has loaded its data."""
     # It needs none of our environment, and must not see our secrets. A wrong locale would end it.
-    environ, before = {"LC_ALL": "C"}, redis.remove_unfinished
-    supervisor.start(Child("Redis", redis.argv, environ, [redis.lock], before))
+    child = Child("Redis", redis.argv, {"LC_ALL": "C"}, keep=[redis.lock], before=redis.tidy)
+    supervisor.start(child)
     waited = False
 
     def answers() -> bool:

@@ -10,7 +10,10 @@ from service.config import ConfigError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # What this service puts into DATA_DIR. A folder with anything else in it is not only ours.
-_OURS = {"keys.env", "keys.new", "redis", "redis.log", "rehearsal", "rehearsal.lock"}
+_OURS = {
+    *("keys.env", "keys.new", "redis", "redis.log", "redis.old"),
+    *("rehearsal", "rehearsal.lock"),
+}
 
 
 def make_data_dir(folder: Path) -> None:

@@ -30,6 +30,7 @@ from service.store.redis_servers.connection import knock
 
 _OLDEST = (6, 2)  # BLMOVE, which RQ moves its jobs with
 _LAST_COMMON = (7, 2)  # the last Redis whose files Valkey reads
+_LONGEST_LOG = 10 << 20  # bytes
 _LONGEST_SOCKET = 100  # bytes; sockaddr_un has room for 107, on BSD for 103
 
 
@@ -93,7 +94,7 @@ def server_argv(server: Server, directory: Path, socket: Path) -> list[str]:
         "unixsocket": str(socket),
         "unixsocketperm": "700",
         "daemonize": "no",
-        "logfile": str(directory.parent / "redis.log"),
+        "logfile": str(_log_file(directory)),
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",  # no snapshots, because the append-only file has everything
@@ -132,15 +133,22 @@ class EmbeddedRedis:
     lock: int  # a file descriptor for it to inherit, which holds the data directory
     directory: Path  # where it has its data
 
-    def remove_unfinished(self) -> None:
-        """Remove the files that a Redis was writing when it was killed.
+    def tidy(self) -> None:
+        """Make room before a start: one that ends again and again must not fill the disk.
 
-        Redis leaves them there for ever. A rewrite of the append-only file is as large as all data,
-        and needs the most memory: a Redis that is killed for that would soon fill the disk.
+        Redis never removes what it was writing when it was killed. A rewrite of the append-only
+        file is as large as all data, and needs the most memory. Its log grows with each start.
         """
-        for path in self.directory.glob("temp-*"):
-            with suppress(OSError):
+        with suppress(OSError):
+            for path in self.directory.glob("temp-*"):
                 path.unlink()
+            log = _log_file(self.directory)
+            if log.stat().st_size > _LONGEST_LOG:
+                log.rename(log.with_suffix(".old"))
+
+
+def _log_file(directory: Path) -> Path:
+    return directory.parent / "redis.log"
 
 
 def _directory(data_dir: Path) -> Path:

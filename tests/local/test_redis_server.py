@@ -18,6 +18,7 @@ import redis
 from service.cli.main import settings as found_settings
 from service.cli.run import _start_redis
 from service.config import Config, ConfigError, settings
+from service.local import redis_server
 from service.local.redis_server import (
     EmbeddedRedis,
     Server,
@@ -62,8 +63,11 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
         assert client.get("kept") == b"yes"
 
 
-def test_a_redis_that_is_killed_again_and_again_does_not_fill_the_disk(tmp_path: Path) -> None:
+def test_a_redis_that_is_killed_again_and_again_does_not_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is killed while it rewrites its file, which needs the most memory."""
+    monkeypatch.setattr(redis_server, "_LONGEST_LOG", 500)  # bytes; a start writes more
 
     def unfinished() -> list[Path]:
         return [*tmp_path.glob("redis/temp-*")]
@@ -82,6 +86,8 @@ def test_a_redis_that_is_killed_again_and_again_does_not_fill_the_disk(tmp_path:
             wait_until(lambda: child.keep_running() or answers(embedded.url))
             assert unfinished() == []
             assert client.dbsize() == 100
+    assert [path.name for path in tmp_path.glob("redis.*")].count("redis.old") == 1
+    assert (tmp_path / "redis.log").read_text().count("Configuration loaded") == 1
 
 
 def test_server_writes_to_disk_evicts_nothing_and_listens_on_no_port(
