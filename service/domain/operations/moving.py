@@ -25,9 +25,9 @@ from service.store.layout.partitions import MOST, VERSION, Partitions
 
 FORM = 1  # of the lines below; a reader of them refuses a higher one
 # The kinds of lines, in their order. Those of readers come last, and say no kind.
-EXPORT, PARTITION, TOPIC, TABLE, DAY, ALERT = (
+EXPORT, PARTITION, TOPIC, TABLE, DAY, WAVE, ALERT = (
     *("export", "partition", "topic", "table"),
-    *("day", "alert"),
+    *("day", "wave", "alert"),
 )
 
 
@@ -76,6 +76,8 @@ class Moving:
             yield {"kind": TABLE, **line}
         for line in self._rows.days(today()):
             yield {"kind": DAY, **line}
+        for line in self._rows.alerts(EVENTS, waves=True):
+            yield {"kind": WAVE, **line}
         for line in self._rows.alerts(EVENTS):
             yield {"kind": ALERT, **line}
 
@@ -132,6 +134,7 @@ class Moving:
                 PARTITION: self._rows.put_partition,
                 TABLE: self._rows.put_table,
                 DAY: self._rows.put_day,
+                WAVE: self._rows.put_wave,
                 ALERT: self._rows.put_alert,
             }[kind]
             put(dict(line))

@@ -113,7 +113,10 @@ def held_summaries(store: Store, notifications: Sequence[Notification]) -> list[
         for wave, counts in by_running.items():
             if (found := counts.get(notification.id)) and wave not in delivered:
                 delivered[wave] = found
-        waves = tuple(Wave(id, ended[id], *delivered[id]) for id in sorted(delivered))
+        # An export of an earlier release has no waves.
+        waves = tuple(
+            Wave(id, ended[id], *delivered[id]) for id in sorted(delivered) if id in ended
+        )
         if notification.state is State.CANCELLED or notification.withheld:
             return HeldSummary(waves=waves)
         to_come = [one for one in sorted(pending) if wakes_in_time(one, notification)]

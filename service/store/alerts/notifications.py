@@ -36,7 +36,7 @@ from service.store.redis_servers.replicas import Replicas
 from service.store.redis_servers.scripts import NOW, lua
 
 ACTIVE, STARTED, SCHEDULED = "{g}:active", "{g}:started", "{g}:scheduled"
-_WAVES = "{g}:waves"
+WAVES = "{g}:waves"
 # Ids that are left out when Redis may have forgotten the last ones. In minutes no more are given
 # out, welcomes and tests included.
 _LEFT_OUT = 10_000
@@ -259,7 +259,7 @@ class Notifications:
         is another alert's than that which it names.
         """
         link = claim or LinkClaim()
-        keys = self._enter_keys(notification.id, _WAVES if notification.wave else STARTED)
+        keys = self._enter_keys(notification.id, WAVES if notification.wave else STARTED)
         args = _enter_args(notification, notification.created_at)
         args += [document_of(notification), int(notification.to_one)]
         keys += [idempotency.key if idempotency else idempotency_key(""), LOG, link.key]
@@ -458,7 +458,7 @@ class Notifications:
 
     def waves(self, limit: int) -> list[Notification]:
         """Return up to `limit` waves, the latest first."""
-        return self.all(map(int, cast("list[bytes]", self._redis.zrevrange(_WAVES, 0, limit - 1))))
+        return self.all(map(int, cast("list[bytes]", self._redis.zrevrange(WAVES, 0, limit - 1))))
 
     def all(self, ids: Iterable[int]) -> list[Notification]:
         """Return those of these notifications that exist."""

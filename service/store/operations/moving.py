@@ -15,7 +15,7 @@ from typing import Any, cast
 from redis import Redis
 
 from service.model.retention import DAY, JOINED_KEPT_DAYS
-from service.store.alerts.notifications import STARTED, alert_key
+from service.store.alerts.notifications import STARTED, WAVES, alert_key
 from service.store.layout.departures import ENDED
 from service.store.layout.joined import DAYS_KNOWN, days_key, moved_key, span_of
 from service.store.layout.partitions import Partitions
@@ -109,10 +109,13 @@ class MovingRows:
                 if row:
                     yield {"date": one, "fields": _texts(row), "counted": int(counted or 0)}
 
-    def alerts(self, events: Sequence[str]) -> Iterator[Line]:
-        """Yield the alerts that are finished, the latest first, with what browsers reported."""
-        first = 0
-        while ids := self._redis.zrevrange(STARTED, first, first + _AT_ONCE - 1, withscores=True):
+    def alerts(self, events: Sequence[str], *, waves: bool = False) -> Iterator[Line]:
+        """Yield the alerts that are finished, the latest first, with what browsers reported.
+
+        `waves`: those that brought held alerts; an alert's report names them.
+        """
+        key, first = WAVES if waves else STARTED, 0
+        while ids := self._redis.zrevrange(key, first, first + _AT_ONCE - 1, withscores=True):
             for id, began in cast("list[tuple[bytes, float]]", ids):
                 if line := self._alert(int(id), began, events):
                     yield line
@@ -168,7 +171,7 @@ class MovingRows:
         if int(line["counted"]):
             self._redis.set(_COUNTED, int(line["counted"]), nx=True)
 
-    def put_alert(self, line: Line) -> None:
+    def put_alert(self, line: Line, among: str = STARTED) -> None:
         """Store an alert and what browsers reported of it, unless it is there."""
         id, kept = int(line["alert"]), int(line["kept_ms"])
         key = alert_key(id)
@@ -181,8 +184,12 @@ class MovingRows:
                 for field, value in line["tallies"].items():
                     pipe.hsetnx(f"{key}:tallies", field, str(value))
                 pipe.pexpire(f"{key}:tallies", kept)
-            pipe.zadd(STARTED, {str(id): float(line["began"])}, nx=True)
+            pipe.zadd(among, {str(id): float(line["began"])}, nx=True)
             pipe.execute()
+
+    def put_wave(self, line: Line) -> None:
+        """Store a wave in the same way."""
+        self.put_alert(line, WAVES)
 
     def _put_fields(self, key: str, fields: Mapping[str, str]) -> None:
         with self._redis.pipeline() as pipe:

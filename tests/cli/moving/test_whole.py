@@ -14,14 +14,16 @@ from service.config import Config
 from service.domain.operations.daily_totals import today
 from service.local import pretend_readers
 from service.model.keys import VapidKey, from_b64url
-from service.model.notifications import Topic
+from service.model.notifications import Audience, Topic
 from service.model.subscriptions import SubscriptionRequest
+from service.model.time.clocks import QUARTER
 from service.runtime import Runtime
 from service.store.alerts.receipt_counts import ReceiptRow, Tally
 from service.store.readers.arrivals import Arrival
 from tests.support.client import browser
 from tests.support.command import stoppress
-from tests.support.processes.as_workers import send
+from tests.support.processes.as_workers import deliver, hold, send
+from tests.support.processes.installation import content
 
 SOAK = pytest.param(100_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])
 ZONES, LOCALES = ("Europe/Riga", "Asia/Aden", "+05:30", None), ("lv", "en-GB", None)
@@ -151,6 +153,36 @@ def test_alerts_totals_and_stories_move_along(
     assert runtime.topics.all() == topics
     assert runtime.store.stories.slugs() == {"quake"}
     assert runtime.store.notifications.new_id() > alert.id
+
+
+def test_waves_that_brought_held_alerts_move_along(
+    environment: dict[str, str], newsroom: Runtime, tmp_path: Path
+) -> None:
+    quarter = int(time.time() // QUARTER) + 20
+    id = newsroom.publishing.publish(content(), Audience(everyone=True), by="a test").id
+    hold(newsroom, id, {quarter: 20})
+    wave = deliver(newsroom, quarter, id)
+    alert, held = newsroom.publishing.get(id), newsroom.publishing.held(newsroom.publishing.get(id))
+    assert [one.id for one in held.waves] == [wave]
+    assert held.by_wave == 20
+    waves, figures = newsroom.publishing.waves(9), newsroom.figures.all([alert])
+    file, of_before = tmp_path / "all.jsonl", tmp_path / "as-an-earlier-release-wrote-it.jsonl"
+    export(environment, file)
+    lines = file.read_text().splitlines(keepends=True)
+    of_before.write_text("".join(one for one in lines if '"kind": "wave"' not in one))
+    assert len(of_before.read_text().splitlines()) == len(lines) - 1
+
+    there = elsewhere(environment, newsroom)
+    take(there, file)
+    runtime = opened(there)
+    assert runtime.publishing.held(alert) == held
+    assert runtime.publishing.waves(9) == waves
+    assert runtime.figures.all([alert]) == figures
+    assert runtime.publishing.latest(9) == [alert], "no editor wrote a wave"
+    take(elsewhere(environment, newsroom), of_before)
+    runtime = opened(there)
+    assert runtime.publishing.held(alert).waves == (), "nobody knows any more when these were"
+    assert runtime.figures.all([alert]) == figures
 
 
 def test_move_that_was_stopped_goes_on_while_readers_come(
