@@ -256,6 +256,8 @@ def _choose_server(data_dir: Path) -> Server:
 def _socket(data_dir: Path) -> Iterator[Path]:
     """Choose the socket: in `data_dir`, or in a private folder if that path is too long."""
     usual, remembered = _usual_socket(data_dir), _remembered_socket(data_dir)
+    with suppress(OSError, ValueError):  # a start that was killed has left its folder, empty
+        Path(remembered.read_text()).parent.rmdir()
     remembered.unlink(missing_ok=True)
     if len(os.fsencode(usual)) <= _LONGEST_SOCKET:
         yield usual

@@ -156,8 +156,16 @@ def test_a_data_directory_too_long_for_a_socket_works(tmp_path: Path) -> None:
             folder = Path(client.config_get("unixsocket")["unixsocket"]).parent
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not folder.exists()
+    folder.mkdir()  # as SIGKILL leaves it
+    (data_dir / "redis" / "socket").write_text(f"{folder}/redis.sock")
     with started(data_dir) as (embedded, _), redis.Redis.from_url(embedded.url) as client:
         assert client.get("kept") == b"yes"
+        assert not folder.exists()
+        with embedded_redis(tmp_path / "other") as other:  # a copy of these files names a live one
+            copied = other.directory / "socket"
+            copied.write_text((data_dir / "redis" / "socket").read_text())
+        with embedded_redis(tmp_path / "other"):
+            assert answers(embedded.url)
 
 
 def two_servers() -> tuple[Server, Server]:
