@@ -8,6 +8,7 @@ Nothing that is there already is overwritten, so that to read an export once mor
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, cast
@@ -112,7 +113,8 @@ class MovingRows:
     def alerts(self, events: Sequence[str], *, waves: bool = False) -> Iterator[Line]:
         """Yield the alerts that are finished, the latest first, with what browsers reported.
 
-        `waves`: those that brought held alerts; an alert's report names them.
+        A correction is left out as long as the alert that it corrects is not finished. `waves`:
+        those that brought held alerts; an alert's report names them.
         """
         key, first = WAVES if waves else STARTED, 0
         while ids := self._redis.zrevrange(key, first, first + _AT_ONCE - 1, withscores=True):
@@ -132,6 +134,9 @@ class MovingRows:
             row, tallies, kept, *counts = pipe.execute()
         if b"report" not in row:
             return None
+        corrects = json.loads(row[b"doc"])["corrects"]
+        if corrects is not None and not self._redis.hexists(alert_key(corrects), "report"):
+            return None  # without the alert itself, nobody could read it
         return {
             "alert": id,
             "began": began,

@@ -185,6 +185,23 @@ def test_waves_that_brought_held_alerts_move_along(
     assert runtime.figures.all([alert]) == figures
 
 
+def test_a_correction_does_not_move_without_the_alert_that_it_corrects(
+    environment: dict[str, str], newsroom: Runtime, tmp_path: Path
+) -> None:
+    root = newsroom.publishing.publish(content(), Audience(everyone=True), by="a test").id
+    correct = newsroom.corrections.correct
+    later = correct(root, title="Or not", body=None, url=None, replace=False, by="a test").id
+    newsroom.planning.advance(later)
+    assert [newsroom.publishing.get(id).over for id in (root, later)] == [False, True]
+
+    def exported(file: str) -> list[int]:
+        return [one["alert"] for one in export(environment, tmp_path / file) if "alert" in one]
+
+    assert exported("early.jsonl") == []
+    hold(newsroom, root, {})
+    assert exported("late.jsonl") == [later, root]
+
+
 def test_move_that_was_stopped_goes_on_while_readers_come(
     environment: dict[str, str], newsroom: Runtime, tmp_path: Path
 ) -> None:
