@@ -83,6 +83,12 @@ def test_a_retry_after_without_a_wait_is_none(
     assert one(transport, push.origin).retry_after is None
 
 
+@pytest.mark.timeout(30)  # it took hours
+def test_no_retry_after_takes_long_to_read(push: PushService, transport: Transport) -> None:
+    push.answer_with(lambda message: Reply(429, {"retry-after": f"1{' ' * 12_000}x"}))
+    assert one(transport, push.origin).retry_after is None
+
+
 def test_a_retry_after_does_not_carry_over_to_the_next_answer(push: PushService) -> None:
     with_one_handle = Transport(streams=1, connections=1, ca_bundle=push.ca_file)
     push.answer_with(lambda message: Reply(429, {"retry-after": "9"}, b"slow down"))

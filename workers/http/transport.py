@@ -36,9 +36,11 @@ _GATHER: Final = 0.001
 _REFUSED_MORE: Final = 1.0
 # Reads of a connection, each of up to 64 KB, before a request in it counts as timed out.
 _CATCH_UP: Final = 64
+# Of a text with one space between its words: of many in a row, each of several patterns could take
+# some, which takes hours of a long text.
 _NUMBER = re.compile(
-    r"""\s*["']?\s*\+?(\d+)(\.\d{1,6})?\s*(?:s|secs?|seconds?)?\s*["']?\s*(?:[,;].*)?""",
-    re.ASCII | re.IGNORECASE | re.DOTALL,
+    r"""["']? ?\+?(\d+)(\.\d{1,6})? ?(?:s|secs?|seconds?)? ?["']? ?(?:[,;].*)?""",
+    re.ASCII | re.IGNORECASE,
 )
 _IN, _OUT = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -436,7 +438,7 @@ def _seconds(retry_after: str, now: float) -> float | None:
     It is a number of seconds or a date (RFC 9110 section 10.2.3). Servers and their proxies also
     write `1.5`, `60s`, `"60"`, or the header twice.
     """
-    if found := _NUMBER.fullmatch(retry_after):
+    if found := _NUMBER.fullmatch(" ".join(retry_after.split())):
         wait = float(found[1][:9] + (found[2] or ""))
     else:
         try:
