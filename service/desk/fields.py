@@ -34,7 +34,7 @@ def is_nonce(text: str) -> bool:
 def texts_of(form: MultiDict[str, str]) -> dict[str, Any]:
     """Return title, text and link as they were typed."""
     return {
-        "title": re.sub(r"\s*[\r\n]+\s*", " ", form.get("title", "")).strip(),
+        "title": " ".join(filter(None, map(str.strip, re.split("[\r\n]", form.get("title", ""))))),
         "body": with_plain_line_ends(form.get("body", "")),
         "url": with_scheme(form.get("url", "").strip()),
     }

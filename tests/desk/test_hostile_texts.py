@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -124,3 +125,11 @@ def test_no_page_of_the_desk_takes_a_text_for_markup_or_loses_a_form(
     assert len(seen) > 25
     assert shown > 15, sorted(seen)
     assert typed > 8, sorted(seen)
+
+
+@pytest.mark.timeout(30)  # each took minutes, in which the process answered nobody
+def test_many_blanks_cost_no_time(editor: FlaskClient, readers: int) -> None:
+    assert review(editor, title=" " * 60_000 + "Ferry\r\n \n\raground").status_code == 200
+    hook = {"name": "Ghost", "title": "post.title", "url": "post.url", "otherwise": "*"}
+    for topics, status in ((" " * 4_999 + "x", 422), ("Politics = " + " " * 4_900 + "world", 303)):
+        assert post(editor, "/desk/hooks", **hook, topics=topics).status_code == status

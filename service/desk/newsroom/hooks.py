@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 
 from flask import redirect, render_template, request, url_for
@@ -23,7 +22,6 @@ _ONCE = "hook"
 _NO_SECTION = "“{}” is not a section, “=” and a topic’s short name."
 _NEW = ""  # stands for the form of a new hook where a page shows what is wrong
 _LONGEST_LIST = 5000  # characters
-_LINE = re.compile(r"\s*(.+?)\s*=\s*(\S+)\s*")
 
 
 @bp.get("/hooks")
@@ -113,9 +111,9 @@ def _read(id: str = "") -> tuple[PublishHook, dict[str, str]]:
         errors["header"] = "Say in which header the signature is."
     known, topics = runtime().topics.all(), {}
     for line in form.get("topics", "")[:_LONGEST_LIST].splitlines():
-        found = _LINE.fullmatch(line)
-        if found and found[2] in known:
-            topics[found[1].lower()] = found[2]
+        section, _, slug = map(str.strip, line.rpartition("="))
+        if section and slug in known:
+            topics[section.lower()] = slug
         elif line.strip():
             errors["topics"] = _NO_SECTION.format(line.strip()[:60])
     otherwise = form.get("otherwise", "")
