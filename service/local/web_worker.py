@@ -20,6 +20,7 @@ from fcntl import ioctl
 from functools import partial
 from termios import TIOCOUTQ
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
 
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -101,7 +102,8 @@ class Unfinished:
         lengths = _LENGTH.findall(head)
         # The parser refuses several lengths, and a length beside chunks: leave that to it.
         self._size = int(lengths[0]) if len(lengths) == 1 else 0
-        if _STORY.match(head):
+        # As the application reads the path, which else would wait for the body in a thread.
+        if _STORY.match(unquote_to_bytes(head.partition(b"\r\n")[0])):
             self.largest = _LARGEST_STORY
         if _CHUNKED.search(head) and not lengths:
             self._size = None

@@ -20,6 +20,7 @@ def begun(path: str, number: int = 0, size: int = 500_000) -> Unfinished:
     [
         ("/api/v1/hooks/4711", 500_000, False),
         ("http://push.example/api/v1/hooks/4711", 500_000, False),
+        ("/api/v1/%68ooks%2f4711", 500_000, False),
         ("/api/v1/hooks/4711", 1_100_000, True),
         ("/api/v1/notifications", 500_000, True),
         ("/api/v1/notifications?/api/v1/hooks/", 500_000, True),
