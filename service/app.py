@@ -74,6 +74,8 @@ _OF_PAGES = (
     "Permissions-Policy",
     "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 )
+_CACHED = "Cache-Control"
+_NOT_CACHED = (_CACHED, "no-store")
 # Not of subdomains, which are the newspaper's if SITE_URL is its own host.
 _ONLY_TLS = ("Strict-Transport-Security", "max-age=31536000")  # seconds, a year (RFC 6797)
 
@@ -103,6 +105,8 @@ class _Headers:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             # Readers' scripts are for all sites, and say so. Anything else is for our own pages.
             more, given = [*_HEADERS, ("X-Request-ID", id)], dict(headers)
+            if status >= "4":  # one caller's error, which a cache would hand out to all
+                headers = [*((name, it) for name, it in headers if name != _CACHED), _NOT_CACHED]
             if _FOR_US_ALONE[0] not in given:
                 more.append(_FOR_US_ALONE)
             if given.get("Content-Type", "").startswith("text/html"):

@@ -115,3 +115,18 @@ def test_browsers_come_back_by_tls_alone(redis_url: str) -> None:
             path, headers={"Host": "push.paper.example", "X-Forwarded-Proto": "https"}
         )
         assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_no_cache_keeps_an_error_and_hands_it_to_other_callers(redis_url: str) -> None:
+    calls = make_app(redis_url, SITE_URL=URL).test_client()
+    # A stranger's condition that a cache in front passes on with the request.
+    plain = {"Host": "push.paper.example"}
+    odd = {**plain, "If-Match": '"x"', "Range": "bytes=999999-"}
+    errors = set()
+    for path in ("/optin.js", "/panel.js", "/texts/en.json", "/privacy", "/style.css", "/nowhere"):
+        for headers in (plain, odd, {**odd, "If-Match": "*"}, {"Host": "another.example"}):
+            with calls.get(path, headers=headers) as response:
+                kept = response.headers.getlist("Cache-Control")
+                assert (response.status_code < 400) != (kept == ["no-store"]), path
+                errors.add(response.status_code)
+    assert errors >= {200, 400, 404, 412, 416}
