@@ -181,8 +181,7 @@ def test_only_trusted_proxies_may_name_the_callers_address(
         " ,192.0.2.9,\t",
         "",
         ",",
-        '"[2001:db8::1]:80", "x,y"',
-        '"',
+        '"[2001:db8::1]:80", "192.0.2.9"',
     ],
 )
 def test_the_callers_address_is_read_as_werkzeug_reads_it(addresses: str) -> None:
@@ -201,6 +200,14 @@ def test_the_callers_address_is_read_as_werkzeug_reads_it(addresses: str) -> Non
             for proxies in (Proxies, ProxyFix)
         ]
         assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("claimed", ['"', '192.0.2.1, "x', '"x\\', 'x"y, ', '"x", "'])
+def test_no_quote_of_a_caller_hides_the_address_that_a_proxy_appends(claimed: str) -> None:
+    for hops, appended in ((1, "192.0.2.9"), (2, "192.0.2.9, 192.0.2.8")):
+        proxies = Proxies(lambda environ, _: [environ["REMOTE_ADDR"]], x_for=hops)
+        environ = {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": f"{claimed}, {appended}"}
+        assert list(proxies(environ, lambda *_: None)) == ["192.0.2.9"]  # type: ignore[arg-type]
 
 
 def test_a_port_behind_the_callers_address_makes_no_other_caller(redis_url: str) -> None:
