@@ -42,6 +42,7 @@ _ENTITY = re.compile(
 )
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>|<!--|<!\[CDATA\[")
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[nrt](?![A-Za-z]))")
+_MOST_COMPOSED = 4000  # characters; no text of ours has as many, also in pieces
 _MOST_NAMED = 5  # characters in one warning
 _LONGEST_QUOTE = 60
 
@@ -75,9 +76,11 @@ def has_invisible(text: str) -> bool:
 def composed(text: str) -> str:
     """Return a text with each letter and its accents in one piece, where Unicode has one (NFC).
 
-    It looks the same and is shorter. macOS and some editors write the pieces.
+    It looks the same and is shorter. macOS and some editors write the pieces. The end of a text
+    that is too long for us stays as it is: for accents in a wrong order Python takes the square of
+    their number.
     """
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", text[:_MOST_COMPOSED]) + text[_MOST_COMPOSED:]
 
 
 def is_visible(text: str) -> bool:

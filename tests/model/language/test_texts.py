@@ -7,7 +7,8 @@ import time
 import pytest
 
 from service.model.language.graphemes import cut
-from service.model.language.texts import is_visible, one_line, several_lines
+from service.model.language.slugs import slug_of
+from service.model.language.texts import has_invisible, is_visible, one_line, several_lines
 
 UNSEEN = "Characters that no reader sees were left out, or became a space: {}."
 
@@ -150,3 +151,12 @@ def test_a_long_row_of_spaces_takes_no_longer_than_letters_do() -> None:
     # Else a CMS that sends 60,000 of them stops a web process for a minute.
     assert seconds(f"a{16_000 * ' '}b") < 100 * seconds(16_000 * "a")
     assert one_line("a  b   \t  c").text == "a  b c"
+
+
+@pytest.mark.timeout(30)  # it took some minutes
+def test_accents_in_a_wrong_order_take_no_time() -> None:
+    text = f"e{100_000 * chr(0x301)}{100_000 * chr(0x323)}"
+    assert len(one_line(text).text) == len(several_lines(text).text) > 100_000
+    assert not has_invisible(text)
+    assert slug_of(text) == "e"
+    assert one_line("u\u0308" * 1000).text == "ü" * 1000
