@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.support.processes.installation import wait_until
 from tests.support.push_service import Answer as Reply
 from tests.support.push_service import Message, PushService, every
 from workers.http import http1
+from workers.http.channel import Channel
 from workers.http.exchange import Exchange
 from workers.http.transport import NoRoom, Transport
 
@@ -185,6 +187,38 @@ def test_a_closed_port_and_an_unknown_name_are_unreachable() -> None:
         assert why in unreachable(transport, f"https://{host}")
     assert not transport.is_busy
     transport.close()
+
+
+@pytest.mark.parametrize("fault", ["no thread", "an error in the thread"])
+def test_an_origin_is_reached_once_this_host_can_connect_again(
+    push: PushService, transport: Transport, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    with monkeypatch.context() as broken:
+        if fault == "no thread":
+            # The kernel refuses a thread whose stack is as large as that.
+            broken.setattr(threading.Thread, "start", _start_with_a_stack_of(1 << 46))
+        else:
+            broken.setattr("workers.http.connections.connect", _no_memory)
+        for _ in range(5):  # more often than connections to an origin are made at once
+            assert unreachable(transport, push.origin).startswith("cannot connect")
+    assert one(transport, push.origin).status == 201
+
+
+def _start_with_a_stack_of(size: int) -> Callable[[threading.Thread], None]:
+    def start(
+        thread: threading.Thread, begin: Callable[..., None] = threading.Thread.start
+    ) -> None:
+        before = threading.stack_size(size)
+        try:
+            begin(thread)
+        finally:
+            threading.stack_size(before)
+
+    return start
+
+
+def _no_memory(*_given: object) -> Channel:
+    raise MemoryError
 
 
 def test_close_gives_up_requests_and_leaves_no_connection(push: PushService) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from workers.http import http1, http2
-from workers.http.channel import CannotConnect, Channel, Proxy, connect
+from workers.http.channel import CannotConnect, Channel, Proxy, connect, in_words
 from workers.http.exchange import Exchange
 
 # Connections to all origins of a group that are made at once, each in a thread. A name server that
@@ -119,23 +119,36 @@ class Connectors:
         counted = [("origin", connection.origin.url), ("group", group)]
         with self._lock:
             self._threads.update(counted)
+        connection.deadline = time.monotonic() + _LOOK_UP + self._timeout
         work = threading.Thread(
             target=self._run, args=(connection, counted), name="connector", daemon=True
         )
-        work.start()
-        connection.deadline = time.monotonic() + _LOOK_UP + self._timeout
+        try:
+            work.start()
+        except RuntimeError as error:  # this host gives no more threads, or no memory for one
+            self._finish(connection, counted, CannotConnect(in_words(error)))
 
     def _run(self, connection: Connection, counted: list[tuple[str, str]]) -> None:
         origin = connection.origin
-        tls = self._tls if origin.secure else None
-        proxy = self._proxy(origin.url)
         result: Channel | CannotConnect
         try:
+            tls = self._tls if origin.secure else None
+            proxy = self._proxy(origin.url)
             may_connect = partial(self._may_connect, origin.url)
             via = None if proxy is None else Proxy.parse(proxy)
             result = connect(origin.host, origin.port, tls, self._timeout, may_connect, via)
         except CannotConnect as error:
             result = error
+        except Exception as error:  # no memory, say; else it would count as being made for ever
+            result = CannotConnect(in_words(error))
+        self._finish(connection, counted, result)
+
+    def _finish(
+        self,
+        connection: Connection,
+        counted: list[tuple[str, str]],
+        result: Channel | CannotConnect,
+    ) -> None:
         with self._lock:
             self._threads.subtract(counted)
             for name in counted:
