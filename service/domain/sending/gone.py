@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.model.network.endpoints import origin_of
@@ -44,11 +45,15 @@ class Gone:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._judged_at = 0.0  # when this process judged all push services
 
     def look_after(self, now: float) -> None:
         """Doubt push services that report too many as gone; delete records that are due."""
-        self._doubt(now)
+        for at in self._to_judge(now):
+            self._doubt(at)
+        self._judged_at = now
         self._delete_due(now)
+        self._finish_confirming()
         self._store.departures.drop_left(now)
 
     def doubts(self) -> list[Doubt]:
@@ -71,31 +76,40 @@ class Gone:
         """Decide that a push service was wrong: its readers belong to audiences again."""
         for one in self._waiting_of(origin):
             self._store.gone.take_back(one)
-        self._store.push_services.believe(origin, clock.time())
+        self._store.push_services.end_doubt(origin)
 
-    def _doubt(self, now: float) -> None:
-        answers: Counter[str] = Counter()
+    def _to_judge(self, now: float) -> Iterator[float]:
+        """Yield the times of which the last minute is judged: now, and those when no clock looked.
+
+        Else nobody would be asked about what came while the clock was away or Redis was full.
+        """
+        if now - self._judged_at > WINDOW / 2:
+            at = self._store.gone.first_reported()
+            while at < now:
+                yield at
+                at += WINDOW / 2
+        yield now
+
+    def _doubt(self, at: float) -> None:
+        rows = self._store.gone.reported(at)
         gone: Counter[str] = Counter()
-        for base, (n, n_gone) in self._store.gone.responses(now).items():
+        for one in rows:
+            gone[self._origin(one.base)] += len(one.numbers)
+        if not gone or max(gone.values()) < TOO_MANY:
+            return
+        answers: Counter[str] = Counter()
+        for base, n in self._store.gone.responses(at).items():
             answers[self._origin(base)] += n
-            gone[self._origin(base)] += n_gone
-        suspects = [origin for origin, n in gone.items() if _too_many(n, answers[origin])]
-        untried = self._untried(now) if suspects else Counter()
-        for origin in suspects:
-            n, known = gone[origin], untried[origin]
-            too_many = n >= NEARLY_ALL * answers[origin] or _too_many(
-                n - known, answers[origin] - known
-            )
+        untried: Counter[str] = Counter()
+        for base, n in self._store.gone.untried(rows).items():
+            untried[self._origin(base)] += n
+        for origin, n in gone.items():
+            known, of = untried[origin], answers[origin]
+            too_many = n >= NEARLY_ALL * of or _too_many(n - known, of - known)
             # Answers that an editor has decided about may still be among those of the last minute.
-            if too_many and self._store.push_services.believed_since(origin) < now - WINDOW:
-                self._store.push_services.doubt(origin, now)
-
-    def _untried(self, now: float) -> Counter[str]:
-        """Return how many untried readers each push service called gone in the last minute."""
-        found: Counter[str] = Counter()
-        for base, count in self._store.gone.untried(now).items():
-            found[self._origin(base)] += count
-        return found
+            believed = self._store.push_services.believed_since(origin) >= at - WINDOW
+            if _too_many(n, of) and too_many and not believed:
+                self._store.push_services.doubt(origin, at)
 
     def _delete_due(self, now: float) -> None:
         doubted = self._store.push_services.doubted()
@@ -114,6 +128,14 @@ class Gone:
         self._store.subscriptions.remove_all(one.ids, only_gone=True)
         self._store.departures.count("gone", len(one.ids))
         self._store.gone.forget(one)
+
+    def _finish_confirming(self) -> None:
+        """Confirm what is left where the process ended in which an editor confirmed."""
+        if self._store.push_services.doubted():
+            return
+        for one in self._store.gone.doubted():
+            if self._store.push_services.believed_since(self._origin(one.base)):
+                self._store.gone.confirm(one)
 
     def _waiting_of(self, origin: str) -> list[GoneRow]:
         rows = self._store.gone.waiting()

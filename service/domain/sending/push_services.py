@@ -125,7 +125,7 @@ class PushServices:
         """Return how many recipients at an origin have got their outcome in the last minute."""
         bases = self._bases(origin)
         answers = self._store.gone.responses(clock.time()).items()
-        return sum(n for base, (n, _) in answers if base in bases)
+        return sum(n for base, n in answers if base in bases)
 
     def others_answer(self, origin: str) -> bool:
         """Whether a push service other than `origin` has answered in the last minute."""

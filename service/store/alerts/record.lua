@@ -45,8 +45,9 @@ for _, result in ipairs(results) do
     local counts = leased or redis.call('GETBIT', audience, number) == 1
     local is_new = counts and redis.call('SETBIT', done, number, 1) == 0
     if is_new then new[#new + 1] = string.sub(numbers, at, at + 3) end
-    -- An alert is held only for recipients who had no outcome yet.
-    if is_new or result.wakes == 0 then
+    -- An alert is held only for recipients who had no outcome yet. Nobody else is called gone either:
+    -- their records would never be deleted, as no row in `due` has them.
+    if is_new or (result.wakes == 0 and result.outcome ~= 'gone') then
       for _, one in ipairs(bits) do redis.call('SETBIT', one.key, number, one.bit) end
     end
   end
@@ -60,6 +61,7 @@ for _, result in ipairs(results) do
         redis.call('HSET', responses, result.base .. ' accepted', 1)
       end
       if result.outcome == 'gone' then
+        -- For a clock of the release before; ours counts the rows in `due`.
         redis.call('HINCRBY', responses, result.base .. ' gone', #new)
         redis.call('ZADD', due, now + gone_kept_ms, result.base .. ':' .. table.concat(new))
       end

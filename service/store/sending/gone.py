@@ -4,8 +4,7 @@ They leave every audience at once, by their bit in `gone`. Their records are del
 
   farewell      sorted set: a `GoneRow` each, scored with when its records may be deleted (ms)
   held          set: rows of doubted push services, kept until a person decides
-  answers:<t>   hash, kept ten seconds: base -> its responses, `<base> gone` -> how many were gone,
-                `<base> accepted` if a message was
+  answers:<t>   hash of ten seconds: base -> its responses, `<base> accepted` if a message was
   gone          bitmap of those readers
   untried       bitmap of readers who were taken over from another service (arrivals.py), until the
                 first alert that a push service accepts for them is over
@@ -95,15 +94,12 @@ class GoneRows:
         self._partitions = partitions
         self._tried = redis.register_script(_TRIED)
 
-    def responses(self, now: float) -> dict[int, tuple[int, int]]:
-        """Return by base: the responses of the last minute, and how many of them were gone."""
-        found: dict[int, tuple[int, int]] = {}
+    def responses(self, now: float) -> dict[int, int]:
+        """Return by base the responses of the last minute."""
+        found: dict[int, int] = {}
         for base, what, n in self._answers(now):
-            responses, gone = found.get(base, (0, 0))
             if not what:
-                found[base] = (responses + n, gone)
-            elif what == "gone":
-                found[base] = (responses, gone + n)
+                found[base] = found.get(base, 0) + n
         return found
 
     def accepting(self, now: float) -> set[int]:
@@ -121,22 +117,33 @@ class GoneRows:
                 base, _, what = field.decode().partition(" ")
                 yield int(base), what, int(value)
 
-    def untried(self, now: float) -> dict[int, int]:
-        """Return by base: of the readers called gone in the last minute, how many were untried."""
-        since = (int(now) // _SLOT - _SLOTS + 1) * _SLOT  # as `responses` counts
+    def reported(self, at: float) -> list[GoneRow]:
+        """Return the rows of the minute before a time, as `responses` counts, that still wait."""
+        since = (int(at) // _SLOT - _SLOTS + 1) * _SLOT
+        first, end = ((one + GONE_KEPT) * 1000 for one in (since, since + _SLOTS * _SLOT))
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in self._partitions:
-                pipe.zrangebyscore(due_key(partition), (since + GONE_KEPT) * 1000, "+inf")
+                pipe.zrangebyscore(due_key(partition), first, f"({end}")
+            return self._read(pipe.execute())
+
+    def first_reported(self) -> float:
+        """Return when the first row that waits was reported; infinity if none waits."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
+                pipe.zrange(due_key(partition), 0, 0, withscores=True)
+            scores = [score for rows in pipe.execute() for _, score in rows]
+        return min(scores, default=math.inf) / 1000 - GONE_KEPT
+
+    def untried(self, rows: Iterable[GoneRow]) -> dict[int, int]:
+        """Return by base how many readers in these rows were untried."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for partition in self._partitions:
                 pipe.get(bitmap_key(partition, "untried"))
-            answers = pipe.execute()
+            bits = dict(zip(self._partitions, pipe.execute(), strict=True))
         found: dict[int, int] = {}
-        for partition, rows, bits in zip(
-            self._partitions, answers[::2], answers[1::2], strict=True
-        ):
-            for row in rows if bits else ():
-                one = GoneRow.read(partition, row)
-                count = sum(_has(bits, number) for number in one.numbers)
-                found[one.base] = found.get(one.base, 0) + count
+        for one in rows:
+            count = sum(_has(bits[one.partition] or b"", number) for number in one.numbers)
+            found[one.base] = found.get(one.base, 0) + count
         return found
 
     def tried(self, id: int, revisions: Iterable[int]) -> None:
@@ -155,13 +162,16 @@ class GoneRows:
         """Return some rows whose records may be deleted by now."""
         return self._rows(now * 1000, most)
 
-    def waiting(self) -> list[GoneRow]:
-        """Return all rows, those of doubted push services first."""
+    def doubted(self) -> list[GoneRow]:
+        """Return the rows that are kept until a person has decided."""
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in self._partitions:
                 pipe.smembers(_doubted_key(partition))
-            doubted = self._read(pipe.execute())
-        return doubted + self._rows(math.inf)
+            return self._read(pipe.execute())
+
+    def waiting(self) -> list[GoneRow]:
+        """Return all rows, those of doubted push services first."""
+        return self.doubted() + self._rows(math.inf)
 
     def _rows(self, until: float, most: int = -1) -> list[GoneRow]:
         with self._redis.pipeline(transaction=False) as pipe:

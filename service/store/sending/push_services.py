@@ -10,7 +10,7 @@ All are hashes by origin in the slot {g}; most origins are in none of them. All 
                  those that are not known to take any number of messages
   released       when a person released a push service
   doubted        since when its "gone" is not believed
-  believed       when a person last decided whether its "gone" is right
+  believed       when a person last confirmed that its "gone" is right
   pace:<origin>  a token bucket: what may be sent there now, as of when
   start:<origin> the same while its proof grows, with what it accepted since when
 """
@@ -295,14 +295,18 @@ class PushServices:
         """Stop believing a push service's "gone"; True for the first call."""
         return bool(self._redis.hsetnx(_DOUBTED, origin, repr(since)))
 
+    def end_doubt(self, origin: str) -> None:
+        """Stop doubting a push service, whose "gone" may be doubted again at once."""
+        self._redis.hdel(_DOUBTED, origin)
+
     def believe(self, origin: str, since: float) -> None:
-        """Believe a push service again; `since` is when a person decided so."""
+        """Believe a push service again; `since` is when a person confirmed that it is right."""
         with self._redis.pipeline() as pipe:
             pipe.hdel(_DOUBTED, origin)
             pipe.hset(_BELIEVED, origin, repr(since))
             pipe.execute()
 
     def believed_since(self, origin: str) -> float:
-        """Return when a person last decided about a push service; 0 for never."""
+        """Return when a person last confirmed what a push service says; 0 for never."""
         since = cast("bytes | None", self._redis.hget(_BELIEVED, origin))
         return float(since) if since else 0.0
