@@ -117,7 +117,7 @@ class FanOut:
         self._going_on = False
         self._failed = False
         self._checked_at = 0.0
-        self._claimed_at = 0.0
+        self._took_at = 0.0  # by the monotonic clock, when recipients were last looked for
         # By partition, when the store was asked, and from which number on readers are young.
         self._young: dict[int, tuple[float, int]] = {}
 
@@ -206,6 +206,7 @@ class FanOut:
                 lease.lost = True
                 continue
             rows = self._recipients.take(lease, left)
+            self._took_at = time.monotonic()
             self._start(lease, rows)
             left -= len(rows)
         return more
@@ -229,12 +230,13 @@ class FanOut:
         """Whether to look for another batch now.
 
         If recipients here wait for an answer of their push service, and the last batch had
-        nothing to start, look only now and then: that answer mostly comes soon.
+        nothing to start, look only now and then: that answer mostly comes soon. However slow Redis
+        is, answers and connections are taken before the next look.
         """
         held = [lease for lease in self._leases if lease.send.urgent == urgent]
         if not any(lease.held_back for lease in held) or held[-1].begun:
             return True
-        return time.monotonic() - self._claimed_at >= LOOK_AHEAD
+        return time.monotonic() - self._took_at >= LOOK_AHEAD
 
     def _claim(self, urgent: bool | None = None) -> Lease | None:
         """Lease another batch: of breaking alerts first, then of the alert with the fewest leases.
@@ -277,7 +279,6 @@ class FanOut:
         if paced and isinstance(claim.batch, Recent):
             partition = claim.batch.partition
             lease.newest = NewestFirst(self._runtime.store.redis, send.id, partition)
-        self._claimed_at = now
         send.leases += 1
         self._leases.append(lease)
         return lease
