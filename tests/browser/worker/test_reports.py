@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 from tests.support.browser.worker_harness import Site, document
 
@@ -123,3 +124,21 @@ def test_a_reader_who_asks_not_to_be_tracked_is_not_counted(
     worker("click", "")
     assert worker("waiting") == []
     assert site.receipts == []
+
+
+def test_a_browser_whose_disk_is_full_reports_too(
+    site: Site, page: Page, worker: Callable[..., Any]
+) -> None:
+    worker("private", False)  # the worker itself is stored
+    disk = page.context.new_cdp_session(page)
+    disk.send("Storage.overrideQuotaForOrigin", {"origin": site.origin, "quotaSize": 1})
+    try:
+        worker("push", document(site))
+        worker("click", "")
+        assert site.receipts == [
+            [{"token": "r1", "event": "shown"}],
+            [{"token": "r1", "event": "clicked"}],
+        ]
+        assert worker("waiting") == []
+    finally:
+        disk.send("Storage.overrideQuotaForOrigin", {"origin": site.origin})
