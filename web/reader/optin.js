@@ -311,17 +311,26 @@ async function keepTrue() {
   }
 }
 
-async function visit() {
-  // A browser may prepare a page that nobody looks at in the end.
+/** Wait until a reader opens the page: a browser may prepare one that nobody looks at in the end. */
+async function opened() {
   if (Reflect.get(Document.prototype, "prerendering", document))
     await new Promise((look) =>
       document.addEventListener("prerenderingchange", look, { once: true }),
     );
+}
+
+/** Answer the worker, which brings a page to the front only if a reader has opened it. */
+function answer({ data, ports }) {
+  if (data?.type === "stoppress:here") ports[0].postMessage(true);
+}
+
+async function visit() {
   const goOn = async () => (await load("./home.js")).goOn();
   if (apple && navigator.standalone && (await goOn().catch(trouble))) return;
   const byAlert = window === top && location.hash.startsWith(ASKED_BY_ALERT);
   // In a frame of another origin a browser says “denied” where nobody has refused.
   if (supported && window === top) {
+    navigator.serviceWorker.addEventListener("message", answer);
     const kept = keepTrue();
     // A reader who pressed our link waits for its panel, which has a “Try again” of its own.
     await (byAlert ? Promise.race([kept.catch(trouble), pause(CALL_TIMEOUT_MS)]) : kept);
@@ -331,7 +340,7 @@ async function visit() {
 }
 
 /** Begin, unless another tag of the page has begun already. */
-function begin() {
+async function begin() {
   const { ask, leave } = reader;
   const converted = async (name) => (await load("./converted.js")).converted(reader, name);
   const refresh = () => reader.refresh();
@@ -343,6 +352,7 @@ function begin() {
   addEventListener("pageshow", ({ persisted }) => persisted && announce());
   if (settings.ask === "click") listenForClicks();
   if (replaced) console.warn("Stop Press: a script of this page has replaced window.Notification");
+  await opened();
   visit().catch(trouble);
   furnish();
   // In a single-page application, places appear later, and another path is another page view.

@@ -31,6 +31,7 @@
   // Safari revokes a subscription whose push events last about ten seconds.
   const CALL_TIMEOUT_MS = 5000;
   const PICTURES_MS = 5000;
+  const ANSWER_MS = 500; // for a page to say that it is open
   // A million browsers show an alert within a minute; their reports are spread over this time.
   const SHOWN_WITHIN_MS = 3000;
   // The cache of receipts that the service has not got yet, one entry each; the oldest give way.
@@ -54,7 +55,7 @@
 
   // Half a surrogate pair in a tag crashes Chromium (seen in 156).
   function wellFormed(_key, value) {
-    return typeof value === "string" ? (value.toWellFormed?.() ?? value) : value;
+    return value?.toWellFormed?.() ?? value;
   }
 
   /** Return the notification in a Declarative Web Push document; null for any other payload. */
@@ -203,6 +204,18 @@
     return [story, TRACKING.test(hash) ? "" : hash];
   }
 
+  /** Whether a reader has opened the page in this tab. Chromium also lists pages that it has only
+      prepared (speculation rules), which cannot come to the front: they do not answer yet. */
+  function isOpened(tab) {
+    if (tab.visibilityState === "visible") return true;
+    const { port1, port2 } = new MessageChannel();
+    tab.postMessage({ type: "stoppress:here" }, [port2]);
+    return new Promise((go) => {
+      port1.onmessage = go;
+      setTimeout(go, ANSWER_MS);
+    });
+  }
+
   /** Bring the story to the front, with one call, because Chromium allows only one a click. */
   async function open(url) {
     const [story, part] = placeOf(url);
@@ -213,9 +226,11 @@
       return one.frameType !== "nested" && shown === story && (!part || at === part);
     });
     const anew = () => self.clients.openWindow(url);
-    if (tab) return tab.focus().catch(anew); // the reader may have closed it meanwhile
+    const is = (name) => self.navigator.userAgent.includes(name);
+    // The reader may have closed it meanwhile.
+    if (tab && (!is("Chrom") || (await isOpened(tab)))) return tab.focus().catch(anew);
     // An app on the Home Screen opens its start page instead before iOS 18.4: home.js goes on.
-    const apple = /^(?!.*Chrom).*AppleWebKit/.test(self.navigator.userAgent);
+    const apple = is("AppleWebKit") && !is("Chrom");
     // The worker must live until both are done, and the window must not wait for storage.
     return Promise.allSettled([apple && keep("clicked", url), anew()]);
   }
