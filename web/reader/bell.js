@@ -74,7 +74,7 @@ function ring(reader, place, t) {
     console.warn(error);
     bell.after(element("p", { role: "alert", lang: t.lang, dir: t.dir }, t.offline));
   };
-  bell.addEventListener("click", () => press().catch(fail));
+  bell.onclick = () => press().catch(fail);
   follow(place, show);
   show();
   root(place, BELL_STYLE).append(bell);

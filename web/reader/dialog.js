@@ -36,7 +36,6 @@ dialog {
 .line h2 { margin: 0; font-size: 1em; }
 .line .small { margin: 0; }
 .details { inline-size: 2.75em; margin-inline-end: -0.6em; }
-.details svg, .small svg { margin: 0; }
 .small svg { inline-size: 1.2em; block-size: 1.2em; }
 .logo { inline-size: 2.5em; block-size: 2.5em; border-radius: 4px; object-fit: contain; }
 .small, small { color: var(--muted); font-size: 0.8125em; }
@@ -53,7 +52,8 @@ p, ul, ol { margin: 0 0 0.9em; }
 ol { padding-inline-start: 1.4em; }
 li { padding-block: 0.4em; border-block-end: 1px solid var(--rule); font-weight: 600; }
 .arrival li { font-weight: 400; }
-svg { margin-inline-start: 0.4em; vertical-align: -0.3em; }
+svg { vertical-align: -0.3em; }
+li svg { margin-inline-start: 0.4em; }
 b { font-weight: 600; }
 [role=alert] { padding-inline-start: 0.75em; border-inline-start: 3px solid var(--accent); }
 [role=alert] button { display: block; }
@@ -99,6 +99,7 @@ button.main {
 }
 `;
 
+const ABOVE = ":is(dialog,:popover-open,:fullscreen)"; // what a page may show above all else
 const ASKED = "stop-press-asked"; // optin.js says what is in it
 const NIGHT = "03:00"; // quiet hours that contain it are “at night”
 
@@ -164,8 +165,9 @@ export class Panel {
     follow(this.#host, this.#onChange);
     if (place) return;
     Panel.open = this;
-    // A `body` with a filter would put it out of sight; beside a modal dialog it would be inert.
-    (of("activeElement")?.closest("dialog") ?? of("documentElement")).append(this.#host);
+    // A `body` with a filter would put it out of sight; beside a modal dialog it would be inert, and
+    // behind what else the page shows above all, such as a menu with the bell in it.
+    (of("activeElement")?.closest(ABOVE) ?? of("documentElement")).append(this.#host);
     document.addEventListener("keydown", this.#onKey);
     // One answer closes the question in all tabs. A page in the back/forward cache hears nothing.
     addEventListener("storage", this.#onAnswer);
@@ -265,11 +267,6 @@ export class Panel {
     this.#box.querySelector(".choices").prepend(element("div", { role }, text, ...buttons));
   }
 
-  /** Add `node` above the buttons. */
-  add(node) {
-    this.#box.querySelector(".choices").before(node);
-  }
-
   /** Say what the reader can do while a click is under way; the words may come after its end. */
   async hint(kind) {
     const words = await wordsFor({ kind }, this.t);
@@ -283,11 +280,10 @@ export class Panel {
   /** Have screen readers read out the heading when they next pause. It is not seen again and takes no
       room, because a button that moves while it is pressed is not clicked. */
   announce() {
-    const text = this.title.textContent;
     const status = element("p", { role: "status", class: "spoken" });
     this.#box.append(status);
     // A live region announces only changes after it exists.
-    setTimeout(() => status.append(text), 100);
+    setTimeout(() => status.append(this.title.textContent), 100);
   }
 
   /** Hide the panel, while the reader types into a field of the page, or show it again. */

@@ -105,7 +105,7 @@ export function showThanks(panel, facts, chosen, listening) {
     because it may be shown before that call has returned. */
 export async function showArrival(panel, coming, listening) {
   const place = element("div", { class: "arrival" });
-  panel.add(place);
+  panel.title.parentNode.querySelector(".choices").before(place); // above the buttons
   const t = (panel.t = await texts(panel.t));
   const unseen = () =>
     panel.button("unseen", () => {

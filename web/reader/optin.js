@@ -339,6 +339,12 @@ async function visit() {
   if (settings.ask === "auto" && !state().subscribed) await askInTime();
 }
 
+/** Keep a key that is pressed in a control of ours from the page's own shortcuts: to the page it is
+    pressed on a <div>, so that a player takes the space bar for its own. */
+function keepKey(event) {
+  if (event.target.stopPress && !/^(Escape|Tab)$/.test(event.key)) event.stopImmediatePropagation();
+}
+
 /** Begin, unless another tag of the page has begun already. */
 async function begin() {
   const { ask, leave } = reader;
@@ -350,6 +356,7 @@ async function begin() {
   });
   // A page from the back/forward cache has not heard what other pages did meanwhile.
   addEventListener("pageshow", ({ persisted }) => persisted && announce());
+  for (const type of ["keydown", "keypress", "keyup"]) addEventListener(type, keepKey, true);
   if (settings.ask === "click") listenForClicks();
   if (replaced) console.warn("Stop Press: a script of this page has replaced window.Notification");
   await opened();

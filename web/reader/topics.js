@@ -18,6 +18,7 @@ FORM.replaceSync(`
 }
 .sample div { min-inline-size: 0; }
 .sample b { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+bdi, p { overflow-wrap: anywhere; }
 h3 { margin: 1em 0 0.3em; font: 600 1.05em/1.2 var(--serif); }
 ul { padding: 0; list-style: none; }
 fieldset { min-inline-size: 0; margin: 0 0 1em; padding: 0; border: 0; }
