@@ -98,6 +98,8 @@ function somethingIsOpen() {
       area = Math.max(area, width * height);
       const isLarge = area > 0.04 * innerWidth * innerHeight;
       if (isLarge && (CONSENT.test(called) || (stays && CALLED_SO.test(called)))) return true;
+      // It would lie over the question.
+      if (isLarge && node.matches(":is(:popover-open)")) return true;
       // An application may be one fixed element, with all of the page in it.
       if (index === 0 && position === "fixed" && !node.querySelector("main")) return true;
     }
