@@ -11,7 +11,13 @@ from flask.typing import ResponseReturnValue
 from service.api import fields
 from service.api.alerts.correction_requests import Correction
 from service.current import runtime
-from service.desk.alerts.correction_form import CorrectionForm, draft_of
+from service.desk.alerts.correction_form import (
+    CorrectionForm,
+    check_of,
+    corrected_since,
+    draft_of,
+    overtaken,
+)
 from service.desk.alerts.one_alert import TAKEN_BACK
 from service.desk.blueprint import bp
 from service.desk.fields import read_nonce
@@ -74,7 +80,7 @@ def correct(id: int) -> ResponseReturnValue:
             replace=requested.reached == "replace",
             by=signed_in().email,
             idempotency=key,
-            check=lambda root: requested.check(root, runtime()),
+            check=check_of(requested),
             undo=Undo(seconds, State.SENDING if goes_on else None) if seconds else None,
             draft=draft,
         )
@@ -111,7 +117,8 @@ def correction_page(
         content=replace(root.text, title=form.title, body=form.body, url=form.url),
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
-        notice=notice,
+        notice=notice or overtaken(root),
+        changes=corrected_since(root),
         done=done,
         draft=draft_of(root),
         reached=runtime().corrections.reached(root),

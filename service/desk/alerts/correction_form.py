@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from flask import request
 
-from service.api.alerts.correction_requests import NOTHING_CHANGES
+from service.api.alerts.correction_requests import NOTHING_CHANGES, Correction
 from service.api.fields import Invalid
 from service.current import runtime
 from service.desk.fields import complaints_of, texts_of
-from service.domain.alerts.publishing import UnknownNotification
+from service.desk.words import logged_by, logged_changes
+from service.domain.alerts.publishing import Conflict, UnknownNotification
 from service.model.notifications import Content, Notification, State
 
 _UNCHANGED = "Nothing has changed yet: write a new title, text or link."
+_CORRECTED = (
+    "This alert was corrected meanwhile. Your text is not sent: it takes the place of that"
+    " correction once you press the button below."
+)
 
 
 def draft_of(root: Notification) -> Notification | None:
@@ -25,6 +31,39 @@ def draft_of(root: Notification) -> Notification | None:
     except UnknownNotification:
         return None
     return draft if draft and draft.corrects == root.id and not draft.waits_for_approval else None
+
+
+def check_of(correction: Correction) -> Callable[[Notification], tuple[tuple[str, str], ...]]:
+    """Return the check of a correction: `Conflict` if another one came first."""
+
+    def check(root: Notification) -> tuple[tuple[str, str], ...]:
+        if words := overtaken(root):
+            raise Conflict(root.id, words)
+        return correction.check(root, runtime())
+
+    return check
+
+
+def overtaken(root: Notification) -> str:
+    """Say that the alert was corrected since the text of this request was written, if it was."""
+    return _CORRECTED if _revision_seen(root) != root.revision else ""
+
+
+def corrected_since(root: Notification) -> list[str]:
+    """Say who has corrected the alert since then, and what each of them has changed."""
+    newer = root.revision - _revision_seen(root)
+    entries = [one for one in runtime().alert_log.of(root.id) if one.action == "corrected"]
+    since = entries[-newer:] if newer > 0 else []
+    return [f"{logged_by(one)}: {logged_changes(one)}" for one in since]
+
+
+def _revision_seen(root: Notification) -> int:
+    """Return how often the alert had been corrected when the text of this request was written."""
+    draft = draft_of(root)
+    of_draft = (draft.mends or draft.request) if draft else None
+    written = of_draft.revision if of_draft else None
+    seen = request.form.get("corrected", written, type=int)
+    return root.revision if seen is None else seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,13 @@ from service.api import fields
 from service.api.alerts.correction_requests import Correction
 from service.current import runtime
 from service.desk.alerts.correcting import NOBODY_NEEDED, WITHDRAWN
-from service.desk.alerts.correction_form import CorrectionForm, draft_of
+from service.desk.alerts.correction_form import (
+    CorrectionForm,
+    check_of,
+    corrected_since,
+    draft_of,
+    overtaken,
+)
 from service.desk.alerts.one_alert import TAKEN_BACK
 from service.desk.alerts.stopping import held_stop
 from service.desk.blueprint import bp
@@ -98,7 +104,7 @@ def retract(id: int) -> ResponseReturnValue:
             **requested.texts(),
             by=signed_in().email,
             idempotency=once,
-            check=lambda root: requested.check(root, runtime()),
+            check=check_of(requested),
             # Where a second person decides, the alert is cancelled before they do.
             undo_seconds=0 if asks else runtime().config.undo_for(root.text.kind),
             draft=draft,
@@ -133,6 +139,7 @@ def _retraction_page(
     done: str = "",
 ) -> str:
     trouble = runtime().mending.trouble(root.id)
+    root = trouble.root
     text = _without_extras(root, form)
     return render_template(
         "desk/retract.html",
@@ -141,7 +148,8 @@ def _retraction_page(
         content=text,
         nonce=nonce or secrets.token_urlsafe(16),
         errors=errors or {},
-        notice=notice,
+        notice=notice or overtaken(root),
+        changes=corrected_since(root),
         done=done,
         draft=draft_of(root),
         asks=_asks(root, text),

@@ -6,11 +6,13 @@ import re
 import time
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
-from service.model.notifications import Audience, Content
+from service.model.notifications import Audience, Content, State
 from service.model.subscriptions import SubscriptionId
 from service.runtime import Runtime
+from tests.support.desk.approving import sign_in_as
 from tests.support.desk.pages import EMAIL, correct, filled, publish, words
 
 
@@ -151,6 +153,34 @@ def test_under_the_rehearsal_prefix_all_links_and_forms_stay_there(
         leads = re.findall(r'(?:href|action|hx-get|src)="(/[^"]*)"', page)
         assert len(leads) > 5
         assert [lead for lead in leads if not lead.startswith("/rehearsal/")] == []
+
+
+@pytest.mark.parametrize("page", ["correct", "retract"])
+def test_a_correction_that_another_editor_made_is_not_replaced_unseen(
+    app: Flask, editor: FlaskClient, runtime: Runtime, half_sent: int, page: str
+) -> None:
+    path = f"/desk/alerts/{half_sent}/{page}"
+    opened = filled(editor.get(path).text)
+    other = sign_in_as(app, runtime, "ben@paper.example", "sends")
+    assert correct(other, half_sent, title="Ferry afloat again").status_code == 303
+
+    answer = editor.post(path, data={**opened, "title": "  "})
+    assert answer.status_code == 422, "a mistake does not hide it either"
+    assert "was corrected meanwhile" in words(answer.text)
+    answer = editor.post(path, data={**opened, "title": "Ferry sunk"})
+    assert answer.status_code == 409
+    said = words(answer.text)
+    assert "This alert was corrected meanwhile. Your text is not sent" in said
+    assert "ben@paper.example: title “Ferry aground” → “Ferry afloat again”" in said
+    one = runtime.publishing.get(half_sent)
+    assert (one.text.title, one.revision) == ("Ferry afloat again", 1)
+    assert one.state is State.SENDING, "nor is it stopped"
+
+    again = {**filled(answer.text), "title": "Ferry sunk"}
+    assert editor.post(path, data=again).status_code == 303
+    assert editor.post(path, data=again).status_code == 303, "the second of two clicks"
+    one = runtime.publishing.get(half_sent)
+    assert (one.text.title, one.revision) == ("Ferry sunk", 2)
 
 
 @pytest.mark.parametrize("page", ["correct", "retract"])

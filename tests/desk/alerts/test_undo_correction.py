@@ -154,6 +154,9 @@ def test_a_tools_correction_goes_at_once_and_the_waiting_one_is_a_draft_again(
     assert runtime.publishing.get(half_sent).text.title == "By a tool"
     assert state_of(runtime, half_sent) is State.SENDING
     assert [e.action for e in runtime.alert_log.of(one.id)] == ["sent", "overtaken"]
+    form = words(editor.get(f"/desk/alerts/{half_sent}/correct?draft={one.id}").text)
+    assert "This alert was corrected meanwhile. Your text is not sent" in form
+    assert "a tool: title “Ferry aground” → “By a tool”" in form
 
 
 def test_a_second_correction_waits_for_the_first(
