@@ -90,10 +90,11 @@ def skip(id: int) -> ResponseReturnValue:
 @bp.post("/alerts/<int:id>/delete")
 @allowed(for_a_draft)
 def delete(id: int) -> ResponseReturnValue:
-    """Delete a planned alert."""
+    """Delete a planned alert in the version that the page showed."""
+    changes, only_draft = request.form.get("changes", type=int), not may(Role.SENDS)
     with suppress(UnknownNotification):  # the second of two clicks
-        only_draft = not may(Role.SENDS)
-        runtime().publishing.remove(id, by=signed_in().email, only_draft=only_draft)
+        by = signed_in().email
+        runtime().publishing.remove(id, by=by, only_draft=only_draft, changes=changes)
     return redirect(url_for("desk.alerts"), 303)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
@@ -306,6 +307,23 @@ def test_deleting_takes_two_clicks_and_a_third_does_no_harm(
     again = post(editor, f"{page}/delete", page="/desk/")
     assert (first.status_code, first.location) == (303, "/desk/")
     assert (again.status_code, again.location) == (303, "/desk/")
+    assert runtime.publishing.planned() == []
+
+
+def test_a_text_that_another_editor_has_written_is_not_deleted_unseen(
+    editor: FlaskClient, runtime: Runtime, readers: int
+) -> None:
+    id = plan(runtime)
+    page = f"/desk/alerts/{id}"
+    fields = hidden_fields(editor.get(page).text)
+    before = runtime.publishing.get(id)
+    text = replace(before.content, title="What another editor wrote")
+    runtime.publishing.change(before, text, before.audience, by="ben@paper.example", draft=True)
+    answer = editor.post(f"{page}/delete", data=fields)
+    assert answer.status_code == 409
+    assert "Another editor has changed this alert meanwhile" in answer.text
+    assert "What another editor wrote" in answer.text
+    assert editor.post(f"{page}/delete", data=hidden_fields(answer.text)).status_code == 303
     assert runtime.publishing.planned() == []
 
 
