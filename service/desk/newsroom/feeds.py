@@ -14,6 +14,7 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import ANY_EDITOR, allowed
+from service.desk.seen import is_seen
 from service.desk.session import signed_in
 from service.domain.newsroom.feeds import (
     NOBODY,
@@ -27,7 +28,10 @@ from service.model.newsroom.feeds import FeedRules
 from service.model.roles import Role
 from service.model.time import clock
 
-_CHANGED = "Another editor has changed this feed meanwhile. Look at it again."
+_CHANGED = (
+    "Another editor has changed this feed since you opened this page. Press “Save” to set all rules"
+    " as they are below, or open the page again to see theirs."
+)
 _NUMBERS = ("gap_minutes", "most_per_hour", "most_per_day", "newest_hours", "minutes")
 _LINES = ("name", "language", "title_template", "text_template", "link_parameters")
 _BAD_LINE = "Write one on each line: a category, “=”, and the short name of a topic."
@@ -77,6 +81,8 @@ def change_feed(feed: str) -> ResponseReturnValue:
         rules = replace(rules, topic_by_category=by)
     if errors:
         return _page(before, _typed(), errors), 422
+    if rules != before.rules and not is_seen(before.rules):
+        return _page(before, _typed(), {"seen": _CHANGED}), 409
     return _changed(before, rules)
 
 
@@ -173,8 +179,10 @@ def _read(before: FeedRules, given: dict[str, Any]) -> tuple[FeedRules, dict[str
 
 
 def _typed() -> dict[str, Any]:
-    """Return what was typed, to show it again."""
+    """Return what was typed into the form of the rules, to show it again."""
     form = request.form
+    if "audience" not in form:  # the form of a button
+        return {}
     boxes = {"topics": form.getlist("topic"), "everyone": form.get("audience") == "everyone"}
     return {
         **form,

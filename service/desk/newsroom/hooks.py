@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -11,6 +12,7 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
+from service.desk.seen import CHANGED, is_seen
 from service.desk.session import show_once, shown_once, signed_in, typed
 from service.domain.newsroom.publish_hooks import UnknownHook, WrongHook
 from service.domain.too_many import TooMany
@@ -73,6 +75,10 @@ def change_hook(id: str) -> ResponseReturnValue:
     given, errors = _read(id)
     if errors:
         return _page(id, errors), 422
+    before = runtime().publish_hooks.get(id)
+    made = {name: getattr(before, name) for name in ("secret", "created_at", "created_by")}
+    if replace(given, **made) != before and not is_seen(before):
+        return _page(id, {"seen": CHANGED.format("publish hook")}), 409
     try:
         runtime().publish_hooks.change(id, lambda _before: given)
     except WrongHook as wrong:

@@ -14,20 +14,16 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
+from service.desk.seen import CHANGED, is_seen
 from service.desk.session import signed_in
 from service.domain.alerts.topics import MergedTopic, UnknownTopic
 from service.domain.too_many import TooMany
 from service.model.language.slugs import slug_of
 from service.model.notifications import Topic
 from service.model.roles import Role
-from service.model.tokens import digest
 
 _TAKEN = "Another topic has this short name. Choose another."
 _NO_TARGET = "Choose the topic that gets the followers."
-_CHANGED = (
-    "Another editor has changed this topic since you opened this page. Above you see how it is now."
-    " Press “Change” to set all fields as they are below."
-)
 _NEW = ""  # stands for the form of a new topic where a page shows what is wrong
 
 
@@ -68,8 +64,8 @@ def change_topic(slug: str) -> ResponseReturnValue:
     if topic is None:
         return _page(slug, errors), 422
     if topic != before:
-        if request.form.get("seen") not in (None, _digest(before)):
-            return _page(slug, {"seen": _CHANGED}), 409
+        if not is_seen(before):
+            return _page(slug, {"seen": CHANGED.format("topic")}), 409
         runtime().topics.change(**asdict(topic))
         note(f"changed the topic {slug}")
     return _back(slug)
@@ -128,26 +124,14 @@ def _checked(slug: str) -> tuple[Topic | None, dict[str, str]]:
         return None, {error.field: error.detail for error in reversed(invalid.errors)}
 
 
-def _digest(topic: Topic) -> str:
-    """Return what tells a topic from the same one with other words or another setting."""
-    return digest(repr(topic))[:16]
-
-
 def _back(slug: str = "", asked: int | None = None) -> ResponseReturnValue:
     anchor = f"topic-{slug}" if slug else None
     return redirect(url_for("desk.topics", asked=asked, _anchor=anchor), 303)
 
 
 def _page(wrong: str | None = None, errors: dict[str, str] | None = None) -> str:
-    """Show the page; `wrong` is the topic whose form was refused, or `_NEW`.
-
-    A form with a mistake keeps what its editor saw, so that another editor's change is still found.
-    """
-    known = runtime().topics.all()
-    form, typed, errors = request.form, None, errors or {}
-    seen = {slug: _digest(topic) for slug, topic in known.items()}
-    if wrong in seen and "seen" not in errors:
-        seen[wrong] = form.get("seen", seen[wrong])
+    """Show the page; `wrong` is the topic whose form was refused, or `_NEW`."""
+    form, typed = request.form, None
     if wrong is not None and "name" in form:
         typed = replace(
             Topic(wrong or form.get("slug", ""), form.get("name", "")),
@@ -157,12 +141,11 @@ def _page(wrong: str | None = None, errors: dict[str, str] | None = None) -> str
         )
     return render_template(
         "desk/topics.html",
-        topics=list(known.values()),
+        topics=list(runtime().topics.all().values()),
         followers=runtime().topics.followers(),
         merged=runtime().topics.merged(),
         asked=request.args.get("asked", 0, type=int),
         wrong=wrong,
         typed=typed,
-        errors=errors,
-        seen=seen,
+        errors=errors or {},
     )

@@ -11,6 +11,7 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import allowed
+from service.desk.seen import CHANGED, is_seen
 from service.desk.session import show_once, shown_once, signed_in
 from service.domain.newsroom.webhooks import (
     NO_FETCH_PROCESS,
@@ -86,8 +87,11 @@ def change_webhook(id: str) -> ResponseReturnValue:
     events = _events()
     if not events:
         return _page(id, {"event": _NOTHING}), 422
+    before, address = runtime().webhooks.get(id).webhook, request.form.get("address", "")
+    if (address, {*events}) != (before.address, {*before.events}) and not is_seen(before):
+        return _page(id, {"seen": CHANGED.format("webhook")}), 409
     try:
-        runtime().webhooks.change(id, address=request.form.get("address", ""), events=events)
+        runtime().webhooks.change(id, address=address, events=events)
     except WrongWebhook as error:
         return _page(id, {error.field: str(error)}), 422
     note(f"changed the webhook {id}")

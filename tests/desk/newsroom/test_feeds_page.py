@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from service.domain.newsroom.feeds import FeedChanged
 from service.runtime import Runtime
 from service.store.people.access import Person
 from tests.support.desk.pages import NASTY, Page, post, sign_in, words
@@ -146,6 +150,42 @@ def test_rules_are_changed_and_a_feed_is_paused_read_and_removed(
     for _ in range(2):  # a double click
         assert send(editor, f"/{ID}/remove").status_code == 303
     assert runtime.feeds.all() == []
+
+
+def test_rules_that_another_editor_has_changed_are_not_overwritten_unseen(
+    editor: FlaskClient, runtime: Runtime
+) -> None:
+    def seen(page: str) -> str:
+        return re.findall(r'name="seen" value="([^"]+)"', page)[0]
+
+    store_feed(runtime)
+    opened_at = seen(editor.get(f"/desk/feeds/{ID}").text)
+    one = runtime.feeds.get(ID)
+    runtime.feeds.change(one, replace(one.rules, most_per_day=3))
+    form = {"url": "https://paper.example/known", **BASIC, **FURTHER, "name": "Ferries"}
+    refused = send(editor, f"/{ID}", **form, seen=opened_at)
+    Page(refused.text)
+    assert refused.status_code == 409
+    assert "Another editor has changed this feed since" in words(refused.text)
+    assert 'value="Ferries"' in refused.text
+    assert runtime.feeds.get(ID).rules.most_per_day == 3
+    for _ in range(2):  # a double click
+        assert send(editor, f"/{ID}", **form, seen=seen(refused.text)).status_code == 303
+    assert runtime.feeds.get(ID).rules.name == "Ferries"
+
+
+def test_the_buttons_of_a_feed_that_cannot_be_changed_leave_its_rules_in_the_form(
+    editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_feed(runtime)
+
+    def changed(*_: object) -> None:
+        raise FeedChanged
+
+    monkeypatch.setattr(runtime.feeds, "change", changed)
+    refused = send(editor, f"/{ID}/do", do="pause")
+    assert refused.status_code == 409
+    assert 'value="everyone" checked' in refused.text, "as it is stored"
 
 
 def test_an_editor_who_may_not_manage_sees_no_form(
