@@ -1,0 +1,254 @@
+"""Two editors and a writer do whatever they like with one alert, and a clock with them."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import settings as how
+from hypothesis import strategies as st
+
+from service.model.notifications import Notification, State
+from service.model.roles import Role
+from service.runtime import Runtime
+from tests.support.desk.approving import SECOND, WRITER, sign_in_as
+from tests.support.desk.pages import EMAIL, STORY, FormFields, hidden_fields, token_in
+
+WHO = (EMAIL, SECOND, WRITER)
+ONE = ("hand-in", "take-back", "send-now", "cancel", "pause", "resume", "wrong", "go-on")
+TOMORROW = f"{datetime.now() + timedelta(days=1):%Y-%m-%dT10:00}"
+MANY = 50  # browsers: an alert to more needs a second person
+WHENS = ("now", "now", "at", "draft")
+
+
+def _facts(one: Notification) -> tuple[object, ...]:
+    """What each change changes."""
+    plan = (one.state, one.audience, one.send_at, one.request)
+    return (*plan, one.content, one.corrected, one.revision)
+
+
+def _text(one: Notification) -> tuple[object, ...]:
+    """What a second person approves."""
+    return one.content, one.audience, one.second_text, one.spread_minutes
+
+
+class Desk:
+    """The forms that each of them has open, and what the page showed them when they last looked."""
+
+    def __init__(self, runtime: Runtime, clients: dict[str, FlaskClient]) -> None:
+        self.runtime, self.clients = runtime, clients
+        self.tokens = {who: token_in(one.get("/desk/").text) for who, one in clients.items()}
+        self.id, self.texts = 0, 0
+        self.forms: dict[str, dict[str, Any]] = {}
+        self.corrections: dict[str, dict[str, Any]] = {}
+        self.seen: dict[str, Notification] = {}
+        self.approved: dict[str, Notification] = {}  # what each of them has approved
+        self.runtime.editors.set_role(SECOND, Role.SENDS)
+        self.runtime.editors.set_role(WRITER, Role.WRITES)
+        if stop := self.runtime.stops.current():
+            self.runtime.stops.release(stop.id, by=EMAIL)
+
+    @property
+    def now(self) -> Notification | None:
+        return self.runtime.store.notifications.get(self.id) if self.id else None
+
+    def log(self) -> list[Any]:
+        return self.runtime.alert_log.of(self.id) if self.id else []
+
+    def post(self, who: str, path: str, **fields: Any) -> Any:
+        before, entries = self.now, len(self.log())
+        data = {**fields, "csrf_token": self.tokens[who]}
+        answer = self.clients[who].post(path, data=data)
+        assert answer.status_code < 500, (path, fields, answer.text)
+        self.check(before, entries, who, (path, fields))
+        return answer
+
+    def check(self, before: Notification | None, entries: int, who: str, what: object) -> None:
+        """Check what one of them has made of the alert; `who` is empty for the clock."""
+        now, log = self.now, self.log()
+        told = [(one.action, one.by) for one in log[entries:]]
+        assert all(by == who for _, by in told), (what, told)
+        if now is None:
+            return
+        if before is not None:
+            was, is_now = _facts(before), _facts(now)
+            pauses = {before.state, now.state} == {State.PAUSED, State.SENDING}
+            assert told or pauses or was == is_now, (what, "is not in the log")
+            # An alert that only its correction had paused may be paused by an editor then.
+            may_be_same = {"changed", "paused"}.issuperset(action for action, _ in told)
+            assert was != is_now or may_be_same, what
+            assert len(told) <= 2, (what, told)  # a retraction cancels and corrects
+        if now.state is State.SENDING and (before is None or before.planned):
+            assert self.runtime.stops.current() is None, (what, "although everything is stopped")
+            self.check_leaving(before, now, who)
+
+    def check_leaving(self, before: Notification | None, now: Notification, who: str) -> None:
+        """Check that an alert which begins now may leave."""
+        if who:
+            found = self.runtime.editors.find(who)
+            assert found and found.role >= Role.SENDS
+        else:
+            assert before is not None and before.state is State.SCHEDULED
+        if self.runtime.publishing.reach(now.audience) > MANY:
+            assert now.approved_by and now.approved_by not in now.authors
+            assert _text(self.approved[now.approved_by]) == _text(now), "another was approved"
+
+    def write(self, who: str, everyone: bool, when: str) -> None:
+        self.id, self.forms, self.corrections, self.seen = 0, {}, {}, {}
+        when = when if self.runtime.editors.find(who).role >= Role.SENDS else "draft"
+        answer = self.post(
+            who,
+            "/desk/alerts",
+            **{**STORY, "audience": "everyone" if everyone else "topics", "when": when},
+            at=TOMORROW,
+            zone="Europe/Riga",
+            nonce=f"a-nonce-of-some-length-{time.monotonic_ns()}",
+        )
+        assert answer.status_code == 303, answer.text
+        self.id = int(re.search(r"/alerts/(\d+)", answer.location)[1])
+
+    def look(self, who: str) -> None:
+        if self.now:
+            assert self.clients[who].get(f"/desk/alerts/{self.id}").status_code == 200
+            self.seen[who] = self.now
+
+    def open_form(self, who: str) -> None:
+        page = self.clients[who].get(f"/desk/alerts/{self.id}/edit", follow_redirects=True)
+        assert page.status_code < 500
+        if page.status_code == 200 and '<form class="compose"' in page.text:
+            fields = FormFields(page.text).fields
+            self.forms[who] = {
+                name: value if name in ("topic", "exclude") else value[0]
+                for name, value in fields.items()
+            }
+
+    def send_form(self, who: str, when: str, everyone: bool, anew: bool) -> None:
+        if anew:
+            self.open_form(who)
+        if not (fields := self.forms.get(who)) or not (before := self.now):
+            return
+        self.texts += 1
+        changes = {"title": f"Ferry {self.texts}", "when": when, "at": TOMORROW, "topic": "world"}
+        changes["audience"] = "everyone" if everyone else "topics"
+        self.post(who, f"/desk/alerts/{self.id}", **{**fields, **changes})
+        if (now := self.now) and fields["changes"] != str(before.changes):
+            assert _text(before) == _text(now) and before.state == now.state, "a stale form"
+
+    def press(self, who: str, what: str) -> None:
+        self.post(who, f"/desk/alerts/{self.id}/{what}")
+
+    def decide(self, who: str, back: bool, anew: bool) -> None:
+        if anew:
+            self.look(who)
+        if saw := self.seen.get(who):
+            if not back and (now := self.now) and now.digest == saw.digest:
+                self.approved[who] = saw
+            what = "send-back" if back else "approve"
+            self.post(who, f"/desk/alerts/{self.id}/{what}", digest=saw.digest, word="no")
+
+    def delete(self, who: str) -> None:
+        before, saw = self.now, self.seen.get(who)
+        if before and saw:
+            self.post(who, f"/desk/alerts/{self.id}/delete", changes=str(saw.changes))
+            assert self.now or saw.changes == before.changes, "deleted unseen"
+
+    def open_correction(self, who: str) -> None:
+        page = self.clients[who].get(f"/desk/alerts/{self.id}/correct")
+        assert page.status_code < 500
+        if page.status_code == 200:
+            hidden = hidden_fields(page.text)
+            self.corrections[who] = {name: value[0] for name, value in hidden.items()}
+
+    def correct(self, who: str, retracts: bool, anew: bool) -> None:
+        if anew:
+            self.open_correction(who)
+        if not (fields := self.corrections.get(who)) or not (before := self.now):
+            return
+        self.texts += 1
+        texts = {"title": f"Correction {self.texts}", "body": "", "url": STORY["url"]}
+        path = f"/desk/alerts/{self.id}/{'retract' if retracts else 'correct'}"
+        nonce = f"a-nonce-of-some-length-{time.monotonic_ns()}"
+        self.post(who, path, **{**fields, **texts, "nonce": nonce})
+        if (now := self.now) and fields["corrected"] != str(before.revision):
+            assert now.text == before.text, "a stale correction"
+
+    def clock(self, due: bool) -> None:
+        before, entries = self.now, len(self.log())
+        if due:
+            for id in self.runtime.publishing.plan().scheduled:
+                one = self.runtime.publishing.get(id)
+                if one.state is State.SCHEDULED:
+                    score = time.time() * 1000 - 1000
+                    self.runtime.store.redis.zadd("{g}:scheduled", {str(id): score})
+        self.runtime.publishing.send_due()
+        now = self.now
+        if before and now and now.state is State.SENDING and before.planned:
+            self.check(before, entries, "", "clock")
+
+    def stop_or_release(self, who: str) -> None:
+        held = self.runtime.stops.current()
+        self.post(who, "/desk/release" if held else "/desk/stop", stop=held.id if held else "")
+
+    def role(self, who: str, role: Role) -> None:
+        self.runtime.editors.set_role(who, role)
+
+    def step(self, choose: Random) -> None:
+        """Do something that one of them, or the clock, may do next."""
+        who, yes, anew = choose.choice(WHO), choose.random() < 0.5, choose.random() < 0.7
+        if self.now is None:
+            return self.write(who, yes, choose.choice(WHENS))
+        what = choose.choices(
+            ("form", "press", "decide", "correct", "look", "clock", "role", "stop", "delete"),
+            (8, 8, 6, 4, 2, 2, 1, 1, 1),
+        )[0]
+        if what == "form":
+            self.send_form(who, choose.choice(WHENS), yes, anew)
+        elif what == "press":
+            self.press(who, choose.choice(ONE))
+        elif what == "decide":
+            self.decide(who, choose.random() < 0.3, anew)
+        elif what == "correct":
+            self.correct(who, choose.random() < 0.3, anew)
+        elif what == "look":
+            self.look(who)
+        elif what == "clock":
+            self.clock(yes)
+        elif what == "role":
+            self.role(choose.choice((SECOND, WRITER)), choose.choice((Role.WRITES, Role.SENDS)))
+        elif what == "stop":
+            self.stop_or_release(who)
+        else:
+            self.delete(who)
+        if (now := self.now) and now.over and choose.random() < 0.3:
+            self.id = 0  # on to another alert
+        return None
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    """An alert to more than 50 of 100 readers needs a second person."""
+    return {"UNDO_SECONDS": "20", "UNDO_BREAKING_SECONDS": "0", "TWO_PERSON_ABOVE": str(MANY)}
+
+
+def test_whatever_two_editors_a_writer_and_the_clock_do_nothing_leaves_that_must_not(
+    app: Flask, runtime: Runtime, editor: FlaskClient, readers: int
+) -> None:
+    second = sign_in_as(app, runtime, SECOND, "sends")
+    writer = sign_in_as(app, runtime, WRITER, "writes")
+    clients = {EMAIL: editor, SECOND: second, WRITER: writer}
+
+    @how(max_examples=how().max_examples // 10)
+    @given(seed=st.integers(0, 2**32))
+    def work(seed: int) -> None:
+        desk, choose = Desk(runtime, clients), Random(seed)
+        for _ in range(80):
+            desk.step(choose)
+
+    work()
