@@ -75,12 +75,13 @@ class Mending:
     def halt(self, id: int, *, by: str) -> Trouble:
         """Pause an alert and its corrections, so that nothing leaves while an editor thinks."""
         root = self._corrections.root(id)
+        stay: set[int] = set()  # what only a correction had paused, and an editor pauses now
         for waiting in self._corrections.waiting.of(root.id):
-            with suppress(Conflict):  # it has left since
-                self._publishing.take_back(waiting.id, by=by)
+            if self._corrections.waiting.put_back(waiting, "taken back", by, goes_on=False):
+                stay.update(waiting.mends.paused if waiting.mends else ())
         for one in self._running(self._corrections.root(id)):
             with suppress(Conflict):  # paused already, or over since
-                self._publishing.pause(one.id, by=by)
+                self._publishing.pause(one.id, by=by, anew=one.id in stay)
         return self.trouble(id)
 
     def go_on(self, id: int, *, by: str) -> None:

@@ -458,9 +458,13 @@ class Publishing:
             self._corrections.cancel(id, by)
         self._planning.advance(id)
 
-    def pause(self, id: int, *, by: str) -> None:
-        """Pause a notification within a second; its time to live runs on."""
-        self._move(self.get(id), State.PAUSED, [State.SENDING], "paused", by)
+    def pause(self, id: int, *, by: str, anew: bool = False) -> None:
+        """Pause a notification within a second; its time to live runs on.
+
+        `anew`: also one that only a correction had paused.
+        """
+        possible = [State.SENDING, *([State.PAUSED] if anew else [])]
+        self._move(self.get(id), State.PAUSED, possible, "paused", by)
 
     def resume(self, id: int, *, by: str) -> None:
         """Go on with a paused notification.

@@ -143,13 +143,20 @@ class WaitingCorrections:
         entry = alert_log.moved(root, "resumed", by) if noted else None
         return Move(State.SENDING, [State.PAUSED], entry)
 
-    def put_back(self, one: Notification, action: str, by: str = "") -> None:
-        """Make a draft of a correction that waits; the alert goes on as before."""
+    def put_back(
+        self, one: Notification, action: str, by: str = "", *, goes_on: bool = True
+    ) -> bool:
+        """Make a draft of a correction that waits; False if it does not wait any more.
+
+        The alert goes on as before unless it is to stay paused.
+        """
         mends = one.mends and dataclasses.replace(one.mends, paused=())
         after = dataclasses.replace(one, state=State.DRAFT, send_at=None, mends=mends)
         entry = alert_log.entry(one, action, by)
-        if self._store.notifications.change(one, after, now_in_ms(), entry):
+        done = self._store.notifications.change(one, after, now_in_ms(), entry)
+        if done and goes_on:
             self.release(one)
+        return done
 
     def release(self, one: Notification) -> None:
         """Resume the alerts that this correction had paused: it is deleted, or a draft again."""

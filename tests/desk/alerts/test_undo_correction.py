@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -157,6 +158,29 @@ def test_a_tools_correction_goes_at_once_and_the_waiting_one_is_a_draft_again(
     form = words(editor.get(f"/desk/alerts/{half_sent}/correct?draft={one.id}").text)
     assert "This alert was corrected meanwhile. Your text is not sent" in form
     assert "a tool: title “Ferry aground” → “By a tool”" in form
+
+
+def test_something_wrong_lets_nothing_of_the_old_text_leave_in_between(
+    editor: FlaskClient, runtime: Runtime, half_sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The alert would go on for a moment, in which a worker sends the text that is wrong."""
+    correct(editor, half_sent)
+    store, states = runtime.store.notifications, []
+
+    def move(id: int, to: State, **options: Any) -> bool:
+        states.append(to)
+        return type(store).move(store, id, to, **options)
+
+    monkeypatch.setattr(store, "move", move)
+    page = f"/desk/alerts/{half_sent}"
+    for _ in range(2):  # a double click
+        post(editor, f"{page}/wrong", page=page)
+    assert State.SENDING not in states
+    assert state_of(runtime, half_sent) is State.PAUSED
+    assert waiting(runtime).state is State.DRAFT
+    assert [e.action for e in runtime.alert_log.of(half_sent)] == ["sent", "paused"]
+    post(editor, f"{page}/go-on", page=page)
+    assert state_of(runtime, half_sent) is State.SENDING
 
 
 def test_a_second_correction_waits_for_the_first(
