@@ -98,7 +98,7 @@ def test_what_another_editor_has_changed_is_not_overwritten_unseen(
     post(editor, HOOKS, **FORM)
     ((one, _),) = runtime.publish_hooks.all()
     opened_at = seen_on(editor.get(HOOKS).text)
-    runtime.publish_hooks.change(replace(one, lang="de"))
+    runtime.publish_hooks.change(one.id, lambda before: replace(before, lang="de"))
     path, changed = f"{HOOKS}/{one.id}", {**FORM, "draft": "yes"}
     refused = post(editor, path, page=HOOKS, **changed, seen=opened_at)
     Page(refused.text)
