@@ -48,7 +48,7 @@ RENAMED = {
 _NO_COMMANDS = {
     *("pipeline", "execute", "register_script", "close", "connection_pool", "set_retry"),
     *("config_get", "execute_command", "send_command", "read_response", "drop_if_moved"),
-    "disconnect",
+    *("disconnect", "execute_together"),
 }
 
 
