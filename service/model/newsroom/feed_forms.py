@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
 from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
@@ -18,6 +18,9 @@ _NEAR = 0.85  # how much of two titles is the same, at least
 _SHORTEST_BEGINNING = 12  # characters; a title that goes on is nearly the same as its beginning
 _MOST_OF_ONE_TIME = 20  # items; if more have one date, it is a day and not a time
 _SAME_NEWS = 12 * 3600  # seconds between the dates of an item that was posted again
+MOST_WORK = 2_000_000  # characters of titles that one reading compares
+_MOST_PARTS = 1000  # of a title's letters: NFKD makes three of a Korean one, but up to 18 of others
+_MOST_PARAMETERS = 100  # of a link that is taken apart
 _BATCH = 5  # items that keep their titles when all else changes at once
 
 _MOBILE = regex.compile(r"^(?:(?:www|m|mobile|amp)\.)+(?=[^.]+\.)")
@@ -60,13 +63,13 @@ def page_of(link: str) -> str:
     """
     try:
         parts = urlsplit(link)
+        pairs = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
     except ValueError:
         return link
     place = f"{parts.netloc.lower()}{parts.path}"
     place = _AMP_CACHE.sub("", place)
     host, _, path = place.partition("/")
     path = _AMP_PATH.sub("", f"/{unquote(path)}").rstrip("/")
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
     query = urlencode(sorted(pair for pair in pairs if not _TRACKING.fullmatch(pair[0].lower())))
     # Some sites of one page keep the path there.
     fragment = parts.fragment if parts.fragment.startswith(("!", "/")) else ""
@@ -78,26 +81,55 @@ def page_of(link: str) -> str:
 @lru_cache(maxsize=4096)
 def words_in_order(title: str) -> str:
     """Return a title without case, and without what stands between its words."""
-    usual = unicodedata.normalize("NFKC", title).casefold()
+    apart = unicodedata.normalize("NFKD", title)[:_MOST_PARTS]
+    usual = unicodedata.normalize("NFC", apart).casefold()
     return " ".join(regex.findall(r"[\p{L}\p{M}\p{N}]+", usual)) or usual.strip()
 
 
-def nearly_same(one: str, other: str) -> bool:
-    """Whether two titles, as `words_in_order` returns them, differ by a slip or an addition.
+class Titles(SequenceMatcher[str]):
+    """Compares the titles of one reading, as `words_in_order` returns them.
 
-    Titles with different numbers are different: those of two results may differ in nothing else.
+    A hostile feed can make each comparison slow. After MOST_WORK all titles are nearly the same,
+    because in doubt an item is a known one, and nobody is alerted twice.
     """
-    if one == other:
-        return True
-    shorter, longer = sorted((one, other), key=len)
-    if longer.startswith(f"{shorter} ") and len(shorter) >= _SHORTEST_BEGINNING:
-        return True
-    if regex.findall(r"\p{N}+", one) != regex.findall(r"\p{N}+", other):
-        return False
-    if 2 * len(shorter) < _NEAR * (len(shorter) + len(longer)):
-        return False
-    matcher = SequenceMatcher(None, one, other, autojunk=False)
-    return matcher.quick_ratio() >= _NEAR and matcher.ratio() >= _NEAR
+
+    def __init__(self) -> None:
+        super().__init__(autojunk=False)
+        self.work = 0  # characters compared so far
+        self._one = ""
+        self._letters = Counter[str]()  # of the other
+
+    def nearly_same(self, one: str, other: str) -> bool:
+        """Whether two titles differ by a slip or an addition.
+
+        Titles with different numbers are different: those of two results may differ in nothing
+        else.
+        """
+        if one == other:
+            return True
+        shorter, longer = sorted((one, other), key=len)
+        if longer.startswith(f"{shorter} ") and len(shorter) >= _SHORTEST_BEGINNING:
+            return True
+        length = len(one) + len(other)
+        self.work += length
+        if self.work > MOST_WORK:
+            return True
+        self._one, self._letters = one, Counter(other)
+        if 2 * (Counter(one) & self._letters).total() / length < _NEAR:
+            return False
+        if regex.findall(r"\p{N}+", one) != regex.findall(r"\p{N}+", other):
+            return False
+        self.set_seqs(one, other)
+        return self.ratio() >= _NEAR or self.work > MOST_WORK
+
+    def find_longest_match(
+        self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None
+    ) -> Match:
+        """Count what `ratio` compares, and find nothing after MOST_WORK."""
+        self.work += sum(self._letters[one] for one in self._one[alo:ahi])
+        if self.work > MOST_WORK:
+            return Match(alo, blo, 0)
+        return super().find_longest_match(alo, ahi, blo, bhi)
 
 
 class _Look(NamedTuple):
@@ -112,14 +144,14 @@ class _Look(NamedTuple):
     def of(cls, form: Form) -> _Look:
         return cls(form.guid, page_of(form.link), words_in_order(form.title), form.date)
 
-    def is_another(self, other: _Look) -> bool:
+    def is_another(self, other: _Look, titles: Titles) -> bool:
         """Whether link, title and date all differ, so that a common id means nothing."""
         return (
             bool(self.page and other.page)
             and self.page != other.page
             and None not in (self.date, other.date)
             and self.date != other.date
-            and not nearly_same(self.title, other.title)
+            and not titles.nearly_same(self.title, other.title)
         )
 
 
@@ -136,6 +168,7 @@ class _Recogniser:
 
     def __init__(self, known: Sequence[Remembered], looks: Sequence[_Look]) -> None:
         self._looks = looks
+        self._titles = Titles()
         self._found: dict[int, str] = {}  # by the place in the reading: the item's id
         self._exact: dict[_Look, str] = {}
         self._by_guid: dict[str, dict[str, list[_Look]]] = defaultdict(dict)
@@ -149,8 +182,12 @@ class _Recogniser:
                 self._remember(one.id, _Look.of(form))
         guids = {one.guid for one in looks if one.guid} | self._by_guid.keys()
         self._has_one_guid = len(guids) == 1  # for all items, one after another
-        self._shared_guids = set(_shared(((one.guid, one) for one in looks), by_page=True))
-        self._shared_pages = set(_shared(((one.page, one) for one in looks), by_page=False))
+        self._shared_guids = set(
+            _shared(((one.guid, one) for one in looks), self._titles, by_page=True)
+        )
+        self._shared_pages = set(
+            _shared(((one.page, one) for one in looks), self._titles, by_page=False)
+        )
 
     def ids(self) -> list[str]:
         """Return the id of each item of the reading."""
@@ -190,7 +227,7 @@ class _Recogniser:
         if len(found) != 1 or look.guid in self._shared_guids:
             return None
         ((id, looks),) = found.items()
-        is_another = self._has_one_guid and all(look.is_another(one) for one in looks)
+        is_another = self._has_one_guid and all(look.is_another(one, self._titles) for one in looks)
         return None if is_another else id
 
     def _with_page(self, look: _Look) -> str | None:
@@ -214,9 +251,13 @@ class _Recogniser:
                 near = (
                     id
                     for id, looks in found.items()
-                    if id not in taken and any(nearly_same(one.title, look.title) for one in looks)
+                    if id not in taken and self._is_near(look.title, looks)
                 )
                 self._take(at, next(near, None))
+
+    def _is_near(self, title: str, looks: Sequence[_Look]) -> bool:
+        titles = dict.fromkeys(one.title for one in looks)
+        return any(self._titles.nearly_same(one, title) for one in titles)
 
     def _posted_again(self) -> None:
         """Find items of the last reading that kept nothing but their titles."""
@@ -251,17 +292,17 @@ class _Recogniser:
         return id
 
 
-def _shared(looks: Iterable[tuple[str, _Look]], *, by_page: bool) -> Iterator[str]:
+def _shared(looks: Iterable[tuple[str, _Look]], titles: Titles, *, by_page: bool) -> Iterator[str]:
     """Yield what several items of a reading have in common."""
     first: dict[str, _Look] = {}
     for key, look in looks:
         one = first.setdefault(key, look)
         pages_differ = by_page and one.page and look.page and one.page != look.page
-        if pages_differ or _titles_differ(one, look):
+        if pages_differ or _titles_differ(one, look, titles):
             yield key
 
 
-def _titles_differ(one: _Look, other: _Look) -> bool:
+def _titles_differ(one: _Look, other: _Look, titles: Titles) -> bool:
     """Whether two entries of one reading are two items by their titles.
 
     With different ids they may be an item and its correction.
@@ -269,4 +310,4 @@ def _titles_differ(one: _Look, other: _Look) -> bool:
     if not one.title or not other.title or one.title == other.title:
         return False
     is_correction = one.guid != other.guid or one.date == other.date
-    return not (is_correction and nearly_same(one.title, other.title))
+    return not (is_correction and titles.nearly_same(one.title, other.title))

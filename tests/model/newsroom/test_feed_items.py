@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from service.model.language.links import web_address
-from service.model.newsroom.feed_forms import nearly_same, page_of, words_in_order
+from service.model.newsroom.feed_forms import Titles, page_of, words_in_order
 from service.model.newsroom.feed_items import Decided, LeftOut, Notice, decide
 from service.model.newsroom.feeds import FeedFault, FeedItem, FeedReading
 from tests.support.newsroom.feed_looks import (
@@ -311,7 +311,7 @@ def test_other_pages_are_other_items(one: str, other: str) -> None:
     ],
 )
 def test_titles_that_are_nearly_the_same(one: str, other: str, near: bool) -> None:
-    assert nearly_same(words_in_order(one), words_in_order(other)) is near
+    assert Titles().nearly_same(words_in_order(one), words_in_order(other)) is near
 
 
 # What the desk sees -------------------------------------------------------------------------------
