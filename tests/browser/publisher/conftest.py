@@ -9,8 +9,15 @@ import pytest
 
 from tests.support.browser.firefox import Firefox
 from tests.support.browser.publisher_site import Publisher
+from tests.support.browser.stop_press import StopPress
 from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
+
+
+@pytest.fixture
+def stop_press(redis_url: str, publisher: Publisher) -> Iterator[StopPress]:
+    with StopPress(redis_url, publisher) as running:
+        yield running
 
 
 @pytest.fixture

@@ -70,12 +70,6 @@ WITHOUT_SETTINGS = {
 
 
 @pytest.fixture
-def stop_press(redis_url: str, publisher: Publisher) -> Iterator[StopPress]:
-    with StopPress(redis_url, publisher) as running:
-        yield running
-
-
-@pytest.fixture
 def context(headless_chromium: Browser) -> Iterator[BrowserContext]:
     """A reader's browser that may show notifications."""
     with headless_chromium.new_context() as context:

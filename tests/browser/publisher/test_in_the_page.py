@@ -19,12 +19,6 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def stop_press(redis_url: str, publisher: Publisher) -> Iterator[StopPress]:
-    with StopPress(redis_url, publisher) as running:
-        yield running
-
-
-@pytest.fixture
 def context(headless_chromium: Browser) -> Iterator[BrowserContext]:
     """A reader's browser with push, on a small phone."""
     p256dh, auth = pretend_readers.keys(0)

@@ -174,7 +174,7 @@ def test_a_correction_that_another_editor_made_is_not_replaced_unseen(
     assert "ben@paper.example: title “Ferry aground” → “Ferry afloat again”" in said
     one = runtime.publishing.get(half_sent)
     assert (one.text.title, one.revision) == ("Ferry afloat again", 1)
-    assert one.state is State.SENDING, "nor is it stopped"
+    assert one.state is State.SENDING, "it is not stopped either"
 
     again = {**filled(answer.text), "title": "Ferry sunk"}
     assert editor.post(path, data=again).status_code == 303
