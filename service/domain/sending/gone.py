@@ -82,12 +82,13 @@ class Gone:
         """Yield the times of which the last minute is judged: now, and those when no clock looked.
 
         Else nobody would be asked about what came while the clock was away or Redis was full.
+        Minutes without reports are left out: a copy of the data may be restored months later.
         """
         if now - self._judged_at > WINDOW / 2:
-            at = self._store.gone.first_reported()
+            at = self._store.gone.first_reported(0.0)
             while at < now:
                 yield at
-                at += WINDOW / 2
+                at = max(at + WINDOW / 2, self._store.gone.first_reported(at - WINDOW / 2))
         yield now
 
     def _doubt(self, at: float) -> None:

@@ -126,11 +126,12 @@ class GoneRows:
                 pipe.zrangebyscore(due_key(partition), first, f"({end}")
             return self._read(pipe.execute())
 
-    def first_reported(self) -> float:
-        """Return when the first row that waits was reported; infinity if none waits."""
+    def first_reported(self, since: float) -> float:
+        """Return when the first row since a time was reported that waits; infinity if none does."""
+        first = (since + GONE_KEPT) * 1000
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in self._partitions:
-                pipe.zrange(due_key(partition), 0, 0, withscores=True)
+                pipe.zrangebyscore(due_key(partition), first, "+inf", 0, 1, withscores=True)
             scores = [score for rows in pipe.execute() for _, score in rows]
         return min(scores, default=math.inf) / 1000 - GONE_KEPT
 

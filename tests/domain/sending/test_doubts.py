@@ -8,8 +8,9 @@ import pytest
 
 from service.domain.sending.gone import TOO_MANY, Gone
 from service.model.notifications import Audience, Outcome
-from service.model.retention import GONE_KEPT, RESPONSES_KEPT
+from service.model.retention import DAY, GONE_KEPT, RESPONSES_KEPT
 from service.store.alerts.outcomes import Result
+from service.store.sending.gone import GoneRow
 from tests.support.client import Client
 from tests.support.processes.as_workers import send
 from tests.support.processes.installation import content
@@ -53,6 +54,23 @@ def test_nobody_is_deleted_unasked_because_the_clock_was_away(
     look_after(gone, time.time() + away)
     assert [doubt.browsers for doubt in gone.doubts()] == [READERS - 10]
     assert client.runtime.subscriptions.count() == READERS
+
+
+def test_a_clock_that_was_away_for_a_year_looks_at_no_minute_without_reports(
+    client: Client, gone: Gone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(client.runtime, nearly_all)
+    rows, judged = client.runtime.store.gone, list[float]()
+    reported = rows.reported
+
+    def noted(at: float) -> list[GoneRow]:
+        judged.append(at)
+        assert len(judged) < 100
+        return reported(at)
+
+    monkeypatch.setattr(rows, "reported", noted)
+    look_after(gone, time.time() + 365 * DAY)
+    assert [doubt.browsers for doubt in gone.doubts()] == [READERS - 10]
 
 
 def test_ordinary_gone_readers_are_deleted_although_the_clock_was_away(
