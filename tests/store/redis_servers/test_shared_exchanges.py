@@ -137,6 +137,19 @@ def test_calls_whose_connection_is_lost_are_made_over_another(
     assert {one.result()[1] for one in asked} == {b"first", b"second", b"third"}
 
 
+def test_calls_that_are_made_together_fail_for_the_same_reason(
+    proxy: Proxy, asking_at: Callable[[str], Asking]
+) -> None:
+    asking = asking_at(proxy.url)
+    asking.shared.run(["times"], ["known"])
+    with proxy.frozen():
+        _, second, third = (asking.ask(word) for word in ("first", "second", "third"))
+        with proxy.cut():
+            error = second.exception()
+            assert isinstance(error, ConnectionError)
+            assert third.exception() is error
+
+
 def test_a_redis_that_is_silent_leaves_a_thread_to_others(
     proxy: Proxy, asking_at: Callable[[str], Asking], monkeypatch: pytest.MonkeyPatch
 ) -> None:
