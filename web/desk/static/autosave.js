@@ -168,7 +168,11 @@ class Autosave {
     line.querySelector("bdi").textContent = others.join(", ");
     const list = document.querySelector("#changes");
     if (!notice) return;
-    const items = changes.map((change) => Object.assign(document.createElement("li"), { textContent: change, dir: "auto" }));
+    const items = changes.map((change) => {
+      const item = document.createElement("li");
+      item.append(Object.assign(document.createElement("bdi"), { textContent: change }));
+      return item;
+    });
     const words = Object.assign(document.createElement("li"), { textContent: notice });
     list.replaceChildren(words, ...items);
     list.hidden = document.querySelector("#to-changes").hidden = false;
