@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
@@ -342,10 +343,7 @@ class Subscriptions:
                     [
                         records_key(SubscriptionId(partition, bucket * BUCKET)),
                         self.partitions.index_key(partition, digest),
-                        left_key(partition),
-                        made_key(partition),
-                        _young_key(partition),
-                        days_key(partition),
+                        *_keys_of(partition),
                         *set_keys,
                         bitmap_key(partition, "gone"),
                     ],
@@ -490,6 +488,12 @@ def made_key(partition: int) -> str:
 
 def _young_key(partition: int) -> str:
     return f"{{{partition}}}:young"
+
+
+@cache
+def _keys_of(partition: int) -> tuple[str, ...]:
+    """Return the keys of a partition that each new subscription needs."""
+    return left_key(partition), made_key(partition), _young_key(partition), days_key(partition)
 
 
 def _prepared_keys(id: SubscriptionId) -> tuple[str, str]:

@@ -169,7 +169,7 @@ class Topics:
     def current(self, slugs: Iterable[str]) -> tuple[str, ...]:
         """Return the slugs of the topics to which these lead, each once."""
         merged = self.merged()
-        return tuple(dict.fromkeys(merged.get(slug, slug) for slug in slugs))
+        return tuple({merged.get(slug, slug): None for slug in slugs})
 
     def current_audience(self, audience: Audience) -> Audience:
         """Return an audience with the topics to which its slugs lead now."""

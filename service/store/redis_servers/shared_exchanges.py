@@ -80,13 +80,14 @@ class SharedExchanges:
         with self._lock:
             calls, self._gathered = self._gathered[:AT_ONCE], self._gathered[AT_ONCE:]
             self._being_made = len(calls)
-        answers: list[Any] = [ConnectionError("the exchange was ended")] * len(calls)
         try:
             answers = redis.execute_together([call.command for call in calls])
         except RedisError as error:
             answers = [error] * len(calls)
-        finally:
-            self._hand_over(calls, answers)
+        except BaseException:
+            self._hand_over(calls, [ConnectionError("the exchange was ended")] * len(calls))
+            raise
+        self._hand_over(calls, answers)
 
     def _hand_over(self, calls: Sequence[_Call], answers: Sequence[Any]) -> None:
         for call, answer in zip(calls, answers, strict=True):
