@@ -44,7 +44,7 @@ def web_argv(config: Config) -> list[str]:
     options = {
         "config": "python:service.preload",
         "worker-class": f"service.local.web_worker.{kind}",
-        # Decision 15. All but one may wait for Redis; it serves what needs no Redis.
+        # Decision 142. All but one may wait for Redis; it serves what needs no Redis.
         "threads": str(AT_ONCE + 1),
         "workers": str(config.web_concurrency),
         "bind": f"{bracketed(config.bind)}:{config.port}",

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from threading import BoundedSemaphore
 from typing import Literal, NamedTuple, TypeAlias
 
 from argon2 import PasswordHasher
@@ -39,6 +40,8 @@ _LAST = "Nobody else manages the desk. Let another editor manage first."
 Way: TypeAlias = Literal["password", "link", "provider", "provider anew", "passkey"]
 
 _hasher = PasswordHasher()
+# A hash takes 64 MiB. So not every thread of a web process may make one while strangers guess.
+_hashing = BoundedSemaphore(2)
 
 
 class EditorError(ValueError):
@@ -330,7 +333,8 @@ class Editors:
         editor = self.find(email)
         known = editor.password_hash if editor is not None else ""
         try:
-            _hasher.verify(known or _nobodys_hash(), password[:LONGEST_PASSWORD])
+            with _hashing:
+                _hasher.verify(known or _nobodys_hash(), password[:LONGEST_PASSWORD])
             is_right = bool(known)
         except (VerifyMismatchError, InvalidHashError):
             is_right = False

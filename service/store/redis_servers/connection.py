@@ -59,8 +59,9 @@ from service.store.redis_servers.sockets import KernelTimeouts, give_up_with_us
 
 T = TypeVar("T")
 
-# Calls of one process that may wait for Redis at once: one less than a web process has threads.
-AT_ONCE = 3
+# Calls of one process that may wait for Redis at once: one less than a web process has threads
+# (decision 142).
+AT_ONCE = 7
 SOON = 0.5  # seconds after which further calls do not queue behind calls without a response
 _REST = 1.0  # seconds after a time-out until one call tries again
 _MOVES = 1.0  # seconds; Redis does not move more often than that

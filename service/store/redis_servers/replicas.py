@@ -11,8 +11,8 @@ from redis import Redis, RedisError
 from service.model.operations.process_log import say
 from service.store.redis_servers.connection import at
 
-# ms for replicas to answer. Three calls of a web process may wait for Redis at once, and a fourth
-# fails after half a second (connection.py).
+# ms for replicas to answer. While as many calls of a web process as may wait for Redis do so, a
+# further one fails after half a second (connection.py).
 _PATIENCE = 400
 
 

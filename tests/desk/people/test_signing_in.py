@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from argon2.exceptions import VerifyMismatchError
 from flask import Flask
 from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.config import Config
+from service.domain.people import editors
 from service.model.keys import VapidKey
 from service.model.notifications import State
 from service.runtime import Runtime
@@ -319,3 +324,38 @@ def test_a_form_sent_after_the_session_ended_says_so_and_leads_back_to_its_page(
     fields = {"csrf_token": token_in(page.text), "email": EMAIL, "password": PASSWORD}
     assert editor.post(sent.location, data=fields).location == then
     assert editor.get(then).status_code == 200
+
+
+class _Watched:
+    """Checks passwords, and notes how many threads do so at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now = 0
+        self.most = 0
+
+    def verify(self, *_: object) -> None:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        time.sleep(0.05)
+        with self._lock:
+            self._now -= 1
+        raise VerifyMismatchError
+
+    def hash(self, _: str) -> str:
+        return ""
+
+
+def test_strangers_who_guess_do_not_make_a_process_take_memory_for_each_thread(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = _Watched()
+    monkeypatch.setattr(editors, "_hasher", watched)
+    with ThreadPoolExecutor(8) as threads:
+        guesses = [
+            threads.submit(runtime.editors.with_password, EMAIL, "a guess", f"192.0.2.{number}")
+            for number in range(8)
+        ]
+    assert [guess.result() for guess in guesses] == [None] * 8
+    assert watched.most == 2
