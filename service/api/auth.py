@@ -19,7 +19,7 @@ class Callers:
     """Who may call a route."""
 
     scheme: Literal["reader", "editor"]  # its name in the API's description
-    problems: tuple[int, ...]  # the statuses for a wrong token and for none
+    problems: tuple[int, ...]  # the statuses of calls that are refused whatever the route
     scopes: tuple[str, ...] = ()  # an API token needs one of these
     rates: tuple[Rate, ...] = ()
 
@@ -31,7 +31,8 @@ EACH_TOOL = per_token(600, "tools")  # for all calls of a tool together
 
 def tools(*scopes: str, rates: tuple[Rate, ...] = (EACH_TOOL,)) -> Callers:
     """Let tools call whose API token has one of these scopes. One without scopes has them all."""
-    return Callers("editor", (401, 403), scopes, rates)
+    # 422: the query has a parameter that the call does not know.
+    return Callers("editor", (401, 403, 422), scopes, rates)
 
 
 def own_subscription(id: str) -> Subscription:

@@ -86,7 +86,6 @@ def call(
         problems=frozenset(problems)
         | frozenset((400, 413, 415, 422) if takes else ())
         | frozenset((429,) if all_rates else ())
-        | frozenset((422,) if by and by is not READER else ())
         | frozenset((409, 410) if idempotent else ())
         | frozenset(by.problems if by else ()),
         parameters=(_KEY, *parameters) if idempotent else parameters,

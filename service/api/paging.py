@@ -27,11 +27,13 @@ _UNKNOWN = "Must be the `next_cursor` of a page of this list. Leave it out to be
 
 def parameters(**cursor: Any) -> tuple[Mapping[str, Any], ...]:
     """Return the query's parameters as OpenAPI has them; `cursor` is the schema of that one."""
-    limit = {"type": "integer", "minimum": 1, "maximum": MOST}
-    return tuple(
-        {"name": name, "in": "query", "required": False, "schema": schema}
-        for name, schema in (("limit", limit), ("cursor", cursor))
-    )
+    limit = in_query("limit", type="integer", minimum=1, maximum=MOST)
+    return limit, in_query("cursor", **{"type": "string", **cursor})
+
+
+def in_query(name: str, **schema: Any) -> Mapping[str, Any]:
+    """Return a parameter of the query as OpenAPI has it."""
+    return {"name": name, "in": "query", "required": False, "schema": schema}
 
 
 def limit(usual: int = MOST) -> int:
@@ -88,9 +90,8 @@ def cut(found: Sequence[T], limit: int, name: Callable[[T], str]) -> tuple[Seque
 
 
 def parameter(name: str, **schema: Any) -> Mapping[str, Any]:
-    """Return a parameter of the query as OpenAPI has it, a text unless `schema` says otherwise."""
-    given = {"type": "string", "maxLength": _LONGEST, **schema}
-    return {"name": name, "in": "query", "required": False, "schema": given}
+    """Return such a parameter, a text unless `schema` says otherwise."""
+    return in_query(name, **{"type": "string", "maxLength": _LONGEST, **schema})
 
 
 SINCE, UNTIL = (parameter(name, pattern=_DATE) for name in ("since", "until"))

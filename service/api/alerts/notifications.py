@@ -141,7 +141,6 @@ def _accepted(accepted: requests.Published) -> _Accepted:
 @call(
     by=tools("read", "send"),
     gives={200: NotificationList},
-    problems=(422,),
     parameters=paging.parameters(type="integer", minimum=1, maximum=_NO_ID),
     conditional=True,
 )

@@ -45,9 +45,8 @@ class FoundList(ResponseModel):
 @call(
     by=tools("read", "send"),
     gives={200: FoundList},
-    problems=(422,),
     parameters=(
-        *paging.parameters(type="string", pattern=_ID),
+        *paging.parameters(pattern=_ID),
         *(parameter("text"), parameter("by")),
         parameter("status", enum=_STATES),
         parameter("kind", enum=[*DEFAULT_TTL]),
@@ -95,7 +94,6 @@ class LinkShown(ResponseModel):
 @call(
     by=tools("read", "send"),
     gives={200: LinkShown},
-    problems=(422,),
     parameters=(
         {**parameter("url", minLength=1, maxLength=_LONGEST_LINK), "required": True},
         parameter("but", pattern=_ID),

@@ -154,8 +154,7 @@ class SavedAudienceList(ResponseModel):
 @call(
     by=_READ,
     gives={200: TemplateList},
-    problems=(422,),
-    parameters=paging.parameters(type="string", pattern=TEMPLATE),
+    parameters=paging.parameters(pattern=TEMPLATE),
     conditional=True,
 )
 def templates() -> TemplateList:
@@ -201,8 +200,7 @@ def remove_template(template: str) -> None:
 @call(
     by=_READ,
     gives={200: SavedAudienceList},
-    problems=(422,),
-    parameters=paging.parameters(type="string", pattern=TEMPLATE),
+    parameters=paging.parameters(pattern=TEMPLATE),
     conditional=True,
 )
 def saved_audiences() -> SavedAudienceList:

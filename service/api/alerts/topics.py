@@ -106,8 +106,7 @@ def read_topic(given: dict[str, object]) -> Topic:
 @call(
     by=tools("read", "send", "topics"),
     gives={200: responses.TopicList},
-    problems=(422,),
-    parameters=paging.parameters(type="string", pattern=SLUG),
+    parameters=paging.parameters(pattern=SLUG),
     conditional=True,
 )
 def topics() -> responses.TopicList:
@@ -215,8 +214,7 @@ def _saved(topic: Topic, warnings: Iterable[tuple[str, str]]) -> TopicSaved:
 @call(
     by=tools("read", "send"),
     gives={200: responses.StoryList},
-    problems=(422,),
-    parameters=paging.parameters(type="string", pattern=_STORIES),
+    parameters=paging.parameters(pattern=_STORIES),
     conditional=True,
 )
 def stories() -> responses.StoryList:

@@ -276,8 +276,7 @@ class RehearsedFeed(ResponseModel):
 @call(
     by=tools("read", "send"),
     gives={200: FeedList},
-    problems=(422,),
-    parameters=paging.parameters(type="string", pattern=_ID),
+    parameters=paging.parameters(pattern=_ID),
 )
 def feeds() -> FeedList:
     """List the feeds that the newsroom watches."""

@@ -207,15 +207,7 @@ class TotalsShown(ResponseModel):
 @call(
     by=tools("read"),
     gives={200: TotalsShown},
-    problems=(422,),
-    parameters=(
-        {
-            "name": "days",
-            "in": "query",
-            "required": False,
-            "schema": {"type": "integer", "minimum": 1, "maximum": _MOST_DAYS},
-        },
-    ),
+    parameters=(paging.in_query("days", type="integer", minimum=1, maximum=_MOST_DAYS),),
     conditional=True,
 )
 def totals() -> TotalsShown:
@@ -293,9 +285,8 @@ class LogList(ResponseModel):
 @call(
     by=tools("read"),
     gives={200: LogList},
-    problems=(422,),
     parameters=(
-        *paging.parameters(type="string", pattern=_LOG),
+        *paging.parameters(pattern=_LOG),
         *(parameter("title"), parameter("by"), parameter("action", enum=[*ACTIONS])),
         *(SINCE, UNTIL),
     ),

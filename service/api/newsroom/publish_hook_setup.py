@@ -165,8 +165,7 @@ class PublishHookList(ResponseModel):
 @call(
     by=_BY,
     gives={200: PublishHookList},
-    problems=(422,),
-    parameters=paging.parameters(type="string", pattern=HOOK),
+    parameters=paging.parameters(pattern=HOOK),
     conditional=True,
 )
 def publish_hooks() -> PublishHookList:

@@ -109,8 +109,7 @@ _BY = tools("webhooks")
 @call(
     by=_BY,
     gives={200: WebhookList},
-    problems=(422,),
-    parameters=paging.parameters(type="string", pattern=HOOK),
+    parameters=paging.parameters(pattern=HOOK),
 )
 def webhooks() -> WebhookList:
     """List the webhooks."""

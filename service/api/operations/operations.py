@@ -197,8 +197,7 @@ def operations() -> OperationsShown:
 @call(
     by=_BY,
     gives={200: FailedJobList},
-    problems=(422,),
-    parameters=paging.parameters(type="string", pattern=JOB_ID),
+    parameters=paging.parameters(pattern=JOB_ID),
 )
 def failed_jobs() -> FailedJobList:
     """List the jobs that failed within a day."""

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 
 from service.api.auth import READER
 from service.api.calls import call
+from service.api.paging import in_query
 from service.api.rate_limits import (
     Rate,
     bearer_token,
@@ -50,12 +51,7 @@ _CHANGES = per_address(60, "changed preferences")
 _NEW_HOSTS = Rate(10, "address", "new push services", seconds=NEW_HOSTS_KEPT)
 # Sections of the site on which nobody else was asked today: strangers can make them up too.
 _NEW_SECTIONS = Rate(10, "address", "new sections", seconds=NEW_HOSTS_KEPT)
-_WHY = {
-    "name": "why",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "string", "enum": ["left", "lost"]},
-}
+_WHY = in_query("why", type="string", enum=["left", "lost"])
 
 RAISED = "stoppress.raised"  # in a WSGI environment: an error of `without_flask.py`
 
