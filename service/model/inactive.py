@@ -9,6 +9,7 @@ from enum import Enum
 from service.model.language.languages import texts
 from service.model.notifications import Action, Content, Notification
 from service.model.retention import DAY
+from service.model.stored import Stored
 from service.model.time.spans import span
 
 _EPOCH = date(1970, 1, 1)
@@ -35,7 +36,7 @@ class InactivePolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class Round(Stored):
     """The latest time that readers were asked. Times are seconds since 1970."""
 
     until: str = ""  # the month of the last visit of the latest of them, `202605`; empty: none yet

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
+from service.model.stored import known_fields
 from service.model.subscriptions import SubscriptionId
 from service.model.time.repeats import Repeat
 from service.model.two_texts import B, Decision, SecondText
@@ -223,12 +224,6 @@ class Content:
 
 def _as_json(one: Action | Content) -> dict[str, Any]:
     return {field.name: getattr(one, field.name) for field in fields(one)}
-
-
-def known_fields(kind: type[Any], document: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that this release knows; a newer one may have stored others."""
-    names = {one.name for one in fields(kind)}
-    return {name: value for name, value in document.items() if name in names}
 
 
 @dataclass(frozen=True, slots=True)

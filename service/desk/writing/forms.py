@@ -30,6 +30,7 @@ from service.model.notifications import (
     State,
 )
 from service.model.retention import DAY
+from service.model.stored import known_fields
 from service.model.time import clock, times
 from service.model.time.clocks import zone_of
 
@@ -153,7 +154,7 @@ class Form(RepeatFields):
     @classmethod
     def kept(cls, given: Mapping[str, Any]) -> Form:
         """Return the form that `fields` wrote, also if another release wrote it."""
-        known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
+        known = known_fields(cls, given)
         return cls(**known | {name: tuple(known.get(name, ())) for name in _SEVERAL})
 
     def as_new(self) -> Form:

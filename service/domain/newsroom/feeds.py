@@ -14,7 +14,7 @@ from service.model.language.links import web_address, with_scheme
 from service.model.newsroom.feed_items import Decision, rehearse
 from service.model.newsroom.feed_states import DENIED, FeedState, HubSubscription, stored_rules
 from service.model.newsroom.feeds import FeedFault, FeedReading, FeedRules
-from service.model.notifications import known_fields
+from service.model.stored import known_fields
 from service.model.time import clock
 from service.store import Store
 from service.store.newsroom.feeds import MOST_FEEDS, FeedRow

@@ -15,7 +15,8 @@ from typing import Any
 
 from service.model.alert_log import LogEntry
 from service.model.newsroom.webhooks import READER_EVENTS, Waiting, Webhook
-from service.model.notifications import Notification, Outcome, Progress, known_fields
+from service.model.notifications import Notification, Outcome, Progress
+from service.model.stored import known_fields
 from service.model.time.times import iso
 from service.store import Store
 from service.store.newsroom.webhooks import Kept

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from service.domain.alerts.figures import AlertFigures, Figures, counts
 from service.model.network.endpoints import SILENT
-from service.model.notifications import Notification, known_fields
+from service.model.notifications import Notification
 from service.model.retention import ACCEPTED_KEPT, DAY
+from service.model.stored import known_fields
 from service.model.time import clock
 from service.store import Store
 from service.store.alerts.receipt_counts import Tally

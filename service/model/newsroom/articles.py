@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TypeVar
 
+from service.model.stored import Stored
+
 T = TypeVar("T")
 
-_VERSION = 1  # of what is stored
 LONGEST_TITLE = 200  # characters, as many as an alert's title may have
 LONGEST_TEXT = 300
 LONGEST_SECTION = 100
@@ -45,17 +46,13 @@ class Fault(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Stored):
     """What came of reading a link."""
 
     address: str  # where it led in the end
     status: int = 0  # of the response; 0: none came
     fault: Fault | None = None
     article: Article = Article()
-
-    def as_json(self) -> str:
-        """Return it as it is stored."""
-        return json.dumps({"version": _VERSION, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str) -> Reading:
@@ -65,7 +62,7 @@ class Reading:
         """
         try:
             document = json.loads(text)
-            if document["version"] != _VERSION:
+            if document["version"] != cls.VERSION:
                 raise ValueError("another version")
             given, empty = document["article"], asdict(Article())
             article = {name: _like(value, given[name]) for name, value in empty.items()}

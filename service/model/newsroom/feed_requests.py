@@ -7,15 +7,14 @@ each value of its answer is checked when it is read.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from service.model.newsroom.feeds import FeedReading
-
-_VERSION = 1  # of what is stored
+from service.model.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)
-class FeedRequest:
+class FeedRequest(Stored):
     """An address to read if it has changed; or, with `hub`, a subscription to ask a hub for."""
 
     address: str  # of the feed; with `hub`, the topic that the hub knows it by
@@ -27,21 +26,17 @@ class FeedRequest:
     callback: str = ""  # ours, which the hub calls
     lease: int = 0  # seconds; 0: end the subscription
 
-    def as_json(self) -> str:
-        """Return it as it is stored."""
-        return json.dumps({"version": _VERSION, **asdict(self)})
-
     @classmethod
     def from_json(cls, text: str) -> FeedRequest:
         """Read what is stored; `ValueError` for what another release wrote."""
         document = json.loads(text)
-        if document.pop("version", None) != _VERSION:
+        if document.pop("version", None) != cls.VERSION:
             raise ValueError("another version")
         return cls(**document)
 
 
 @dataclass(frozen=True, slots=True)
-class FeedAnswer:
+class FeedAnswer(Stored):
     """What came of reading a feed."""
 
     reading: FeedReading
@@ -50,10 +45,8 @@ class FeedAnswer:
 
     def as_json(self) -> str:
         """Return it as it is stored."""
-        reading = self.reading.as_json()
-        return json.dumps(
-            {"version": _VERSION, "reading": reading, "digest": self.digest, "wait": self.wait}
-        )
+        kept = {"reading": self.reading.as_json(), "digest": self.digest, "wait": self.wait}
+        return json.dumps({"version": self.VERSION, **kept})
 
     @classmethod
     def from_json(cls, text: str) -> FeedAnswer:
@@ -62,7 +55,7 @@ class FeedAnswer:
             document = json.loads(text)
             reading, digest, wait = (document[name] for name in ("reading", "digest", "wait"))
             fits = isinstance(reading, str) and isinstance(digest, str) and type(wait) is int
-            if document["version"] != _VERSION or not fits:
+            if document["version"] != cls.VERSION or not fits:
                 raise ValueError("no answer")
             return cls(FeedReading.from_json(reading), digest, wait)
         except (KeyError, TypeError, RecursionError) as error:

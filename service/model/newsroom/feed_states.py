@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.model.language.links import web_address
 from service.model.newsroom.feed_requests import FeedAnswer, FeedRequest
 from service.model.newsroom.feeds import FeedFault, FeedRules
-from service.model.notifications import known_fields
+from service.model.stored import Stored, known_fields
 
-_VERSION = 1  # of what is stored
 _BELIEVED = 3600  # seconds for which a server that answers 304 is believed
 _LEAST, _MOST = 60, 3600  # seconds between two readings, whatever a server asks for
 _NOT_MODIFIED, _GONE = 304, 410
@@ -32,7 +31,7 @@ def stored_rules(text: str) -> FeedRules:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedState:
+class FeedState(Stored):
     """What came of reading a feed so far. Times are seconds since 1970."""
 
     read_at: float | None = None  # when it was read without a fault
@@ -57,10 +56,6 @@ class FeedState:
     alerted: tuple[float, ...] = ()  # when alerts were made of its items, within a day
     sent: int = 0  # items that became alerts or drafts
     left_out: int = 0
-
-    def as_json(self) -> str:
-        """Return it as it is stored."""
-        return json.dumps({"version": _VERSION, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str) -> FeedState:
@@ -138,7 +133,7 @@ class FeedState:
 
 
 @dataclass(frozen=True, slots=True)
-class HubSubscription:
+class HubSubscription(Stored):
     """That a hub is to call us when a feed has something new (WebSub)."""
 
     hub: str  # its address
@@ -150,10 +145,6 @@ class HubSubscription:
     renew_at: float = 0.0
     refused: str = ""  # an HTTP status, the value of a `FeedFault`, or `DENIED`
     reason: str = ""  # that a hub gave for `DENIED`
-
-    def as_json(self) -> str:
-        """Return it as it is stored."""
-        return json.dumps({"version": _VERSION, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str) -> HubSubscription | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -13,10 +13,10 @@ from service.model.language.links import web_address
 from service.model.language.texts import one_line
 from service.model.newsroom.articles import LONGEST_TEXT, LONGEST_TITLE
 from service.model.payload import shortened
+from service.model.stored import Stored
 
-F = TypeVar("F", bound="_Stored")
+F = TypeVar("F", bound="_Checked")
 
-_VERSION = 1  # of what is stored
 _LATEST = 1e11  # seconds since 1970
 MOST_ITEMS = 200  # of one reading
 
@@ -40,14 +40,10 @@ class FeedFault(str, Enum):
     BROKEN = "broken"  # it begins as a feed and cannot be read on
 
 
-class _Stored:
+class _Checked(Stored):
     """What is stored as JSON: a dataclass of texts, numbers, yes or no, and lists of texts."""
 
     __slots__ = ()
-
-    def as_json(self) -> str:
-        """Return it as it is stored."""
-        return json.dumps({"version": _VERSION, **asdict(self)})  # type: ignore[call-overload]
 
     @classmethod
     def from_json(cls: type[F], text: str) -> F:
@@ -57,7 +53,7 @@ class _Stored:
         """
         try:
             document = json.loads(text)
-            if document.pop("version") != _VERSION:
+            if document.pop("version") != cls.VERSION:
                 raise ValueError("another version")
             return cls._of(document)
         except (AttributeError, KeyError, TypeError, RecursionError) as error:
@@ -73,7 +69,7 @@ class _Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedItem(_Stored):
+class FeedItem(_Checked):
     """One entry of a feed; each of its texts is one line, cut, and without tags and entities."""
 
     guid: str = ""
@@ -104,7 +100,7 @@ class FeedItem(_Stored):
 
 
 @dataclass(frozen=True, slots=True)
-class FeedReading(_Stored):
+class FeedReading(_Checked):
     """What came of reading a feed."""
 
     address: str  # where it led in the end
@@ -135,7 +131,7 @@ class FeedReading(_Stored):
 
 
 @dataclass(frozen=True, slots=True)
-class FeedRules(_Stored):
+class FeedRules(_Checked):
     """What becomes of a feed's items: an editor's choice.
 
     All alerts of feeds are news of normal urgency.

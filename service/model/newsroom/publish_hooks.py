@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from service.model.notifications import known_fields
+from service.model.stored import Stored, known_fields
 
-_VERSION = 1  # of what is stored
 FIELDS = ("title", "url", "body", "image", "section", "story")  # that a document may have
 NEEDED = ("title", "url")
 ADDRESSES = ("url", "image")  # which may be made of places in the document
@@ -28,7 +27,7 @@ _NAMES = ("slug", "name", "title", "value")  # of an object, what may be the nam
 
 
 @dataclass(frozen=True, slots=True)
-class PublishHook:
+class PublishHook(Stored):
     """A publish hook as an editor has set it up."""
 
     id: str
@@ -42,10 +41,6 @@ class PublishHook:
     lang: str = ""
     created_at: float = 0.0  # seconds since 1970
     created_by: str = ""
-
-    def as_json(self) -> str:
-        """Return it as it is stored."""
-        return json.dumps({"version": _VERSION, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: bytes) -> PublishHook:

@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from service.model.notifications import known_fields
 from service.model.retention import DAY
+from service.model.stored import Stored, known_fields
 
-_VERSION = 1  # of what is stored
 ALERT_EVENTS = ("alert.sent", "alert.finished", "alert.corrected", "alert.cancelled")
 READER_EVENTS = ("readers.joined", "readers.left")
 EVENTS = (*ALERT_EVENTS, *READER_EVENTS)
@@ -32,7 +31,7 @@ _MOST_RESULTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(Stored):
     """A webhook as an editor or a tool has set it."""
 
     id: str
@@ -50,10 +49,6 @@ class Webhook:
         """Return the secrets that count, sealed, the newest first."""
         both = self.secret_before and now < self.rotated_at + OLD_SECRET_COUNTS
         return (self.secret, self.secret_before) if both else (self.secret,)
-
-    def as_json(self) -> str:
-        """Return it as it is stored."""
-        return json.dumps({"version": _VERSION, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: bytes) -> Webhook:
@@ -139,7 +134,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class Health(Stored):
     """How a webhook does; only the clock writes it, unless an editor lets it go on."""
 
     call: Call | None = None
@@ -149,10 +144,6 @@ class Health:
     ended_at: float = 0.0  # nothing is sent any more, until an editor lets it go on
     ended_why: str = ""  # one of the following
     results: tuple[Result, ...] = ()  # the latest first
-
-    def as_json(self) -> str:
-        """Return it as it is stored."""
-        return json.dumps({"version": _VERSION, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: bytes) -> Health:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from service.model.newsroom.webhooks import Health
-from service.model.notifications import known_fields
+from service.model.stored import known_fields
 
 _VERSION = 1  # of what is stored
 URGENT, WARNING = "page", "warning"  # worth waking a person; for the morning

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from service.model.notifications import Notification, Outcome, Progress, known_fields
+from service.model.notifications import Notification, Outcome, Progress
+from service.model.stored import known_fields
 
 _WORDS = re.compile(r"([0-9]{1,3}) ?% in ([0-9]{1,5}) ?s")
 _LONGEST = 86_400  # seconds

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from calendar import day_name
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from service.model.stored import known_fields
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MOST_LISTED = 20  # alerts that one digest lists
@@ -52,10 +54,10 @@ class Repeat:
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Repeat:
         """Read what `as_json` wrote; leave out what only a newer release knows."""
-        known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
+        known = known_fields(cls, given)
         if digest := given.get("digest"):
-            named = {one.name: digest[one.name] for one in fields(Digest) if one.name in digest}
-            known["digest"] = Digest(**named | {"topics": tuple(digest.get("topics", ()))})
+            topics = tuple(digest.get("topics", ()))
+            known["digest"] = Digest(**known_fields(Digest, digest) | {"topics": topics})
         return cls(**known | {"weekdays": tuple(given["weekdays"])})
 
 

@@ -19,8 +19,8 @@ from service.model.notifications import (
     Request,
     SendAt,
     State,
-    known_fields,
 )
+from service.model.stored import known_fields
 from service.model.time.repeats import Repeat
 from service.model.two_texts import Decision, SecondText
 

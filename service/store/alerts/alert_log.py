@@ -17,7 +17,7 @@ from typing import Any, cast
 from redis import Redis
 
 from service.model.alert_log import LogEntry
-from service.model.notifications import known_fields
+from service.model.stored import known_fields
 
 LOG = "{g}:log"
 _AT_ONCE = 500  # entries that are read in one call

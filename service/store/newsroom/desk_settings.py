@@ -12,7 +12,7 @@ from typing import cast
 
 from redis import Redis
 
-from service.model.notifications import known_fields
+from service.model.stored import known_fields
 
 _SETTINGS = "{g}:settings"
 _VERSION = 1

@@ -16,8 +16,8 @@ from typing import Any, cast
 from redis import Redis
 
 from service.model.newsroom.publish_hooks import HookCall, PublishHook
-from service.model.notifications import known_fields
 from service.model.retention import HOOK_CALL_SEEN, HOOK_TEXTS_SEEN
+from service.model.stored import known_fields
 from service.store.redis_servers.scripts import REPLACE
 
 _HOOKS, _CALLS = "{g}:hooks", "{g}:hooks:calls"

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple, cast
 from redis import Redis
 
 from service.model.newsroom.webhooks import Call, Health, Waiting, Webhook
-from service.model.notifications import known_fields
 from service.model.retention import CALL_KEPT
+from service.model.stored import known_fields
 from service.store.alerts.alert_log import LOG
 from service.store.newsroom.calls import Request, call_key
 from service.store.redis_servers.scripts import REPLACE

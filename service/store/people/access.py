@@ -30,6 +30,7 @@ from service.model.retention import (
     SESSION_KEPT,
     SIGN_IN_LINK_KEPT,
 )
+from service.model.stored import known_fields
 from service.store.people.passkeys import EDITORS, PASSKEYS
 from service.store.people.two_step import TWO_STEP, begun_key
 from service.store.redis_servers.commands import some_at_once
@@ -189,7 +190,7 @@ class Person(NamedTuple):
     def read(cls, text: bytes | None) -> Person:
         """Read what `as_json` wrote; fields that an earlier release lacks have their defaults."""
         row = json.loads(text) if text else {}
-        return cls(**{name: row[name] for name in cls._fields if name in row})
+        return cls(**known_fields(cls, row))
 
 
 class Session(NamedTuple):

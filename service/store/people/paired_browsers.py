@@ -21,6 +21,7 @@ from service.model.retention import (
     PAIRING_CODE_KEPT,
     PAIRING_KEPT,
 )
+from service.model.stored import known_fields
 from service.model.tokens import digest
 from service.store.redis_servers.scripts import COUNT
 
@@ -197,4 +198,4 @@ def _text(row: PairedRow) -> str:
 
 
 def _row(stored: dict[str, Any]) -> PairedRow:
-    return PairedRow(**{name: stored[name] for name in PairedRow._fields if name in stored})
+    return PairedRow(**known_fields(PairedRow, stored))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 from redis import Redis
 
 from service.model.retention import CHALLENGE_KEPT
+from service.model.stored import known_fields
 
 PASSKEYS = "{g}:passkeys"
 EDITORS = "{g}:editors"  # of `access.py`, whose script that removes an editor removes passkeys too
@@ -110,4 +111,4 @@ def _key(challenge: str) -> str:
 
 def _read(id: str, text: bytes) -> Passkey:
     row = json.loads(text)
-    return Passkey(id, **{name: row[name] for name in Passkey._fields if name in row})
+    return Passkey(id, **known_fields(Passkey, row))

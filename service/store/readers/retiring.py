@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable
-from dataclasses import asdict
 from functools import reduce
 from operator import or_
 from typing import cast
@@ -19,8 +18,8 @@ from typing import cast
 from redis import Redis
 
 from service.model.inactive import Round, months_until
-from service.model.notifications import known_fields
 from service.model.retention import ASKED_KEPT
+from service.model.stored import known_fields
 from service.model.subscriptions import SubscriptionId
 from service.store.layout.bitmaps import aligned, bitmap_key, month_of, numbers_in
 from service.store.layout.partitions import Partitions
@@ -28,7 +27,6 @@ from service.store.layout.records import Records
 from service.store.sending.batches import part_key
 
 _ROUND = "{g}:retiring"
-_VERSION = 1
 _LOOKED_AT = 1000  # readers of a partition
 
 
@@ -47,7 +45,7 @@ class RetiringRows:
 
     def put(self, round: Round) -> None:
         """Store how far the latest round is."""
-        self._redis.set(_ROUND, json.dumps({"version": _VERSION, **asdict(round)}))
+        self._redis.set(_ROUND, round.as_json())
 
     def note_asked(self, alert: int, revisions: Iterable[int]) -> None:
         """Keep who got a question, because the alert itself is not remembered for so long."""

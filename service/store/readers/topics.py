@@ -21,7 +21,8 @@ from typing import Any, cast
 from redis import Redis
 from redis.typing import EncodableT
 
-from service.model.notifications import Audience, Topic, known_fields
+from service.model.notifications import Audience, Topic
+from service.model.stored import known_fields
 from service.store.layout.bitmaps import bitmap_key, counts
 from service.store.layout.partitions import Partitions
 from service.store.redis_servers.scripts import run_each
