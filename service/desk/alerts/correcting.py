@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
+from typing import Any
 
-from flask import redirect, render_template, request, url_for
+from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from service.api import fields
@@ -14,9 +14,8 @@ from service.current import runtime
 from service.desk.alerts.correction_form import (
     CorrectionForm,
     check_of,
-    corrected_since,
     draft_of,
-    overtaken,
+    text_page,
 )
 from service.desk.alerts.one_alert import TAKEN_BACK
 from service.desk.blueprint import bp
@@ -99,28 +98,16 @@ def correct(id: int) -> ResponseReturnValue:
     return redirect(url_for("desk.alert", id=to), 303)
 
 
-def correction_page(
-    root: Notification,
-    form: CorrectionForm,
-    *,
-    nonce: str = "",
-    errors: dict[str, str] | None = None,
-    notice: str = "",
-    done: str = "",
-) -> str:
-    """Show the form for a correction."""
+def correction_page(root: Notification, form: CorrectionForm, **said: Any) -> str:
+    """Show the form for a correction; `said` as in `text_page`."""
     progress = runtime().publishing.progress(root.id)
-    return render_template(
+    return text_page(
         "desk/correct.html",
-        root=root,
-        form=form,
+        root,
+        form,
+        **said,
+        sends="desk.correct",
         content=replace(root.text, title=form.title, body=form.body, url=form.url),
-        nonce=nonce or secrets.token_urlsafe(16),
-        errors=errors or {},
-        notice=notice or overtaken(root),
-        changes=corrected_since(root),
-        done=done,
-        draft=draft_of(root),
         reached=runtime().corrections.reached(root),
         asks=_asks(root),
         paused=root.state is State.PAUSED,

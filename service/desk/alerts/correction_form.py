@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from flask import request
+from flask import render_template, request
 
 from service.api.alerts.correction_requests import NOTHING_CHANGES, Correction
 from service.api.fields import Invalid
@@ -110,3 +112,32 @@ class CorrectionForm:
         errors = complaints_of(invalid, {"title": self.title, "url": self.url})
         unchanged = errors.get("title") == NOTHING_CHANGES
         return errors | ({"title": _UNCHANGED} if unchanged else {})
+
+
+def text_page(
+    template: str,
+    root: Notification,
+    form: CorrectionForm,
+    *,
+    nonce: str = "",
+    errors: dict[str, str] | None = None,
+    notice: str = "",
+    done: str = "",
+    **shown: Any,
+) -> str:
+    """Show the form of another text, and what only its own template shows.
+
+    `notice` says what is wrong, and `done` what was done.
+    """
+    return render_template(
+        template,
+        root=root,
+        form=form,
+        nonce=nonce or secrets.token_urlsafe(16),
+        errors=errors or {},
+        notice=notice or overtaken(root),
+        changes=corrected_since(root),
+        done=done,
+        draft=draft_of(root),
+        **shown,
+    )

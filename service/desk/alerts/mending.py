@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+from typing import Any
 
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -11,13 +11,7 @@ from service.api import fields
 from service.api.alerts.correction_requests import Correction
 from service.current import runtime
 from service.desk.alerts.correcting import NOBODY_NEEDED, WITHDRAWN
-from service.desk.alerts.correction_form import (
-    CorrectionForm,
-    check_of,
-    corrected_since,
-    draft_of,
-    overtaken,
-)
+from service.desk.alerts.correction_form import CorrectionForm, check_of, draft_of, text_page
 from service.desk.alerts.one_alert import TAKEN_BACK
 from service.desk.alerts.stopping import held_stop
 from service.desk.blueprint import bp
@@ -129,30 +123,19 @@ def _retraction(root: Notification) -> CorrectionForm:
     return CorrectionForm(texts(language)["alerts"]["in_error"], "", url)
 
 
-def _retraction_page(
-    root: Notification,
-    form: CorrectionForm,
-    *,
-    nonce: str = "",
-    errors: dict[str, str] | None = None,
-    notice: str = "",
-    done: str = "",
-) -> str:
+def _retraction_page(root: Notification, form: CorrectionForm, **said: Any) -> str:
     trouble = runtime().mending.trouble(root.id)
-    root = trouble.root
-    text = _without_extras(root, form)
-    return render_template(
+    text = _without_extras(trouble.root, form)
+    return text_page(
         "desk/retract.html",
-        trouble=trouble,
-        form=form,
+        trouble.root,
+        form,
+        **said,
+        sends="desk.retract",
         content=text,
-        nonce=nonce or secrets.token_urlsafe(16),
-        errors=errors or {},
-        notice=notice or overtaken(root),
-        changes=corrected_since(root),
-        done=done,
-        draft=draft_of(root),
-        asks=_asks(root, text),
+        reached=trouble.reached,
+        asks=_asks(trouble.root, text),
+        trouble=trouble,
     )
 
 
