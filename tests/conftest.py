@@ -26,7 +26,7 @@ from tests.support.processes import compiled
 from tests.support.processes.installation import Installation
 from tests.support.push_service import PushService
 from tests.support.redis_servers.second import SECOND_REDIS, second_redis
-from tests.support.redis_servers.server import RedisServer, connections_closed
+from tests.support.redis_servers.server import Proxy, RedisServer, connections_closed
 from tests.support.redis_servers.users import create_users, refused
 from tests.support.seeded import READERS
 
@@ -130,6 +130,13 @@ def own_redis() -> Iterator[RedisServer]:
     """A Redis of the test's own, which it may stop, fill up and break."""
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture
+def proxy(own_redis: RedisServer) -> Iterator[Proxy]:
+    """An address that leads to that Redis, or to another one."""
+    with Proxy(own_redis) as proxy:
+        yield proxy
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

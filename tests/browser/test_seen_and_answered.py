@@ -49,12 +49,6 @@ FIELD = '<h1>News</h1><p class="kicker">World</p>%s'
 
 
 @pytest.fixture
-def publisher() -> Iterator[Publisher]:
-    with Publisher() as publisher:
-        yield publisher
-
-
-@pytest.fixture
 def quick(
     redis_url: str, push_service: PushService, tmp_path: Path, publisher: Publisher
 ) -> Iterator[str]:

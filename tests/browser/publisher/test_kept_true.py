@@ -11,7 +11,7 @@ import pytest
 from service.model.keys import VapidKey
 from tests.support.browser.desktop import Desktop
 from tests.support.browser.firefox import Firefox, Tab
-from tests.support.browser.publisher_site import Publisher, registered, subscribe
+from tests.support.browser.publisher_site import Publisher, readers, registered, settled, subscribe
 from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service import PushService
 from tests.support.short_forms import cases
@@ -40,16 +40,6 @@ def tab(installation: Installation, page: str, firefox: Firefox) -> Tab:
     tab = firefox.open(page)
     subscribe(tab)
     return tab
-
-
-def readers(installation: Installation) -> int:
-    return installation.runtime.store.subscriptions.count()
-
-
-def settled(tab: Tab) -> bool:
-    """Wait until the script has compared and renewed the subscription on this page view."""
-    tab.wait_until("window.StopPress && true")
-    return bool(tab.evaluate("navigator.locks.request('stop-press', () => true)"))
 
 
 def let_subscriptions_age(installation: Installation) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.browser.desktop import Desktop
-from tests.support.browser.firefox import Firefox, Tab
-from tests.support.browser.publisher_site import Publisher, mended, subscribe
+from tests.support.browser.firefox import Firefox
+from tests.support.browser.publisher_site import Publisher, mended, readers, settled, subscribe
 from tests.support.processes.installation import Installation, wait_until
 
 pytestmark = pytest.mark.browser
@@ -47,16 +47,6 @@ SUBSCRIBE_TWICE = """async (api) => {
 }"""
 UNSUBSCRIBE = """navigator.serviceWorker.ready.then(({ pushManager }) =>
   pushManager.getSubscription()).then((one) => one?.unsubscribe()).then(() => true)"""
-
-
-def readers(installation: Installation) -> int:
-    return installation.runtime.store.subscriptions.count()
-
-
-def settled(tab: Tab) -> bool:
-    """Wait until the script has compared the subscription on this page view."""
-    tab.wait_until("window.StopPress && true")
-    return bool(tab.evaluate("navigator.locks.request('stop-press', () => true)"))
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service.model.notifications import Notification, State
+from service.model.notifications import State
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk.pages import EMAIL, Page, hidden_fields, post, review, sign_in, words
+from tests.support.desk.pages import EMAIL, Page, hidden_fields, only, post, review, sign_in, words
 
 WRITER = "wim@paper.example"
 
@@ -29,11 +29,6 @@ def page(writer: FlaskClient, readers: int) -> str:
     for _ in range(2):  # a double click
         assert post(writer, f"{page}/hand-in", page=page).location == page
     return page
-
-
-def only(runtime: Runtime) -> Notification:
-    (one,) = runtime.publishing.latest(10)
-    return one
 
 
 def test_those_who_send_see_who_handed_it_in_and_how_many_wait(

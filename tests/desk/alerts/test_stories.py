@@ -18,12 +18,13 @@ from tests.support.desk.pages import (
     Page,
     back,
     hidden_fields,
+    only,
     open_form,
     post,
     review,
     words,
 )
-from tests.support.desk.planned import edit, go_on, only, plan
+from tests.support.desk.planned import edit, go_on, plan
 from tests.support.processes.installation import pretend_id
 
 

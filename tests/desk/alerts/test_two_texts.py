@@ -7,7 +7,7 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from service.model.notifications import Audience, Content, Notification, Outcome, State
+from service.model.notifications import Audience, Content, Outcome, State
 from service.model.operations.promises import is_promised
 from service.model.two_texts import SecondText, text_of
 from service.runtime import Runtime
@@ -21,6 +21,7 @@ from tests.support.desk.pages import (
     Page,
     correct,
     hidden_fields,
+    only,
     open_form,
     post,
     review,
@@ -64,11 +65,6 @@ def click(runtime: Runtime, id: int, text: str, times: int) -> None:
     """Count so many clicks on a text."""
     rows = [ReceiptRow(id, f"clicked:{text}", f"{text} {number}") for number in range(times)]
     runtime.store.receipt_counts.count(rows, 60)
-
-
-def only(runtime: Runtime) -> Notification:
-    (one,) = runtime.publishing.latest(10)
-    return one
 
 
 def test_two_texts_are_written_confirmed_and_sent_as_one_alert(

@@ -10,9 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.model.notifications import Notification, Outcome, SendAt, State
+from service.model.notifications import Outcome, SendAt, State
 from service.runtime import Runtime
-from tests.support.desk.pages import EMAIL, hidden_fields, post, review, send_all, words
+from tests.support.desk.pages import EMAIL, hidden_fields, only, post, review, send_all, words
 
 
 @pytest.fixture
@@ -24,11 +24,6 @@ def settings() -> dict[str, str]:
 def sent(editor: FlaskClient, readers: int) -> TestResponse:
     """The response to the click that sends an alert."""
     return editor.post("/desk/alerts", data=hidden_fields(review(editor).text))
-
-
-def only(runtime: Runtime) -> Notification:
-    (one,) = runtime.publishing.latest(10)
-    return one
 
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:

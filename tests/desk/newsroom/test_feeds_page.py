@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,7 @@ from werkzeug.test import TestResponse
 from service.domain.newsroom.feeds import FeedChanged
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk.pages import NASTY, Page, post, sign_in, words
+from tests.support.desk.pages import NASTY, Page, post, seen, sign_in, words
 from tests.support.network.newspaper import Newspaper, response
 from tests.support.newsroom.feeds import ID, Watched, item, rss, store_feed
 
@@ -155,9 +154,6 @@ def test_rules_are_changed_and_a_feed_is_paused_read_and_removed(
 def test_rules_that_another_editor_has_changed_are_not_overwritten_unseen(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
-    def seen(page: str) -> str:
-        return re.findall(r'name="seen" value="([^"]+)"', page)[0]
-
     store_feed(runtime)
     opened_at = seen(editor.get(f"/desk/feeds/{ID}").text)
     one = runtime.feeds.get(ID)

@@ -22,8 +22,7 @@ from service.runtime import Runtime
 from service.store.operations.processes import Process
 from service.store.people.access import Person
 from tests.support import ROOT
-from tests.support.desk.pages import EMAIL, NASTY, Page, post, review, sign_in, words
-from tests.support.desk.planned import only
+from tests.support.desk.pages import EMAIL, NASTY, Page, only, post, review, sign_in, words
 from workers.sending.send import Send
 
 PAPER = "https://www.paper.example"

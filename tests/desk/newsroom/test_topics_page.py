@@ -12,8 +12,8 @@ from werkzeug.test import TestResponse
 from service.domain.alerts.topics import Topics
 from service.model.notifications import Audience, Topic
 from service.runtime import Runtime
-from tests.support.desk.pages import NASTY, Page, open_form, post, review, words
-from tests.support.desk.planned import edit, only, opened
+from tests.support.desk.pages import NASTY, Page, only, open_form, post, review, seen, words
+from tests.support.desk.planned import edit, opened
 from workers import clock
 
 
@@ -88,9 +88,6 @@ def test_a_topic_is_changed_hidden_and_moved(editor: FlaskClient, runtime: Runti
 def test_a_topic_that_another_editor_changed_is_not_overwritten_unseen(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
-    def seen(page: str) -> str:
-        return re.findall(r'name="seen" value="([^"]+)"', page)[0]
-
     opened_at = seen(editor.get("/desk/topics").text)
     runtime.topics.change("world", description="From abroad", hidden=True)
     faulty = send(editor, "/world", name="", seen=opened_at)

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from service.model.newsroom.webhooks import Answer, Health, Waiting
 from service.runtime import Runtime
-from tests.support.desk.pages import EMAIL, NASTY, Page, post, words
+from tests.support.desk.pages import EMAIL, NASTY, Page, post, seen, words
 
 HOOKS, WEBHOOKS = "/desk/hooks", "/desk/webhooks"
 ADDRESS = "https://cms.paper.example/hook"
@@ -71,19 +71,15 @@ def test_what_another_editor_has_removed_is_not_found(
         assert (answer.status_code, "Page not found" in answer.text) == (404, True), path
 
 
-def seen_on(page: str) -> str:
-    return re.findall(r'name="seen" value="([^"]+)"', page)[0]
-
-
 def test_what_another_editor_has_changed_is_not_overwritten_unseen(
     editor: FlaskClient, runtime: Runtime
 ) -> None:
     id = runtime.webhooks.add(ADDRESS, ["alert.sent"], by=EMAIL)[0].id
-    opened_at = seen_on(editor.get(WEBHOOKS).text)
+    opened_at = seen(editor.get(WEBHOOKS).text)
     runtime.webhooks.change(id, address=f"{ADDRESS}/new")
     path, form = f"{WEBHOOKS}/{id}", {"page": WEBHOOKS, "address": ADDRESS}
     faulty = post(editor, path, **form, seen=opened_at)
-    assert (faulty.status_code, seen_on(faulty.text)) == (422, opened_at)
+    assert (faulty.status_code, seen(faulty.text)) == (422, opened_at)
     form["event"] = "alert.finished"
     refused = post(editor, path, **form, seen=opened_at)
     Page(refused.text)
@@ -91,13 +87,13 @@ def test_what_another_editor_has_changed_is_not_overwritten_unseen(
     assert "Another editor has changed this webhook since" in words(refused.text)
     assert runtime.webhooks.get(id).webhook.address == f"{ADDRESS}/new"
     for _ in range(2):  # a double click
-        answer = post(editor, path, **form, seen=seen_on(refused.text))
+        answer = post(editor, path, **form, seen=seen(refused.text))
         assert answer.status_code == 303
     assert runtime.webhooks.get(id).webhook.address == ADDRESS
 
     post(editor, HOOKS, **FORM)
     ((one, _),) = runtime.publish_hooks.all()
-    opened_at = seen_on(editor.get(HOOKS).text)
+    opened_at = seen(editor.get(HOOKS).text)
     runtime.publish_hooks.change(one.id, lambda before: replace(before, lang="de"))
     path, changed = f"{HOOKS}/{one.id}", {**FORM, "draft": "yes"}
     refused = post(editor, path, page=HOOKS, **changed, seen=opened_at)
@@ -106,7 +102,7 @@ def test_what_another_editor_has_changed_is_not_overwritten_unseen(
     assert "Another editor has changed this publish hook since" in words(refused.text)
     assert runtime.publish_hooks.get(one.id).lang == "de"
     for _ in range(2):
-        answer = post(editor, path, page=HOOKS, **changed, seen=seen_on(refused.text))
+        answer = post(editor, path, page=HOOKS, **changed, seen=seen(refused.text))
         assert answer.status_code == 303
     assert runtime.publish_hooks.get(one.id) == replace(one, draft=True)
 

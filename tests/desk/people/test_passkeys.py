@@ -19,7 +19,7 @@ from service.model.time import clock
 from service.runtime import Runtime
 from service.store.people.access import Person
 from tests.support.desk.authenticator import Authenticator
-from tests.support.desk.pages import EMAIL, Page, path_of, post, sign_in, token_in, words
+from tests.support.desk.pages import EMAIL, Page, path_of, post, sign_in, signed_in, token_in, words
 
 EVE = "eve@paper.example"
 ADD, USE = "/desk/account/passkeys", "/desk/sign-in/passkey"
@@ -56,10 +56,6 @@ def send(client: FlaskClient, credential: str, address: str = "10.0.0.1") -> Tes
 
 def use(client: FlaskClient, phone: Authenticator, **changes: Any) -> TestResponse:
     return send(client, phone.get(options(client, USE, SIGN_IN), **changes))
-
-
-def signed_in(client: FlaskClient) -> bool:
-    return client.get("/desk/").status_code == 200
 
 
 def complaint(client: FlaskClient, response: TestResponse) -> str:

@@ -16,7 +16,16 @@ from service.model.roles import Role
 from service.model.time import clock
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk.pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
+from tests.support.desk.pages import (
+    EMAIL,
+    PASSWORD,
+    Page,
+    path_of,
+    post,
+    signed_in,
+    token_in,
+    words,
+)
 
 TOM, EVE = "tom@paper.example", "eve@paper.example"
 INPUT = re.compile(r"<input[^>]*>")
@@ -54,10 +63,6 @@ def tom(app: Flask, editor: FlaskClient) -> FlaskClient:
     client = app.test_client()
     assert post(client, invited(editor), password=PASSWORD).status_code == 303
     return client
-
-
-def signed_in(client: FlaskClient) -> bool:
-    return client.get("/desk/").status_code == 200
 
 
 def sign_in(app: Flask, email: str, agent: str = "", address: str = "10.0.0.1") -> FlaskClient:

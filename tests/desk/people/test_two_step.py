@@ -19,7 +19,16 @@ from service.model.time import clock
 from service.runtime import Runtime
 from service.store import Store
 from service.store.people.access import Person
-from tests.support.desk.pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
+from tests.support.desk.pages import (
+    EMAIL,
+    PASSWORD,
+    Page,
+    path_of,
+    post,
+    signed_in,
+    token_in,
+    words,
+)
 
 PATH = "/desk/account/two-step"
 HOME, AWAY = "10.9.8.1", "10.9.8.7"
@@ -84,10 +93,6 @@ def enter(client: FlaskClient, code: str, address: str = "10.0.0.1") -> TestResp
     path = "/desk/sign-in/code?next=/desk/log"
     form = {"csrf_token": token_in(client.get(path).text), "code": code}
     return client.post(path, data=form, environ_base=at(address))
-
-
-def signed_in(client: FlaskClient) -> bool:
-    return client.get("/desk/").status_code == 200
 
 
 def test_the_password_alone_signs_nobody_in_and_a_code_does(

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 
 from service.model.notifications import Action, Audience, Content
 from service.runtime import Runtime
-from tests.support.desk.pages import hidden_fields, open_form, post, review, words
-from tests.support.desk.planned import edit, only, opened
+from tests.support.desk.pages import hidden_fields, only, open_form, post, review, words
+from tests.support.desk.planned import edit, opened
 
 PICTURES = "https://paper.example"
 SET = {

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from service.desk.words import FILTERS
 from service.model.notifications import Action, Audience, Content, Notification, SendAt, State
 from service.runtime import Runtime
-from tests.support.desk.pages import EMAIL, filled, hidden_fields, review, words
+from tests.support.desk.pages import EMAIL, filled, hidden_fields, only, review, words
 from tests.support.desk.planned import (
     RIGA,
     WORLD,
@@ -26,7 +26,6 @@ from tests.support.desk.planned import (
     later,
     miss,
     moment,
-    only,
     opened,
     plan,
     wall,

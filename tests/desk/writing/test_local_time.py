@@ -19,12 +19,13 @@ from tests.support.desk.pages import (
     Page,
     back,
     hidden_fields,
+    only,
     open_form,
     review,
     send_all,
     words,
 )
-from tests.support.desk.planned import WORLD, confirmed, edit, go_on, only, opened
+from tests.support.desk.planned import WORLD, confirmed, edit, go_on, opened
 from tests.support.requested import requested
 
 

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from service.model.notifications import State
 from service.model.time.repeats import Digest, Repeat
 from service.runtime import Runtime
-from tests.support.desk.pages import FormFields, Page, hidden_fields, open_form, review, words
-from tests.support.desk.planned import RIGA, confirmed, edit, only, opened
+from tests.support.desk.pages import FormFields, Page, hidden_fields, only, open_form, review, words
+from tests.support.desk.planned import RIGA, confirmed, edit, opened
 
 DAY = (datetime.now(RIGA) + timedelta(days=2)).replace(hour=17, minute=0)
 AT = {"when": "at", "at": f"{DAY:%Y-%m-%dT%H:%M}", "zone": "Europe/Riga"}

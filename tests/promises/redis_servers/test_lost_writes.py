@@ -30,13 +30,6 @@ LOST = 0.1  # seconds of writes
 
 
 @pytest.fixture
-def proxy(own_redis: RedisServer) -> Iterator[Proxy]:
-    """The address of Redis for all processes, whichever server it leads to."""
-    with Proxy(own_redis) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def installation(proxy: Proxy, push: PushService, tmp_path: Path) -> Iterator[Installation]:
     with Installation(proxy.url, push, tmp_path, PUSH_WINDOW=str(WINDOW)) as installation:
         yield installation

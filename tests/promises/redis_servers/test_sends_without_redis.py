@@ -36,12 +36,6 @@ Fault = Callable[[RedisServer, Proxy], AbstractContextManager[None]]
 
 
 @pytest.fixture
-def proxy(own_redis: RedisServer) -> Iterator[Proxy]:
-    with Proxy(own_redis) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def installation(
     own_redis: RedisServer, proxy: Proxy, push: PushService, tmp_path: Path
 ) -> Iterator[Installation]:

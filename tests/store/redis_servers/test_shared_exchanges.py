@@ -64,12 +64,6 @@ def asking_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Askin
         one.close()
 
 
-@pytest.fixture
-def proxy(own_redis: RedisServer) -> Iterator[Proxy]:
-    with Proxy(own_redis) as proxy:
-        yield proxy
-
-
 @pytest.mark.redis
 def test_each_of_many_threads_gets_the_answer_to_its_own_call(
     redis_url: str, asking_at: Callable[[str], Asking]

@@ -159,3 +159,13 @@ navigator.serviceWorker.register("/old/worker.js?app=77", {{ scope: "{scope}" }}
   }})
 """
 OLD_WORKER = "self.addEventListener('push', () => {});"
+
+
+def readers(installation: Installation) -> int:
+    return installation.runtime.store.subscriptions.count()
+
+
+def settled(tab: Tab) -> bool:
+    """Wait until the script has compared and renewed the subscription on this page view."""
+    tab.wait_until("window.StopPress && true")
+    return bool(tab.evaluate("navigator.locks.request('stop-press', () => true)"))

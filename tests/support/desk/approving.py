@@ -21,11 +21,6 @@ def sign_in_as(app: Flask, runtime: Runtime, email: str, role: str) -> FlaskClie
     return sign_in(app, runtime, email)
 
 
-def only(runtime: Runtime) -> Notification:
-    (one,) = runtime.publishing.latest(10)
-    return one
-
-
 def press(client: FlaskClient, id: int, what: str, digest: str, **fields: str) -> TestResponse:
     token = token_in(client.get("/desk/").text)
     data = {"csrf_token": token, "digest": digest, **fields}

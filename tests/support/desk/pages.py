@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from service.model.notifications import Audience, Content, Outcome
+from service.model.notifications import Audience, Content, Notification, Outcome
 from service.model.time import clock
 from service.runtime import Runtime
 from service.store.alerts.outcomes import Result
@@ -227,6 +227,21 @@ def rows_of(answer: TestResponse) -> list[dict[str, str]]:
     text = answer.text
     assert text.startswith('\ufeff"'), "Excel knows by the mark that it is UTF-8"
     return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+
+
+def signed_in(client: FlaskClient) -> bool:
+    return client.get("/desk/").status_code == 200
+
+
+def seen(page: str) -> str:
+    """What a form says of the version that its editor saw."""
+    return re.findall(r'name="seen" value="([^"]+)"', page)[0]
+
+
+def only(runtime: Runtime) -> Notification:
+    """The only alert."""
+    (found,) = runtime.publishing.latest(10)
+    return found
 
 
 def publish(runtime: Runtime, **content: str) -> int:

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.domain.alerts.publishing import MOST_LATE
-from service.model.notifications import Audience, Content, Notification, SendAt
+from service.model.notifications import Audience, Content, SendAt
 from service.runtime import Runtime
 from tests.support.desk.pages import FormFields, hidden_fields, open_form
 
@@ -50,12 +50,6 @@ def miss(runtime: Runtime, **content: Any) -> int:
     assert not runtime.store.notifications.start(id, MOST_LATE)
     assert runtime.publishing.get(id).missed
     return id
-
-
-def only(runtime: Runtime) -> Notification:
-    """The only alert."""
-    (found,) = runtime.publishing.latest(10)
-    return found
 
 
 def opened(editor: FlaskClient, id: int) -> dict[str, Any]:

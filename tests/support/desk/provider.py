@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from werkzeug.wrappers import Request, Response
 
 from service.model.keys import b64url
-from tests.support.desk.pages import Page, words
+from tests.support.desk.pages import Page, signed_in, words
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -116,10 +116,6 @@ def sign_in_with(
 
 def query_of(address: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(address).query))
-
-
-def signed_in(client: FlaskClient) -> bool:
-    return client.get("/desk/").status_code == 200
 
 
 def complaint(client: FlaskClient, response: TestResponse) -> str:

@@ -17,16 +17,8 @@ from service.domain.alerts.gate import TwoPersonRule
 from service.model.notifications import State
 from service.runtime import Runtime
 from tests.support.client import API, NOTIFICATIONS, Client, Reader
-from tests.support.desk.approving import (
-    SECOND,
-    WRITER,
-    only,
-    press,
-    publish,
-    reached_by_all,
-    sign_in_as,
-)
-from tests.support.desk.pages import EMAIL, Page, hidden_fields, review, words
+from tests.support.desk.approving import SECOND, WRITER, press, publish, reached_by_all, sign_in_as
+from tests.support.desk.pages import EMAIL, Page, hidden_fields, only, review, words
 from tests.support.desk.planned import miss, plan
 
 SAME = "https://paper.example/same"

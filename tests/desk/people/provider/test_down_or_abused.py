@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from service.model.roles import Role
 from service.runtime import Runtime
-from tests.support.desk.pages import EMAIL, PASSWORD, post, token_in
+from tests.support.desk.pages import EMAIL, PASSWORD, post, signed_in, token_in
 from tests.support.desk.provider import (
     AUTHLIB_IS_CHANGING,
     BACK,
@@ -30,7 +30,6 @@ from tests.support.desk.provider import (
     complaint,
     query_of,
     sign_in_with,
-    signed_in,
 )
 
 pytestmark = AUTHLIB_IS_CHANGING

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from service.model.time import clock
+from tests.support.desk.pages import signed_in
 from tests.support.desk.provider import (
     AUTHLIB_IS_CHANGING,
     BACK,
@@ -27,7 +28,6 @@ from tests.support.desk.provider import (
     complaint,
     query_of,
     sign_in_with,
-    signed_in,
 )
 
 pytestmark = AUTHLIB_IS_CHANGING

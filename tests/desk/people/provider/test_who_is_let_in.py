@@ -17,7 +17,16 @@ from service.model.roles import Role
 from service.model.time import clock
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk.pages import EMAIL, PASSWORD, Page, path_of, post, token_in, words
+from tests.support.desk.pages import (
+    EMAIL,
+    PASSWORD,
+    Page,
+    path_of,
+    post,
+    signed_in,
+    token_in,
+    words,
+)
 from tests.support.desk.provider import (
     AUTHLIB_IS_CHANGING,
     BACK,
@@ -32,7 +41,6 @@ from tests.support.desk.provider import (
     complaint,
     query_of,
     sign_in_with,
-    signed_in,
 )
 
 pytestmark = AUTHLIB_IS_CHANGING
