@@ -158,5 +158,14 @@ def test_operations_has_every_measure() -> None:
     assert missing == [], "give the table of figures in docs/operations.md a row for each"
 
 
+def test_operations_has_every_cause() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    code = (ROOT / "service/domain/operations/causes.py").read_text()
+    found = re.findall(r"yield Cause\(\s*f?\"([a-z-]+)", code)
+    assert len(found) == code.count("yield Cause(")
+    missing = [name for name in found if not re.search(rf"^\|.*`{name}[ `]", text, re.M)]
+    assert missing == [], "give the table of causes in docs/operations.md a row for each"
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120

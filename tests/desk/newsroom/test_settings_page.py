@@ -13,7 +13,9 @@ from flask.testing import FlaskClient
 from redis import ConnectionError, RedisError
 from werkzeug.test import TestResponse
 
-from service.config import Config, ConfigError
+from service.config import Config, ConfigError, desk_settings
+from service.desk.newsroom.settings import PARTS
+from service.desk.words import FIELDS
 from service.domain.operations.processes import differences
 from service.live_settings import AFTER_A_FAULT, READ_AGAIN, LiveSettings
 from service.model.notifications import Audience, Content, Notification, State
@@ -47,6 +49,12 @@ def another_process(runtime: Runtime) -> Runtime:
     """A process that has the same environment."""
     keys = tuple(runtime.keys.publics)
     return Runtime.open(replace(runtime.settings.environment, vapid_public_key=keys))
+
+
+def test_the_page_has_every_setting_that_editors_may_set_and_its_name() -> None:
+    shown = {name for names in PARTS.values() for name in names}
+    assert shown == {row.name for row in desk_settings()}
+    assert shown - FIELDS.keys() == set()
 
 
 def test_what_was_typed_is_kept_while_redis_does_not_respond(
