@@ -11,7 +11,8 @@ from flask.typing import ResponseReturnValue
 
 from service.api import rate_limits
 from service.current import runtime
-from service.desk.blueprint import bp, local
+from service.desk.blueprint import bp
+from service.desk.people.sign_in import let_in
 from service.desk.permissions import EVERYBODY, allowed
 from service.desk.session import (
     WHY_SIGN_IN,
@@ -19,11 +20,8 @@ from service.desk.session import (
     current_editor,
     provider_sign_in,
     show_once,
-    start_halfway,
     start_provider_sign_in,
-    start_session,
 )
-from service.domain.people.editors import Halfway
 from service.domain.people.provider import Provider, ProviderError
 
 _LONGEST_NEXT = 1000  # characters; browsers keep no cookie of more than 4096
@@ -61,11 +59,7 @@ def back_from_provider() -> ResponseReturnValue:
             raise provider.no_editor(email)
     except ProviderError as error:
         return _refused(error, to)
-    if isinstance(session, Halfway):
-        start_halfway(session)
-        return redirect(url_for("desk.sign_in_code", next=to), 303)
-    start_session(session)
-    return redirect(local(to), 303)
+    return let_in(session, to)
 
 
 def _provider() -> Provider:

@@ -40,7 +40,11 @@ def sign_in() -> ResponseReturnValue:
     if session is None:
         error = "The e-mail address or the password is wrong."
         return _sign_in_page(email, error), 422
-    to = request.args.get("next", "")
+    return let_in(session, request.args.get("next", ""))
+
+
+def let_in(session: str | Halfway, to: str) -> ResponseReturnValue:
+    """Start a session, or ask for a code first, and lead to where the editor wanted to go."""
     if isinstance(session, Halfway):
         start_halfway(session)
         return redirect(url_for("desk.sign_in_code", next=to), 303)
