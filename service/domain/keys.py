@@ -70,8 +70,8 @@ class Keys:
         store: Store,
         tokens: Tokens,
         vapid: tuple[VapidKey, ...],
-        given: tuple[str, ...] = (),
-        first: tuple[str, ...] = (),
+        given: tuple[str, ...],
+        first: tuple[str, ...],
     ) -> None:
         self._installation = store.installation
         self._subscriptions = store.subscriptions

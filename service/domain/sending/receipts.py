@@ -64,9 +64,9 @@ class Receipts:
         screens: Screens,
         kept: int,
         *,
-        conversions: Sequence[str] = (),
-        keeps_clicks: bool = False,
-        notes_visits: bool = False,
+        conversions: Sequence[str],
+        keeps_clicks: bool,
+        notes_visits: bool,
     ) -> None:
         """Keep counts for so many seconds after the last receipt; `conversions` are counted too.
 
