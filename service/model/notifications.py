@@ -311,6 +311,11 @@ class Notification:
         return f"{self.changes}-{self.digest[:8]}-{self.state.value}"
 
     @property
+    def has_time(self) -> bool:
+        """Whether it is scheduled, or is once a second person approves it, if it repeats."""
+        return self.state is State.SCHEDULED or self.repeats is not None
+
+    @property
     def story(self) -> str:
         """Slug of its running story, whose alerts replace one another; may be empty."""
         return self.audience.story

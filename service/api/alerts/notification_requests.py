@@ -315,7 +315,7 @@ class ChangedNotification(_Alert):
         fields = _request_for(before) | given | {"repeat": None}
         if "draft" not in given and "send_at" in given:
             fields["draft"] = given["send_at"] is None
-        kept = before.send_at if _has_time(before) else None
+        kept = before.send_at if before.has_time else None
         if fields["draft"] or "send_at" in given:
             kept = None
         if kept is not None:
@@ -398,7 +398,7 @@ def _about(invalid: Invalid, given: Collection[str]) -> Invalid:
 
 def _request_for(planned: Notification) -> dict[str, object]:
     """Return the request that would publish a planned alert as it is."""
-    at = planned.send_at if _has_time(planned) else None
+    at = planned.send_at if planned.has_time else None
     return {
         **planned.content.as_json(),
         "audience": planned.audience.as_json(),
@@ -408,13 +408,8 @@ def _request_for(planned: Notification) -> dict[str, object]:
         "send_at": times.write(at) if at else None,
         "late": "send" if at and at.however_late else "draft",
         "local_time": bool(at and at.wall),
-        "draft": not _has_time(planned),
+        "draft": not planned.has_time,
     }
-
-
-def _has_time(planned: Notification) -> bool:
-    """Whether it is scheduled, or is once a second person approves it, if it repeats."""
-    return planned.state is State.SCHEDULED or planned.repeats is not None
 
 
 class TextChosen(RequestModel):

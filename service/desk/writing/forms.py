@@ -27,7 +27,6 @@ from service.model.notifications import (
     Content,
     Notification,
     SendAt,
-    State,
 )
 from service.model.retention import DAY
 from service.model.stored import known_fields
@@ -136,7 +135,7 @@ class Form(RepeatFields):
     @classmethod
     def of(cls, planned: Notification) -> Form:
         """Return the form filled with a planned alert."""
-        send_at = _time_of(planned)
+        send_at = planned.send_at if planned.has_time else None
         zone = (send_at and send_at.zone) or "UTC"
         alert: dict[str, Any] = saved_forms.fields_of(
             planned.content, planned.audience, planned.second_text, planned.spread_minutes
@@ -229,7 +228,7 @@ class Form(RepeatFields):
             if planned.repeats:
                 change["repeat"] = None  # it goes on, after this one
         # The form has minutes only, and cannot tell two times apart when clocks are set back.
-        before = _time_of(planned)
+        before = planned.send_at if planned.has_time else None
         if self.when == "at" and before and self._is_at(before):
             change["send_at"] = times.write(before)
         return change
@@ -348,12 +347,6 @@ class Form(RepeatFields):
         if moment + (ROUND_THE_WORLD if self.local else 0) <= clock.time():
             return "This time has passed. Choose a later time, or send the alert now."
         return "This time is more than a year away."
-
-
-def _time_of(planned: Notification) -> SendAt | None:
-    """Return when it is sent, also if that takes a second person and it repeats."""
-    has_time = planned.state is State.SCHEDULED or planned.repeats is not None
-    return planned.send_at if has_time else None
 
 
 def _wall(send_at: SendAt, zone: str) -> str:
