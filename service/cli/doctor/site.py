@@ -6,7 +6,7 @@ It reads files as a browser would, and runs no script.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ _IMPORTED = re.compile(rf"""(?:importScripts\s*\(|\bimport\b(?:{_NAMES})?)\s*["'
 _OWN_LISTENER = re.compile(r"""addEventListener\(\s*["'`]push["'`]|\bonpush\s*=""")
 _SETTINGS = ("worker", "ask", "ask-on", "bell", "retire", "scope", "texts", "topic")
 _WORKER = "/sw.js"
+_TAG = "Site's tag"
 _IN_OUR_WORKER = "stop-press-receipts"  # the name of a cache that web/reader/sw.js keeps
 _JAVASCRIPT = re.compile(r"(text|application)/(x-)?(java|ecma)script")
 _MOST_IMPORTED = 5  # files
@@ -160,7 +161,6 @@ class _Site:
 
     def _tag(self) -> tuple[Script | None, list[Finding]]:
         """Return the tag that our script would take, and what is wrong with it."""
-        what, expected = "Site's tag", f"{self.ours}/optin.js"
         loads = {id(one): at for one in self.page.scripts if (at := self._loads(one))}
         with_settings = [
             one
@@ -174,42 +174,45 @@ class _Site:
                 f" {_GUIDE} into it. If a tag manager adds it, the doctor cannot see that: enter"
                 " StopPress.state() in the browser's console on the page."
             )
-            return None, [fail(what, says)]
+            return None, [fail(_TAG, says)]
         if not with_settings:
             says = (
                 "The script tag has no data-worker, so our script does nothing: write it as in"
                 f" {_GUIDE}, and let no optimiser or tag manager take its attributes off."
             )
-            return None, [fail(what, says)]
+            return None, [fail(_TAG, says)]
         tag = next(
             (one for one in with_settings if "data-worker" in one.attributes), with_settings[0]
         )
-        found = []
-        for address in sorted({*loads.values()} - {expected}):
+        worker = cut(tag.attributes.get("data-worker", _WORKER), SHOWN)
+        found = [*self._faults_of(tag, {*loads.values()})]
+        return tag, found or [ok(_TAG, f"It loads our script; the worker is {worker}.")]
+
+    def _faults_of(self, tag: Script, loads: Set[str]) -> Iterator[Finding]:
+        """Name what is wrong with a tag, on a page that `loads` our script from these addresses."""
+        expected = f"{self.ours}/optin.js"
+        for address in sorted(loads - {expected}):
             shown = cut(address, SHOWN)
             says = f"It loads {shown}, but Stop Press is at {self.ours}: write {expected} there."
-            found.append(fail(what, says))
+            yield fail(_TAG, says)
         if not _is_run(tag):
-            kind = cut(tag.attributes["type"], SHOWN)
-            says = (
-                f'The tag has type="{kind}", which browsers do not run: that is right only if a'
-                " consent tool or an optimiser starts it."
+            yield warn(
+                _TAG,
+                f'The tag has type="{cut(tag.attributes["type"], SHOWN)}", which browsers do not'
+                " run: that is right only if a consent tool or an optimiser starts it.",
             )
-            found.append(warn(what, says))
         elif tag.attributes.get("src") and tag.attributes.get("type", "").lower() != "module":
             says = 'A <script src="…/optin.js"> needs type="module"; without it nothing runs.'
-            found.append(fail(what, says))
+            yield fail(_TAG, says)
         if tag.attributes.get("integrity"):
             says = "The tag has integrity, so nothing runs after our next update: take that off."
-            found.append(warn(what, says))
+            yield warn(_TAG, says)
         if not loads:
-            says = (
+            yield warn(
+                _TAG,
                 f"It has the settings, but no script of this page names {expected}: that is right"
-                " only if a file of yours imports it."
+                " only if a file of yours imports it.",
             )
-            found.append(warn(what, says))
-        worker = cut(tag.attributes.get("data-worker", _WORKER), SHOWN)
-        return tag, found or [ok(what, f"It loads our script; the worker is {worker}.")]
 
     def _loads(self, script: Script) -> str:
         """Return the address of `optin.js` that a script loads; empty if it loads none."""
