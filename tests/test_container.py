@@ -20,6 +20,7 @@ from tests.support import ROOT
 from tests.support.hosts.guides import commands
 from tests.support.hosts.hosts import Network
 from tests.support.hosts.image import Container, Image
+from tests.support.inputs import LATE_NEWS
 from tests.support.processes.installation import wait_until
 from tests.support.push_service import PushService
 from tests.support.redis_servers.server import find_tls_server
@@ -31,12 +32,6 @@ FILES = ROOT / "docs" / "ops" / "container"
 ADDRESSES = {
     **{"redis": "10.0.0.2", "web": "10.0.0.3", "worker": "10.0.0.4", "clock": "10.0.0.5"},
     **{"fetch": "10.0.0.6", "push": "10.0.0.7", "proxy": "10.0.0.8"},
-}
-EVERYONE = {
-    "title": "Late news",
-    "body": "It has just come in.",
-    "url": "https://paper.example/story",
-    "audience": {"everyone": True},
 }
 
 
@@ -173,7 +168,7 @@ def test_the_image_is_built_and_its_containers_send_an_alert(composed: Composed)
     reader = one.push.subscribe(from_b64url(site["vapid_public_key"]))
     given = {"subscription": reader.as_json()}
     assert one.call("POST", "/api/v1/subscriptions", given)[0] == 201
-    assert one.call("POST", "/api/v1/notifications", EVERYONE, token)[0] in (201, 202)
+    assert one.call("POST", "/api/v1/notifications", LATE_NEWS, token)[0] in (201, 202)
     (message,) = one.push.wait_for(1, timeout=100)
     assert b"Late news" in reader.decrypt(message.body)
 

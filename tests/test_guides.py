@@ -21,6 +21,7 @@ from tests.support import ROOT
 from tests.support.hosts.guides import commands, section
 from tests.support.hosts.own_root import PATH, OwnRoot
 from tests.support.hosts.units import RunningUnit
+from tests.support.inputs import LATE_NEWS
 from tests.support.processes.installation import wait_until
 from tests.support.push_service import PushService
 from workers.trials.installation import trial_settings
@@ -31,12 +32,6 @@ pytestmark = pytest.mark.processes
 PROGRAM = "/opt/stop-press/.venv/bin/stoppress"
 GUIDES_REDIS = "redis://127.0.0.1:6379"
 SETTINGS = "/etc/stop-press/settings.env"
-EVERYONE = {
-    "title": "Late news",
-    "body": "It has just come in.",
-    "url": "https://paper.example/story",
-    "audience": {"everyone": True},
-}
 
 
 @pytest.fixture
@@ -83,7 +78,7 @@ def alert(push: PushService, port: int, token: str) -> None:
     reader = push.subscribe(from_b64url(json.loads(site)["vapid_public_key"]))
     given = {"subscription": reader.as_json()}
     assert curl(port, "/api/v1/subscriptions", given)
-    assert curl(port, "/api/v1/notifications", EVERYONE, token)
+    assert curl(port, "/api/v1/notifications", LATE_NEWS, token)
     (message,) = push.wait_for(1, timeout=100)
     assert b"Late news" in reader.decrypt(message.body)
 

@@ -18,6 +18,7 @@ import pytest
 
 from service.model.keys import from_b64url
 from tests.support.hosts.many_hosts import ManyHosts, ask
+from tests.support.inputs import LATE_NEWS
 from tests.support.push_service import Subscription
 
 pytestmark = [
@@ -30,12 +31,6 @@ pytestmark = [
 READERS, WINDOW = 2000, 256
 ADDRESS_HAS = 50  # readers, as nginx and our rate limits allow
 CALLERS = 4
-ALERT = {
-    "title": "Late news",
-    "body": "It has just come in.",
-    "url": "https://paper.example/story",
-    "audience": {"everyone": True},
-}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +86,7 @@ class Alert:
     def __init__(self, paper: ManyHosts, token: str) -> None:
         self._paper, self._token = paper, token
         self._first = len(paper.push.received)
-        status, said = paper.call("POST", "/api/v1/notifications", ALERT, token)
+        status, said = paper.call("POST", "/api/v1/notifications", LATE_NEWS, token)
         assert status in (201, 202), said
         self._path = f"/api/v1/notifications/{said['id']}"
 

@@ -14,6 +14,13 @@ NEWS = {
     "url": "https://paper.example/ferry",
     "audience": {"everyone": True},
 }
+# The alert of the README, to everyone.
+LATE_NEWS = {
+    "title": "Late news",
+    "body": "It has just come in.",
+    "url": "https://paper.example/story",
+    "audience": {"everyone": True},
+}
 
 ROUTES = {
     "subscribe": ("POST", "/subscriptions"),

