@@ -138,18 +138,16 @@ def partitions(value: str) -> int | None:
     return whole(1, 255)(value) if value else None
 
 
-def yes_or_no(value: str) -> bool:
-    """Return whether it is yes."""
-    if value.lower() not in ("yes", "no"):
-        raise ValueError("must be yes or no")
-    return value.lower() == "yes"
+def _either(yes: str, no: str) -> Callable[[str], bool]:
+    def parse(value: str) -> bool:
+        if value.lower() not in (yes, no):
+            raise ValueError(f"must be {yes} or {no}")
+        return value.lower() == yes
+
+    return parse
 
 
-def on_or_off(value: str) -> bool:
-    """Return whether it is on."""
-    if value.lower() not in ("on", "off"):
-        raise ValueError("must be on or off")
-    return value.lower() == "on"
+yes_or_no, on_or_off = _either("yes", "no"), _either("on", "off")
 
 
 def _origin(value: str) -> str:
