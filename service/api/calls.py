@@ -76,28 +76,24 @@ def call(
     or None. It runs before the body is read: the time of one that was accepted may have passed. A
     `conditional` route gives an `ETag`, by default a digest of the body, and 304 if that is known.
     """
-    all_rates = (*rates, *(by.rates if by else ()))
+    if by:
+        problems, rates = problems + by.problems, rates + by.rates
+    if takes:
+        problems += (400, 413, 415, 422)
+    if rates:
+        problems += (429,)
+    if idempotent:
+        problems, parameters = (*problems, 409, 410), (_KEY, *parameters)
     if conditional:
         gives, parameters = {**gives, 304: None}, (*parameters, _IF_NONE_MATCH)
-    described = Call(
-        gives=gives,
-        takes=takes,
-        by=by,
-        problems=frozenset(problems)
-        | frozenset((400, 413, 415, 422) if takes else ())
-        | frozenset((429,) if all_rates else ())
-        | frozenset((409, 410) if idempotent else ())
-        | frozenset(by.problems if by else ()),
-        parameters=(_KEY, *parameters) if idempotent else parameters,
-        limited=bool(all_rates),
-    )
+    described = Call(gives, takes, by, frozenset(problems), parameters, limited=bool(rates))
     usual = next(iter(gives))
     known = {str(one["name"]) for one in parameters if one["in"] == "query"}
 
     def route_of(view: Callable[..., Any]) -> Callable[..., ResponseReturnValue]:
         @wraps(view)
         def route(**path: Any) -> ResponseReturnValue:
-            rate_limits.check(*all_rates)
+            rate_limits.check(*rates)
             given: list[Any] = []
             if by is READER:
                 given.append(own_subscription(path.pop("id")))
