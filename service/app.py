@@ -189,19 +189,26 @@ def _application(runtime: Runtime, beside: Runtime | None = None) -> Flask:
     add_routes(app)
     # Within `Mount`, because the rehearsal's application adds them to its own responses.
     rehearsal_desk.init_app(app, mounted=beside is not None)
-    if "REHEARSAL" not in app.config:  # to which no browser can subscribe
-        app.wsgi_app = SubscribingWithoutFlask(app, app.wsgi_app)  # type: ignore[method-assign]
-    app.wsgi_app = _Headers(app.wsgi_app, config)  # type: ignore[method-assign]
-    if beside is None:
-        app.wsgi_app = CountedRequests(app.wsgi_app, runtime.counting)  # type: ignore[method-assign]
-        if traces.are_recorded():
-            app.wsgi_app = TracedRequests(app.wsgi_app)  # type: ignore[method-assign]
-        app.wsgi_app = rehearsal_desk.Mount(  # type: ignore[method-assign]
-            app, lambda config: create_app(config, beside=runtime)
-        )
-    if config.trusted_proxies:
-        app.wsgi_app = Proxies(app.wsgi_app, config.trusted_proxies)  # type: ignore[method-assign]
+    app.wsgi_app = _around(app, runtime, beside)  # type: ignore[assignment, method-assign]
     return app
+
+
+def _around(app: Flask, runtime: Runtime, beside: Runtime | None) -> WSGIApplication:
+    """Return what stands around Flask, the outermost first to see a request."""
+    wsgi: WSGIApplication = app.wsgi_app
+    if "REHEARSAL" not in app.config:  # to which no browser can subscribe
+        wsgi = SubscribingWithoutFlask(app, wsgi)
+    wsgi = _Headers(wsgi, runtime.config)
+    if beside is None:
+        wsgi = CountedRequests(wsgi, runtime.counting)
+        if traces.are_recorded():
+            wsgi = TracedRequests(wsgi)
+        wsgi = rehearsal_desk.Mount(
+            wsgi, app.config, lambda config: create_app(config, beside=runtime)
+        )
+    if runtime.config.trusted_proxies:
+        wsgi = Proxies(wsgi, runtime.config.trusted_proxies)
+    return wsgi
 
 
 def add_routes(app: Flask) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from flask import Config as FlaskConfig
 from flask import Flask, abort, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
@@ -97,9 +98,11 @@ def init_app(app: Flask, *, mounted: bool) -> None:
 class Mount:
     """Serves the running rehearsal under `/rehearsal/`, and the real application elsewhere."""
 
-    def __init__(self, app: Flask, make: Callable[[Config], Flask]) -> None:
-        self._real = app.wsgi_app
-        self._settings = app.config
+    def __init__(
+        self, app: WSGIApplication, settings: FlaskConfig, make: Callable[[Config], Flask]
+    ) -> None:
+        self._real = app
+        self._settings = settings
         self._make = make
         self._lock = threading.Lock()
         self._made: tuple[Rehearsal, Flask] | None = None
