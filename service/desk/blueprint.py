@@ -132,13 +132,13 @@ def _was_pressed() -> bool:
 
 def _page_before() -> str:
     """Return the page of ours with the form that was sent; empty if that cannot be opened again."""
-    before = urlsplit(request.referrer or "")
-    if before.netloc != request.host or request.endpoint == "desk.sign_out":
-        return ""
     urls = current_app.create_url_adapter(request)
     try:
+        before = urlsplit(request.referrer or "")
+        if before.netloc != request.host or request.endpoint == "desk.sign_out":
+            return ""
         endpoint = urls.match(before.path, "GET")[0] if urls else "desk.missing"
-    except HTTPException:
+    except (HTTPException, ValueError):  # callers may send any text
         return ""
     if endpoint == "desk.missing":
         return ""

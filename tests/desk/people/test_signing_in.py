@@ -293,6 +293,19 @@ def test_every_form_is_refused_without_its_token(
     assert editor.get("/desk/").status_code == 200, "still signed in"
 
 
+def test_a_form_of_a_stranger_leads_to_the_sign_in_whatever_page_it_names(
+    stranger: FlaskClient,
+) -> None:
+    token = token_in(stranger.get("/desk/sign-in").text)
+    pages = ("http://[", "http://[::::]/", f"http://localhost/desk/alerts/{'9' * 5000}")
+    for page in pages:
+        for fields in ({}, {"csrf_token": token}):
+            headers = {"Origin": "http://localhost", "Referer": page}
+            for path in ("/desk/people", "/desk/sign-out"):
+                sent = stranger.post(path, data=fields, headers=headers)
+                assert (sent.status_code, sent.location) == (302, "/desk/sign-in?next="), page[:30]
+
+
 @pytest.mark.parametrize(
     ("path", "opened", "then"),
     [
