@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from service.model.newsroom.publish_hooks import PublishHook
 from tests.support.processes.installation import Installation, wait_until
 from tests.support.processes.rolling import Newspaper, caddy_argv, nginx_argv
 from tests.support.push_service import PushService
@@ -60,6 +61,27 @@ def test_nobody_sees_that_web_processes_are_started_anew_in_turn(
             installation.end(paper.webs[second])
             go_on_for(paper, 10)
     assert paper.faults == []
+
+
+@pytest.mark.parametrize(
+    "proxy_argv", [pytest.param(nginx_argv, id="nginx"), pytest.param(caddy_argv, id="Caddy")]
+)
+def test_a_publish_hook_gets_a_whole_story_through_the_proxy(
+    proxy_argv: Callable[..., list[str]], redis_url: str, push: PushService, tmp_path: Path
+) -> None:
+    port = free_port()
+    with (
+        Installation(redis_url, push, tmp_path, TRUSTED_PROXIES="1") as installation,
+        closing(Newspaper(installation, tmp_path, [port], proxy_argv)) as paper,
+    ):
+        paper.start_web(port)
+        hooks = installation.runtime.publish_hooks
+        made = PublishHook("", "A CMS", "", paths={"title": "title", "url": "url"})
+        hook, _ = hooks.add(made, "", "")
+        for size, status in ((1 << 20, 401), ((1 << 20) + 1, 413)):
+            reply = paper.ask("POST", f"/api/v1/hooks/{hook.id}", " " * size)
+            assert (reply.status, reply.body[:1]) == (status, b"{"), "an answer of ours"
+            assert hooks.calls_of(hook.id)[0].status == status, "for the editor who looks there"
 
 
 def go_on_for(paper: Newspaper, number: int) -> None:
