@@ -15,8 +15,8 @@ from service.current import runtime
 from service.desk.blueprint import bp
 from service.desk.people.editors import note
 from service.desk.permissions import ANY_EDITOR, allowed
-from service.desk.seen import is_seen
-from service.desk.session import signed_in
+from service.desk.seen import is_seen, seen
+from service.desk.session import signed_in, typed
 from service.domain.newsroom.feeds import (
     NOBODY,
     Feed,
@@ -42,11 +42,11 @@ _BAD_LINE = "Write one on each line: a category, “=”, and the short name of 
 @allowed(ANY_EDITOR)
 def feeds() -> ResponseReturnValue:
     """List the feeds."""
-    return _list({}, {})
+    return _list(_typed(), {})
 
 
 @bp.post("/feeds")
-@allowed(Role.MANAGES)
+@allowed(Role.MANAGES, lately="desk.feeds")
 def add_feed() -> ResponseReturnValue:
     """Watch a feed; what it has now is not alerted."""
     rules, errors = _read(FeedRules(), _basic())
@@ -67,11 +67,13 @@ def add_feed() -> ResponseReturnValue:
 @allowed(ANY_EDITOR)
 def feed(feed: str) -> ResponseReturnValue:
     """Show how it goes with a feed, what became of its items, and its rules."""
-    return _page(runtime().feeds.get(feed))
+    one, given = runtime().feeds.get(feed), _typed()
+    is_changed = given.get("seen") not in (None, seen(one.rules))
+    return _page(one, given, {"seen": _CHANGED} if is_changed else {})
 
 
 @bp.post("/feeds/<feed>")
-@allowed(Role.MANAGES)
+@allowed(Role.MANAGES, lately="desk.feed")
 def change_feed(feed: str) -> ResponseReturnValue:
     """Change what becomes of a feed's items."""
     before = runtime().feeds.get(feed)
@@ -179,8 +181,8 @@ def _read(before: FeedRules, given: dict[str, Any]) -> tuple[FeedRules, dict[str
 
 def _typed() -> dict[str, Any]:
     """Return what was typed into the form of the rules, to show it again."""
-    form = request.form
-    if "audience" not in form:  # the form of a button
+    form = typed()
+    if "audience" not in form:  # there is none, or it is the form of a button
         return {}
     boxes = {"topics": form.getlist("topic"), "everyone": form.get("audience") == "everyone"}
     return {

@@ -10,9 +10,19 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.domain.newsroom.feeds import FeedChanged
+from service.model.time import clock
 from service.runtime import Runtime
 from service.store.people.access import Person
-from tests.support.desk.pages import NASTY, Page, post, seen, sign_in, words
+from tests.support.desk.pages import (
+    EMAIL,
+    NASTY,
+    PASSWORD,
+    Page,
+    post,
+    seen,
+    sign_in,
+    words,
+)
 from tests.support.network.newspaper import Newspaper, response
 from tests.support.newsroom.feeds import ID, Watched, item, rss, store_feed
 
@@ -168,6 +178,23 @@ def test_rules_that_another_editor_has_changed_are_not_overwritten_unseen(
     for _ in range(2):  # a double click
         assert send(editor, f"/{ID}", **form, seen=seen(refused.text)).status_code == 303
     assert runtime.feeds.get(ID).rules.name == "Ferries"
+
+
+def test_rules_that_waited_for_a_sign_in_are_not_shown_as_if_nobody_had_changed_the_feed(
+    editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_feed(runtime)
+    opened = seen(editor.get(f"/desk/feeds/{ID}").text)
+    form = {"url": "https://paper.example/known", **BASIC, **FURTHER, "seen": opened}
+    for most, is_said in ((4, False), (3, True)):
+        later = clock.time() + 3600
+        monkeypatch.setattr(clock, "time", lambda later=later: later)
+        assert "/sign-in?" in send(editor, f"/{ID}", **form).location
+        one = runtime.feeds.get(ID)
+        runtime.feeds.change(one, replace(one.rules, most_per_hour=most))
+        back = post(editor, f"/desk/sign-in?next=/desk/feeds/{ID}", email=EMAIL, password=PASSWORD)
+        page = editor.get(back.location).text
+        assert ("Another editor has changed this feed since" in words(page)) == is_said
 
 
 def test_the_buttons_of_a_feed_that_cannot_be_changed_leave_its_rules_in_the_form(

@@ -26,9 +26,18 @@ from tests.support.desk.pages import (
     token_in,
     words,
 )
+from tests.support.newsroom.feeds import ID, store_feed
 
 TOM, EVE = "tom@paper.example", "eve@paper.example"
 INPUT = re.compile(r"<input[^>]*>")
+NEW_FEED = {
+    "url": ["https://evil.example/feed"],
+    "audience": ["topics"],
+    "topic": ["sport", "world"],
+    "when": ["send"],
+}
+NUMBERS = ("minutes", "gap_minutes", "most_per_hour", "most_per_day", "newest_hours")
+FEED = {**NEW_FEED, **{name: ["7"] for name in NUMBERS}, "title_template": ["{title}!"]}
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 SAFARI = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like"
@@ -314,6 +323,9 @@ def an_hour_passes(runtime: Runtime) -> None:
         (f"{page_of(TOM)}/link", page_of(TOM), {}),
         (f"{page_of(TOM)}/two-step/off", page_of(TOM), {}),
         ("/desk/tokens", "/desk/tokens", {"name": ["CMS"], "scope": ["send", "read"]}),
+        # Who writes the feed writes to readers.
+        ("/desk/feeds", "/desk/feeds", NEW_FEED),
+        (f"/desk/feeds/{ID}", f"/desk/feeds/{ID}", FEED),
     ],
 )
 def test_at_a_desk_that_was_left_open_nobody_makes_a_further_way_in(
@@ -324,13 +336,14 @@ def test_at_a_desk_that_was_left_open_nobody_makes_a_further_way_in(
     page: str,
     fields: dict[str, Any],
 ) -> None:
+    store_feed(runtime)
     redis = runtime.store.redis
     kept = ("{g}:editors", "{g}:people", "{g}:tokens")
-    before = [redis.hgetall(key) for key in kept]
+    before = [redis.hgetall(key) for key in kept], runtime.feeds.all()
     an_hour_passes(runtime)
     asked = post(editor, path, page=page, **fields)
     assert (asked.status_code, asked.location) == (303, f"/desk/sign-in?next={page}")
-    assert [redis.hgetall(key) for key in kept] == before
+    assert ([redis.hgetall(key) for key in kept], runtime.feeds.all()) == before
     assert not runtime.editors.with_id(id_of(TOM)).link_works_for
     sign_in_page = editor.get(asked.location)
     assert "at a desk that you left open" in sign_in_page.text
