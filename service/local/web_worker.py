@@ -76,14 +76,14 @@ class Unfinished:
         self.largest = _LARGEST_BODY
         self._size: int | None = None  # of the body; None: it comes in chunks
         self._chunk = 0  # where the next chunk begins
+        self._seen = 0  # bytes in which the end of the headers, or of the trailers, is not
 
     def is_whole(self) -> bool:
         """Whether a thread can answer without waiting for the client."""
         if not self.head:
             while self.bytes.startswith(b"\r\n"):  # RFC 9112 section 2.2
                 del self.bytes[:2]
-            end = self.bytes.find(b"\r\n\r\n", max(0, self._chunk - 3))
-            self._chunk = len(self.bytes)
+            end = self._find_end(0)
             if end < 0:
                 return False
             self._read_head(end + 4)
@@ -114,7 +114,14 @@ class Unfinished:
                 self.connection.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = _EXPECT.sub(b"", head)
             self.bytes[:size] = head
-        self.head = self._chunk = len(head)
+        self.head = self._chunk = self._seen = len(head)
+
+    def _find_end(self, start: int) -> int:
+        """Return where the headers or trailers from `start` on end; each byte is looked at once."""
+        end = self.bytes.find(b"\r\n\r\n", max(start, self._seen - 3))
+        if end < 0:
+            self._seen = len(self.bytes)
+        return end
 
     def _has_last_chunk(self) -> bool:
         """Whether the last chunk is here, or a line that the parser refuses."""
@@ -124,7 +131,7 @@ class Unfinished:
                 return self.bytes.find(b"\r\n", self._chunk, self._chunk + 256) >= 0
             size = int(found[1], 16)
             if not size:
-                return self.bytes.find(b"\r\n\r\n", found.end() - 2) >= 0
+                return self._find_end(found.end() - 2) >= 0
             if found.end() + size + 2 > len(self.bytes):
                 return False
             self._chunk = found.end() + size + 2

@@ -44,3 +44,27 @@ def test_strangers_who_begin_many_stories_lose_the_oldest(monkeypatch: pytest.Mo
     worker._unfinished[16] = stories[16]
     worker._limit_stories()
     assert dropped == [stories[0]]
+
+
+class _Bytes(bytearray):
+    """Counts how many bytes are searched."""
+
+    searched = 0
+
+    def find(self, sub: object, start: int = 0, end: int | None = None) -> int:  # type: ignore[override]
+        end = len(self) if end is None else min(end, len(self))
+        self.searched += max(0, end - start)
+        return super().find(sub, start, end)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("before", [b"", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"])
+def test_headers_and_trailers_that_come_byte_by_byte_are_searched_once(before: bytes) -> None:
+    one = Unfinished(1, "10.0.0.7")
+    one.bytes = _Bytes(b"POST /api/v1/hooks/4711 HTTP/1.1\r\n" + before)
+    assert not one.is_whole()
+    for byte in b"X: y\r\n\rz\n" * 1000 + b"\r\nX: y\r\n\r":
+        one.bytes.append(byte)
+        assert not one.is_whole()
+    one.bytes += b"\n"
+    assert one.is_whole()
+    assert one.bytes.searched < 5 * len(one.bytes)
