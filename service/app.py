@@ -104,7 +104,9 @@ class _Headers:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
             # Readers' scripts are for all sites, and say so. Anything else is for our own pages.
             more, given = [*_HEADERS, ("X-Request-ID", id)], dict(headers)
-            if status >= "4":  # one caller's error, which a cache would hand out to all
+            # One caller's error, which a cache would hand out to all, or what an editor sees, which
+            # neither a proxy nor a shared computer is to keep.
+            if status >= "4" or "Cookie" in given.get("Vary", ""):
                 headers = [*((name, it) for name, it in headers if name != _CACHED), _NOT_CACHED]
             if _FOR_US_ALONE[0] not in given:
                 more.append(_FOR_US_ALONE)

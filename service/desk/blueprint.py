@@ -153,13 +153,6 @@ def _may_not(role: Role) -> ResponseReturnValue:
     return notice(403, "Your role does not include this", text)
 
 
-@bp.after_request
-def _keep_private(response: Response) -> Response:
-    # Neither a shared computer nor a proxy keeps what only editors may see.
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response
-
-
 @bp.get(f"/{_HTMX}")
 @allowed(EVERYBODY)
 def htmx() -> Response:
