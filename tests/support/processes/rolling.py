@@ -40,10 +40,6 @@ def nginx_argv(folder: Path, port: int, webs: Sequence[str]) -> list[str]:
 
     It finds its certificate in `folder`.
     """
-    found = find_nginx()
-    binary = NGINX if NGINX.exists() else found and found.binary
-    if not binary:
-        pytest.skip("needs nginx: make .venv/nginx unpacks it on Debian")
     text = (PROXY / "nginx.conf").read_text()
     servers = re.findall(r"  server 127\.0\.0\.1:\d+.*;\n", text)
     ours = [re.sub(r"127.0.0.1:\d+", web, servers[0]) for web in webs]
@@ -51,12 +47,21 @@ def nginx_argv(folder: Path, port: int, webs: Sequence[str]) -> list[str]:
     text = re.sub(r"server \{\n  listen 80;.*?\n\}\n", "", text, flags=re.S)
     text = text.replace("listen [::]:443 ssl http2;", "").replace("listen 443", f"listen {port}")
     text = re.sub(r"(ssl_certificate\w*) /.*;", rf"\1 {folder}/certificate.pem;", text)
-    (folder / "site.conf").write_text(text)
+    return nginx_serving(text, folder)
+
+
+def nginx_serving(site: str, folder: Path) -> list[str]:
+    """The command that runs nginx with these servers; skip the test where there is none."""
+    found = find_nginx()
+    binary = NGINX if NGINX.exists() else found and found.binary
+    if not binary:
+        pytest.skip("needs nginx: make .venv/nginx unpacks it on Debian")
+    (folder / "site.conf").write_text(site)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     folders = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in kinds)
     (folder / "nginx.conf").write_text(
         f"daemon off; master_process off; pid {folder}/pid; events {{}}"
-        f" http {{ {folders}include {folder}/site.conf; }}"
+        f" http {{ access_log off; {folders}include {folder}/site.conf; }}"
     )
     options = {"-p": folder, "-e": folder / "errors", "-c": folder / "nginx.conf"}
     return [str(binary), *(str(word) for option in options.items() for word in option)]
