@@ -80,11 +80,18 @@ _ONLY_TLS = ("Strict-Transport-Security", "max-age=31536000")  # seconds, a year
 
 
 class _App(Flask):
-    """Flask without asynchronous views, for which it would look before each of nine calls."""
+    """Flask without asynchronous views, for which it would look before each of nine calls.
+
+    It logs no addresses.
+    """
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function as it is."""
         return func
+
+    def log_exception(self, exc_info: Any) -> None:
+        """Log an error in a handler of errors, without the address: it may have a token in it."""
+        self.logger.error("%s: no answer to an error", request.endpoint, exc_info=exc_info)
 
 
 class _Headers:

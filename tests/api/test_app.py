@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import create_environ, run_wsgi_app
 
+from service.api import problems
 from service.app import create_app
 from service.config import Config, ConfigError
 from service.model.keys import VapidKey, b64url
@@ -223,6 +224,22 @@ def test_nothing_that_a_reader_sends_is_logged(
     keys = body["subscription"]["keys"]
     for secret in (body["subscription"]["endpoint"], keys["p256dh"], keys["auth"], reader["token"]):
         assert secret not in caplog.text
+
+
+def test_an_error_that_no_handler_answers_is_logged_without_the_address(
+    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a-message")
+
+    monkeypatch.setattr(client.runtime.editors, "find_link", fail)
+    monkeypatch.setattr(problems, "respond", fail)
+    client.app.config["PROPAGATE_EXCEPTIONS"] = False
+    response = client.app.test_client().get("/desk/welcome/a-secret-token")
+    assert response.status_code == 500
+    assert "Traceback" not in response.text
+    assert "desk.welcome: no answer to an error" in caplog.text
+    assert "a-secret-token" not in caplog.text
 
 
 def test_options_of_redis_that_other_programs_need_change_nothing(redis_url: str) -> None:
