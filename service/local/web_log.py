@@ -11,7 +11,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from service.local import logs
-from service.model.operations.process_log import REQUEST, ROUTE
+from service.model.operations.process_log import REQUEST, ROUTE, is_due
 
 
 class WebLog(Logger):  # type: ignore[misc]
@@ -27,9 +27,14 @@ class WebLog(Logger):  # type: ignore[misc]
         logs.begin("web", os.environ)
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log a warning; about what is no HTTP, gunicorn's repeats the caller and the text."""
+        """Log a warning; about what is no HTTP, gunicorn's repeats the caller and the text.
+
+        Strangers may send as much of that as they like, and so it is logged once a minute.
+        """
         if msg.startswith("Invalid request from"):
             msg = "refused what is no HTTP request"
+            if not is_due(msg):
+                return
         super().warning(msg, *args, **kwargs)
 
     def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:

@@ -373,19 +373,42 @@ def test_a_web_process_says_once_a_minute_that_redis_refuses(
     assert any("not counted: ResponseError" in line for line in lines)
 
 
-def test_gunicorn_repeats_neither_a_caller_nor_an_address(
-    our_log: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def gunicorns_log() -> WebLog:
     log = WebLog.__new__(WebLog)
     log.error_log = logging.getLogger("gunicorn.error")
     log.access_log = logging.getLogger("gunicorn.access")
     log.setup(type("Settings", (), {"accesslog": "-", "loglevel": "warning"}))
+    return log
+
+
+def test_gunicorn_repeats_neither_a_caller_nor_an_address(
+    our_log: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_log, "_said_at", {})
+    log = gunicorns_log()
     log.warning("Invalid request from ip=203.0.113.7: a-secret")
     log.exception("Error handling request %s %s", "GET", "/desk/welcome/a-secret")
     said = capsys.readouterr().err
     assert said.count("\n") >= 2
     assert "203.0.113.7" not in said
     assert "a-secret" not in said
+
+
+def test_strangers_fill_no_disk_with_requests_that_are_refused(
+    redis_url: str,
+    our_log: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_log, "_said_at", {})
+    calls = make_app(redis_url, SITE_URL="https://push.paper.example").test_client()
+    log = gunicorns_log()
+    capsys.readouterr()
+    for number in range(20):
+        log.warning(f"Invalid request from ip=203.0.113.{number}: nonsense")
+        assert calls.get("/", headers={"Host": f"203.0.113.{number}"}).status_code == 400
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(process_log._said_at) == 2, "nor the memory"
 
 
 @pytest.mark.parametrize(

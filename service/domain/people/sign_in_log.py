@@ -11,6 +11,7 @@ from contextlib import suppress
 from redis.exceptions import RedisError
 
 from service.model import alert_log
+from service.model.operations.process_log import is_due
 from service.store.alerts.alert_log import AlertLog
 
 _TELL_AT = 5  # refused guesses at an editor: the desk's log says so
@@ -23,8 +24,12 @@ def signed_in(email: str, by: str) -> None:
 
 
 def limited(email: str, by: str) -> None:
-    """Log that a password or a code was not looked at; `email` is empty for nobody's."""
-    _not(email, by, "limited")
+    """Log that a password or a code was not looked at; `email` is empty for nobody's.
+
+    Once a minute: strangers may go on for as long as they like.
+    """
+    if is_due(f"sign-in of {email} by {by}: limited"):
+        _not(email, by, "limited")
 
 
 def refused(email: str, by: str, guesses: int, desk: AlertLog) -> None:

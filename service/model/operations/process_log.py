@@ -48,10 +48,20 @@ def say(process: str, line: str, level: int = logging.WARNING) -> None:
 
 def say_at_times(process: str, line: str, level: int = logging.WARNING) -> None:
     """Log a line at most once a minute: a fault that lasts may come up many times a second."""
-    now = time.monotonic()
-    if now - _said_at.get(line, -_SAY_AGAIN) >= _SAY_AGAIN:
-        _said_at[line] = now
+    if is_due(line):
         say(process, line, level)
+
+
+def is_due(what: str) -> bool:
+    """Whether something may be logged that is logged at most once a minute; then it counts as such.
+
+    `what` is nothing that strangers can make up: it is kept.
+    """
+    now = time.monotonic()
+    if now - _said_at.get(what, -_SAY_AGAIN) < _SAY_AGAIN:
+        return False
+    _said_at[what] = now
+    return True
 
 
 def log_alert(one: Notification, line: str, *more: object) -> None:
