@@ -23,6 +23,7 @@ from service.desk.session import (
     start_provider_sign_in,
 )
 from service.domain.people.provider import Provider, ProviderError
+from service.model.operations.process_log import is_due
 
 _LONGEST_NEXT = 1000  # characters; browsers keep no cookie of more than 4096
 
@@ -68,6 +69,8 @@ def _provider() -> Provider:
 
 def _refused(error: ProviderError, to: str) -> ResponseReturnValue:
     """Show the sentence on the page of the sign-in, where other ways are open."""
-    current_app.logger.warning("sign-in through the provider: %s", error.cause)
+    what = f"sign-in through the provider: {error.cause}"
+    if is_due(what):  # any page of the web can lead browsers here
+        current_app.logger.warning(what)
     show_once(WHY_SIGN_IN, str(error))
     return redirect(url_for("desk.sign_in", next=to), 303)

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from service.model.operations import process_log
 from service.model.roles import Role
 from service.runtime import Runtime
 from tests.support.desk.pages import EMAIL, PASSWORD, post, signed_in, token_in
@@ -130,10 +131,12 @@ def test_whatever_the_provider_answers_gives_a_sentence(
     tom: str,
     often: None,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for path, body, status in WRONG_ANSWERS:
         provider.instead.clear()
         caplog.clear()
+        monkeypatch.setattr(process_log, "_said_at", {})
         runtime.provider._ask_at = time.monotonic()
         if path == METADATA:
             provider.instead[path] = answer(body, status)
@@ -188,13 +191,20 @@ def test_attempts_are_limited_before_the_provider_is_asked(
     assert provider.count(TOKEN) == 10
 
 
-def test_a_page_that_leads_browsers_here_keeps_nobody_out(
-    provider: Provider, app: Flask, stranger: FlaskClient, tom: str
+def test_a_page_that_leads_browsers_here_keeps_nobody_out_and_fills_no_log(
+    provider: Provider,
+    app: Flask,
+    stranger: FlaskClient,
+    tom: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Such as one with many pictures at this address, for all who sit behind one network."""
+    monkeypatch.setattr(process_log, "_said_at", {})
     begin(stranger)
     for client in (stranger, app.test_client()):
         for n in range(11):
             assert client.get(f"{BACK}?state={n}").status_code == 303
     assert provider.count(TOKEN) == 0
+    assert caplog.text.count("sign-in through the provider: ") == 2, "another state, and none"
     assert sign_in_with(provider, app.test_client(), TOM).location == "/desk/"
