@@ -13,6 +13,7 @@ from redis.exceptions import (
 
 from service.store.redis_servers.cluster_nodes import ServerFails
 from service.store.redis_servers.connection import NotMaster
+from service.store.redis_servers.names import NameServerSilent
 
 
 class Unreachable(ConnectionError):
@@ -82,7 +83,7 @@ _UNREACHABLE = {
     "refused": "the connection is refused",
     "not known": "its name is not known",
     "No address associated": "its name is not known",
-    "name resolution": "its name is not known",
+    "name resolution": "the name server does not answer",
     "CERTIFICATE_VERIFY": "its certificate is not trusted",
     "SSL": "it does not speak TLS as rediss:// asks",
     "No such file": "there is no such socket",
@@ -120,6 +121,8 @@ def why_unreachable(error: RedisError) -> str:
             " announce it)"
         )
     found = reason(error).partition(". Try again")[0]
+    if isinstance(error, NameServerSilent):
+        return f"{found}: {error}"
     if isinstance(error, TimeoutError):
         return "does not answer in time"
     causes = (why for part, why in _UNREACHABLE.items() if part in str(error))

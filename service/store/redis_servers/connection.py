@@ -12,6 +12,7 @@ that it failed is not done minutes later. An idle connection is asked after 30 s
 
 **When it is silent.** Pages must not wait for a Redis that is frozen, and must leave web threads to
 pages that need no Redis. A `Guard` has calls fail at once while an earlier one got no response.
+names.py does the same for a silent name server.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ from service.model.network.redis_urls import (
 )
 from service.store.redis_servers.cluster import ONCE, Cluster
 from service.store.redis_servers.cluster_nodes import ANSWER, Address, Nodes, asking, knock_at
+from service.store.redis_servers.names import Named, NamedTls
 from service.store.redis_servers.sentinel import IsSentinel, Master, look_for_master
 from service.store.redis_servers.sockets import KernelTimeouts, give_up_with_us
 
@@ -273,16 +275,16 @@ def _moved(error: ResponseError) -> str | None:
     return found[1] if found else None
 
 
-class _Tcp(_Ours, Connection):
+class _Tcp(_Ours, Named):
     def _connect(self) -> Any:
         if self._line.master is not None:
             self.host, self.port, _ = self._line.master.address()
-        sock = super()._connect()  # type: ignore[no-untyped-call]
+        sock = super()._connect()
         give_up_with_us(sock, self.socket_timeout)
         return self._opened(sock)
 
 
-class _Tls(_Tcp, SSLConnection):
+class _Tls(_Tcp, NamedTls):
     pass
 
 
@@ -292,6 +294,7 @@ class _Unix(_Ours, UnixDomainSocketConnection):
 
 
 _OPTIONS = re.compile("db|username|password|client_name|socket_keepalive|ssl_.*")
+_NAMED = {Connection: Named, SSLConnection: NamedTls}
 _KINDS = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnection: _Unix}
 
 
@@ -426,6 +429,7 @@ def _pool(url: str, seconds: float, address: Address | None = None) -> Connectio
     pool = ConnectionPool.from_url(_address(url), driver_info=_DRIVER)
     waiting = {"retry": ONCE, "socket_timeout": seconds, "socket_connect_timeout": seconds}
     pool.connection_kwargs |= waiting | (address._asdict() if address else {})
+    pool.connection_class = _NAMED.get(pool.connection_class, pool.connection_class)
     return pool
 
 
