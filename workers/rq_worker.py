@@ -87,8 +87,8 @@ class StoppableWorker(SimpleWorker):
         with self.aside():
             super().execute_job(job, queue)
 
-    def handle_payload(self, message: Any) -> None:
-        """Ignore commands that RQ takes by a channel of Redis; our own processes send none."""
+    def subscribe(self) -> None:
+        """Listen to no channel, by which RQ takes commands: our own processes send none."""
 
     def check_for_suspension(self, burst: bool) -> None:
         """Ignore RQ's key that suspends all processes, because any user of the queue can set it."""

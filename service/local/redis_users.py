@@ -32,7 +32,7 @@ _SUBSCRIBING = "hvals srandmember"
 _ACCESS = "mget ttl"
 _KEEPING = "wait"  # for replicas, if STORE_WAIT_REPLICAS says so
 _LOOKING = "lrange"  # at jobs that wait
-# RQ takes a job by `blmove`, and listens to a channel.
+# RQ takes a job by `blmove`. Processes of the release before also subscribe to its channel.
 _TAKING_JOBS = (
     "blmove client|info eval hincrbyfloat lrange lrem persist scard subscribe unsubscribe unwatch"
     " watch"
