@@ -8,6 +8,7 @@ which costs no thread, and closes what takes too long.
 
 from __future__ import annotations
 
+import errno
 import re
 import select
 import selectors
@@ -24,6 +25,7 @@ from urllib.parse import unquote_to_bytes
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from service.local.open_files import open_files
 from service.model.network.addresses import network_of
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ HEADERS_WITHIN: Final = 10.0  # seconds that a client has to send its headers
 BODY_WITHIN: Final = 10.0  # seconds more for the body
 TAKEN_WITHIN: Final = 20.0  # seconds that a client has to take a response
 MOST_OF_A_CALLER: Final = 50  # unfinished requests of one network in one process
+# Files and sockets of a process that are no connections of callers: those to Redis above all.
+_OTHER_FILES: Final = 128
+_PAUSE: Final = 0.01  # seconds until a host that has no room for a connection is asked again
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LINGER: Final = 2.0  # seconds in which a client may close its end first (RFC 9112 section 9.6)
 _LARGEST_HEAD: Final = 32 * 1024  # bytes
 _LARGEST_BODY: Final = 64 * 1024  # bytes; a longer one is refused without being read
@@ -149,13 +155,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._callers: Counter[str] = Counter()  # how many of those each caller has
         for listener in self.sockets:  # connections inherit it
             listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        most = max(open_files() - _OTHER_FILES, 4 * self.cfg.threads)
+        self.worker_connections = min(self.worker_connections, most)
         super().init_process()
 
     def accept(self, listener: Any) -> None:
         """Accept a connection; the oldest one that waits makes room for it."""
         if self.nr_conns >= self.worker_connections - self.cfg.threads - 1:
             self._make_room()
-        super().accept(listener)
+        if not self._accepts(listener):
+            self._make_room()
+            time.sleep(_PAUSE)
+
+    def _accepts(self, listener: Any) -> bool:
+        """Accept a connection; whether the host had a file and memory for it: else it waits on."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return False
+        return True
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept connections or not; a process that ends also closes the way for further ones.
@@ -174,8 +194,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _accept_all(self, listener: Any) -> None:
         waiting = select.poll()
         waiting.register(listener, select.POLLIN)
-        while waiting.poll(0):
-            super().accept(listener)
+        while waiting.poll(0) and self._accepts(listener):
+            pass
 
     def _make_room(self) -> None:
         if self._unfinished:

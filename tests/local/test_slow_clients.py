@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import select
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
+from service.local.open_files import open_files
 from service.local.web_worker import HEADERS_WITHIN, MOST_OF_A_CALLER
 from tests.support.processes.installation import Installation
 
@@ -49,6 +53,14 @@ def web(installation: Installation) -> Iterator[Installation]:
     installation.config = type(installation.config).read(installation.environment)
     installation.web()
     yield installation
+
+
+@pytest.fixture
+def given() -> Iterator[int]:
+    """How many files this process may have open, until the test is over."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield before[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def connect(web: Installation) -> socket.socket:
@@ -219,3 +231,27 @@ def test_a_client_of_http_1_0_gets_no_interim_response(web: Installation) -> Non
             b'{"token":"forged","event":"shown"}'
         )
         assert received(sock).startswith(b"HTTP/1.0 204 ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system changes another's limits")
+def test_readers_are_answered_by_a_process_that_has_no_file_left_for_them(
+    web: Installation,
+) -> None:
+    master = web.processes[-1].pid
+    answers(web, 1)
+    (pid,) = map(int, Path(f"/proc/{master}/task/{master}/children").read_text().split())
+    files = len([*Path(f"/proc/{pid}/fd").iterdir()])
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (files + 5, files + 5))
+    with ExitStack() as stack:
+        for _ in range(MOST_OF_A_CALLER):
+            stack.enter_context(connect(web)).sendall(HELD_BACK["headers"])
+        answers(web)
+    assert Path(f"/proc/{pid}").exists(), "no process has ended"
+
+
+def test_a_process_takes_as_many_files_as_the_host_allows(given: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, given))
+    enough = open_files()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (enough, given)
+    assert enough > 200
+    assert open_files() == enough
