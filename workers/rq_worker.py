@@ -102,9 +102,14 @@ class StoppableWorker(SimpleWorker):
 
 
 def end_when_asked() -> None:
-    """Have a signal end this process in good order; RQ does so only once it waits for jobs."""
+    """Have a signal end this process in good order; RQ does so only once it waits for jobs.
+
+    The end of its terminal does the same, unless nohup has it ignored.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def work(

@@ -148,6 +148,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     most_of_a_caller: int | None = MOST_OF_A_CALLER
     sockets: list[Any]  # on which it listens
+    worker_connections: int  # of callers, at most
 
     def init_process(self) -> None:
         """Begin to serve."""

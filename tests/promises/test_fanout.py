@@ -208,8 +208,9 @@ def test_job_delivered_many_times_sends_nothing_twice(
     assert len(push.received) == len({message.path for message in push.received}) == 600
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_worker_that_is_stopped_records_all_answers_and_exits_with_0(
-    installation: Installation, push: PushService
+    number: signal.Signals, installation: Installation, push: PushService
 ) -> None:
     installation.seed(1200)
     push.answer_with(lambda _message: Answer(201, delay=0.2))
@@ -218,9 +219,9 @@ def test_worker_that_is_stopped_records_all_answers_and_exits_with_0(
     id = installation.publish()
     push.wait_for(100, timeout=30)
 
-    worker.send_signal(signal.SIGTERM)
+    worker.send_signal(number)
     push.go_on()
-    assert installation.end(worker) == 0
+    assert installation.end(worker, number) == 0
 
     answered = {message.path for message in push.received}
     assert 100 <= len(answered) < 1200
