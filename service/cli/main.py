@@ -9,6 +9,7 @@ from collections import UserDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ class _Commands(click.Group):
             with formatter.section(title):
                 helps = {name: self.commands[name].get_short_help_str(100) for name in names}
                 formatter.write_dl([(f"{name:<{widest}}", text) for name, text in helps.items()])
+
+    def main(self, *args: Any, **named: Any) -> Any:
+        """Run a command (click), which writes UTF-8 whatever the terminal says of itself."""
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors=sys.stdout.errors)
+        return super().main(*args, **named)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse what is no text (click): stored, it could be neither shown nor exported."""

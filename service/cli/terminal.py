@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from datetime import date, datetime, timedelta, timezone
 
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from service.model.alert_log import COMMAND_LINE, ToolName
+
+_WIDEST = 10_000  # characters in a line that is not broken
 
 
 def printable(text: str) -> str:
@@ -63,6 +66,9 @@ def show(table: Table, *, empty: str, as_json: bool = False) -> None:
         objects = [dict(zip(names, row, strict=True)) for row in rows]
         click.echo(json.dumps(objects, indent=2, ensure_ascii=False))
     elif table.row_count:
-        Console(highlight=False, markup=False).print(table)
+        console = Console(highlight=False, markup=False)
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = _WIDEST  # a program reads it, such as grep
+        console.print(table)
     else:
         click.echo(empty)
