@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from errno import EADDRNOTAVAIL
 from http.client import HTTPConnection, HTTPException
+from tempfile import gettempdir
 
 import click
 from redis import BusyLoadingError, RedisError
@@ -100,6 +101,7 @@ def web() -> None:
     logs.begin_json("web", os.environ)
     if is_set(os.environ, "VAPID_PRIVATE_KEY"):
         say("web", PRIVATE_KEY_IGNORED)
+    check_temporary_folder()
     environ, runtime = _checked_environment("web")
     check_port(runtime.config)
     become(web_argv(runtime.config), without_private_keys(environ, runtime))
@@ -152,6 +154,7 @@ def up() -> None:
     """Run everything on this machine: Redis, web, workers, clock and fetch."""
     logs.begin_json("up", os.environ)
     config = Config.read(os.environ)
+    check_temporary_folder()
     with ExitStack() as stack:
         redis = None
         if not config.redis_url:
@@ -192,6 +195,17 @@ def _first_topics(runtime: Runtime) -> None:
     if not runtime.topics.all() and not runtime.subscriptions.count():
         for topic in FIRST_TOPICS:
             runtime.topics.add(topic)
+
+
+def check_temporary_folder() -> None:
+    """Check before anything starts that gunicorn can make its temporary files; `ConfigError`."""
+    try:
+        gettempdir()
+    except FileNotFoundError:
+        raise ConfigError(
+            "TMPDIR: no folder for temporary files can be written, neither /tmp nor /var/tmp; set"
+            " TMPDIR to one that can"
+        ) from None
 
 
 def check_port(config: Config) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENOENT
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,6 +137,19 @@ def test_every_command_says_that_it_cannot_use_its_data_folder(
     for command in COMMANDS:
         said = fault(call(command, {**environment, "DATA_DIR": folder}, monkeypatch))
         assert f"DATA_DIR:cannotuse{folder}" in said.replace(" ", ""), command
+
+
+@pytest.mark.parametrize("command", ["up", "web"])
+def test_a_host_without_a_folder_for_temporary_files_is_told_so(
+    command: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_none() -> str:
+        raise FileNotFoundError(ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("service.cli.run.gettempdir", find_none)
+    result = call(command, environment, monkeypatch)
+    assert result.exit_code == 2
+    assert "stoppress: TMPDIR: no folder" in fault(result)
 
 
 def test_a_command_without_redis_fails_in_one_line_and_does_not_wait(
