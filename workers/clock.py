@@ -66,6 +66,7 @@ def _duties(runtime: Runtime) -> Iterator[Callable[[], object]]:
     services, now = runtime.push_services, clock.time()
     yield runtime.publishing.send_due
     yield lambda: runtime.publishing.wake_readers(now, runtime.config.public_url)
+    yield lambda: services.end_rests_of_the_future(now)
     yield lambda: services.try_released(now)
     yield lambda: runtime.canary.send_due(now)
     yield runtime.promises.measure  # before they are finished

@@ -17,6 +17,7 @@ from service.store.sending.push_services import Pace, Rest
 # Seconds after which every message that left before has its answer: 15 for the push service, half
 # a second until a worker notices, and as much again for a machine that is too busy.
 UNDER_WAY = 30.0
+_CLOCKS_DIFFER = 60.0  # seconds; processes that have just asked Redis differ by less than one
 _LATEST = 20  # alerts looked through for a recently accepted subscription
 
 
@@ -141,6 +142,15 @@ class PushServices:
         for origin, rest in self.resting().items():
             if rest.why != "credentials" and rest.until < now - REST_KEPT:
                 self._services.recovered(origin)
+
+    def end_rests_of_the_future(self, now: float) -> None:
+        """Release push services whose rest began later than now: Redis' clock was set back since.
+
+        It would last longer by as much, such as the hours of a time zone.
+        """
+        for origin, rest in self.resting().items():
+            if rest.since > now + _CLOCKS_DIFFER:
+                self.release(origin)
 
     def end_paces(self, now: float) -> None:
         """End each pace that has been enough for a day, which is Chrome's shortest penalty."""

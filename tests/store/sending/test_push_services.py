@@ -135,6 +135,16 @@ def test_rest_that_nobody_needed_for_an_hour_is_reported_no_more(
     assert set(services.resting()) == {APPLE, MOZILLA}
 
 
+def test_rest_that_began_before_the_clock_was_set_back_is_over(installation: Installation) -> None:
+    services, now = installation.runtime.store.push_services, time.time()
+    services.rest(GOOGLE, Rest(1, now + 10_800, now + 10_820, "503"))
+    services.rest(APPLE, Rest(1, now - 10_800, now + 3600, "503"))
+    services.rest(MOZILLA, Rest(1, now + 1, now + 3, "no answer"))
+    installation.runtime.push_services.end_rests_of_the_future(now)
+    assert set(services.resting()) == {APPLE, MOZILLA}
+    assert list(services.released()) == [GOOGLE], "who waits for it is tried at once"
+
+
 @pytest.mark.redis
 def test_release_is_dropped_when_the_push_service_rests_again(installation: Installation) -> None:
     services, now = installation.runtime.store.push_services, time.time()
