@@ -34,10 +34,12 @@ _MOST_REFUSED = 20  # origins; anybody can make them up
 _MOST_SEEN = 100  # origins
 
 # KEYS: leading clock, time of its last work. ARGV: name, lease in ms. Returns 1 if the clock with
-# that name leads from now on. The first write frees.
+# that name leads from now on. A lease of more than twice that is from before Redis' clock was set
+# back, and would last for as long as it was ahead. The first write frees.
 _LEAD = """
 local leader = redis.call('GET', KEYS[1])
-if leader and leader ~= ARGV[1] then return 0 end
+local may_hold = redis.call('PTTL', KEYS[1]) <= 2 * ARGV[2]
+if leader and leader ~= ARGV[1] and may_hold then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], redis.call('TIME')[1])
@@ -78,7 +80,8 @@ class Installation:
     def clock_age(self) -> float:
         """Return how many seconds ago a clock last did its work; infinity for never."""
         ticked = cast("bytes | None", self._redis.get(_TICKED))
-        return max(0.0, self._redis.time()[0] - int(ticked)) if ticked else math.inf
+        # Redis' clock may have been set back since.
+        return float(abs(self._redis.time()[0] - int(ticked))) if ticked else math.inf
 
     def remember_layout(self, new: Partitions) -> Layout:
         """Return the layout of this store; a new store takes these partitions."""
