@@ -155,7 +155,8 @@ class Newsroom:
         self.paper.pages["/icon.png"] = response(b"PNG", kind="image/png")
         self.all_run()
         self.runtime.keys.note_backup()
-        self.redis.set(TICKED, soon())
+        # The doctor calls a clock dead after ten seconds; this one has nine more.
+        self.redis.set(TICKED, int(time.time()) + 9)
         for queue in (QUEUE, FETCH_QUEUE):
             self.redis.sadd(f"rq:workers:{queue}", f"rq:worker:{queue}")
             self.redis.set(f"stoppress:alive:rq:worker:{queue}", RELEASE)
