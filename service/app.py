@@ -93,6 +93,13 @@ class _App(Flask):
         """Log an error in a handler of errors, without the address: it may have a token in it."""
         self.logger.error("%s: no answer to an error", request.endpoint, exc_info=exc_info)
 
+    def handle_user_exception(self, e: Exception) -> Any:
+        """Answer an exception. The page that says what is wrong may need Redis, and not get it."""
+        try:
+            return super().handle_user_exception(e)
+        except RedisError as error:  # which Flask hands to no other handler
+            return super().handle_user_exception(error)
+
 
 class _Headers:
     """Adds to each response the headers that protect our pages and what they show.

@@ -198,14 +198,7 @@ def _no_such_address(error: NotFound) -> ResponseReturnValue:
 
 
 @bp.errorhandler(CSRFError)
-def _csrf(_: CSRFError) -> ResponseReturnValue:
-    try:
-        return _form_expired()
-    except RedisError as error:  # which Flask hands to no other handler
-        return redis_away(error)
-
-
-def _form_expired() -> ResponseReturnValue:
+def _form_expired(_: CSRFError) -> ResponseReturnValue:
     if request.endpoint == "desk.sign_in" and current_editor() is not None:
         # Signed in meanwhile in another tab, after which this tab's form is no longer valid.
         return redirect(local(request.args.get("next", "")), 303)

@@ -1,4 +1,4 @@
-"""Feeds that a newspaper's web server has, and what our processes make of them."""
+"""Strict scripts; feeds of a newspaper's web server, and what our processes make of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import pytest
 from tests.support.client import Client
 from tests.support.network.newspaper import Newspaper
 from tests.support.newsroom.feeds import Watched
+from tests.support.redis_servers.strict_scripts import be_strict
+
+
+@pytest.fixture(autouse=True)
+def strict_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No script touches a key again that it has emptied."""
+    be_strict(monkeypatch)
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ local function enter()
   if ARGV[2] == 'draft' or ARGV[2] == 'scheduled' then
     redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
   else
+    redis.call('ZREM', KEYS[4], ARGV[1])
     redis.call('HSET', KEYS[1], 'started_at', string.format('%.3f', ARGV[3] / 1000))
     redis.call('SADD', KEYS[2], ARGV[1])
     redis.call('ZADD', KEYS[3], ARGV[3] + ARGV[1] % 1000 / 1000, ARGV[1])
@@ -93,11 +94,10 @@ local claims = ARGV[9] ~= '0'
 if claims and (redis.call('GET', KEYS[7]) or '0') ~= ARGV[10] then return -1 end
 -- What stops an alert frees first, so that a full Redis does not refuse it.
 local stops = ARGV[2] == 'cancelled' or (ARGV[2] == 'draft' and state == 'scheduled')
-if stops then redis.call('ZREM', KEYS[4], ARGV[1]) end
+if stops then redis.call('ZREM', KEYS[4], '') end
 redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'changes', ARGV[6] + 1, 'call', ARGV[8])
 redis.call('HDEL', KEYS[1], 'missed')
 if claims then redis.call('SET', KEYS[7], ARGV[1], 'EX', ARGV[9]) end
-redis.call('ZREM', KEYS[4], ARGV[1])
 enter()
 note(KEYS[6], KEYS[1], ARGV[7])
 return 1
@@ -122,7 +122,6 @@ for _, author in ipairs(document.authors) do
 end
 redis.call('HSET', KEYS[1], 'doc', ARGV[5], 'call', ARGV[9])
 redis.call('HINCRBY', KEYS[1], 'changes', 1)
-redis.call('ZREM', KEYS[4], ARGV[1])
 enter()
 note(KEYS[6], KEYS[1], ARGV[6])
 return 1

@@ -39,12 +39,12 @@ if to_one == '1' then
   redis.call('ZREM', started, id)
 end
 if places then
+  redis.call('HSET', places, id, place)
+  redis.call('HSET', callers, id, caller)
   for _, one in ipairs(over) do
     redis.call('HDEL', places, one)
     redis.call('HDEL', callers, one)
   end
-  redis.call('HSET', places, id, place)
-  redis.call('HSET', callers, id, caller)
   redis.call('EXPIRE', callers, callers_kept)
 end
 note(log, alert, entry)

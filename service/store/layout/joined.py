@@ -45,11 +45,9 @@ MARK_MOVED = f"""
 local function mark_moved(moved, first, last)
   local latest = redis.call('ZREVRANGE', moved, 0, 0)[1] or ''
   local from, to = string.match(latest, '^(%d+)-(%d+)$')
-  if to and tonumber(to) == first - 1 then
-    redis.call('ZREM', moved, latest)
-    first = tonumber(from)
-  end
-  redis.call('ZADD', moved, last, first .. '-' .. last)
+  local goes_on = to and tonumber(to) == first - 1
+  redis.call('ZADD', moved, last, (goes_on and from or first) .. '-' .. last)
+  if goes_on then redis.call('ZREM', moved, latest) end
   redis.call('EXPIRE', moved, {JOINED_KEPT_DAYS * DAY})
 end
 """

@@ -17,7 +17,7 @@ _CAUSES = "{g}:causes"
 # 0 if they are others by now. The first write frees.
 _CHANGE = """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """

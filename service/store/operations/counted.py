@@ -46,7 +46,9 @@ _ADD = (
     + """
 redis.call('HDEL', KEYS[1], '')
 if redis.call('HGET', KEYS[1], 'history') ~= history then
-  redis.call('DEL', KEYS[1])
+  for _, one in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if one ~= 'history' then redis.call('HDEL', KEYS[1], one) end
+  end
   redis.call('HSET', KEYS[1], 'history', history, unpack(ended_before()))
 end
 for _, one in ipairs(cjson.decode(ARGV[5])) do redis.call('HINCRBY', KEYS[1], one[1], one[2]) end

@@ -40,7 +40,7 @@ _LEAD = """
 local leader = redis.call('GET', KEYS[1])
 local may_hold = redis.call('PTTL', KEYS[1]) <= 2 * ARGV[2]
 if leader and leader ~= ARGV[1] and may_hold then return 0 end
-redis.call('DEL', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], redis.call('TIME')[1])
 return 1

@@ -66,8 +66,8 @@ redis.call('INCR', KEYS[4])
 redis.call('ZREM', KEYS[3], ARGV[3])
 local step = math.floor(now / {_STEP * 1000}) * {_STEP}
 if tonumber(redis.call('ZREVRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]) ~= step then
-  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now / 1000 - {YOUNG_KEPT})
   redis.call('ZADD', KEYS[5], step, number - 1)
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now / 1000 - {YOUNG_KEPT})
   redis.call('EXPIRE', KEYS[5], {YOUNG_KEPT})
   mark_day(KEYS[6], number)  -- a day begins with such a step
 end

@@ -128,7 +128,7 @@ class Cluster(Redis):
     def register_script(self, script: Any) -> Script:
         """Make a script, and know its text."""
         made = super().register_script(script)
-        self.texts[made.sha] = script
+        self.texts[made.sha] = made.script
         return made
 
     def script_load(self, script: Any) -> Any:

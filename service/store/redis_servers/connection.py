@@ -97,6 +97,8 @@ class Silent(RedisTimeoutError):
 WRITE_REFUSED = (ResponseError, NotMaster)
 
 _MOVED = re.compile(r"\b(READONLY|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|UNBLOCKED) ")
+# Within a script, where `cluster-allow-reads-when-down` lets it begin.
+_DOWN = "while the cluster is down"
 _CODES = {
     ReadOnlyError: "READONLY",
     MasterDownError: "MASTERDOWN",
@@ -271,6 +273,8 @@ def _moved(error: ResponseError) -> str | None:
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return code
+    if _DOWN in str(error):
+        return "CLUSTERDOWN"
     found = _MOVED.search(str(error))  # without a class, or within the error of a script
     return found[1] if found else None
 

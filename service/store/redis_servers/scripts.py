@@ -1,4 +1,8 @@
-"""How Lua scripts are read and run, and the parts that several of them share."""
+"""How Lua scripts are read and run, and the parts that several of them share.
+
+No script touches a key again that it has emptied. While a slot of a cluster is on its way to
+another node, the node that it leaves refuses that, and the script ends half done (decision 83).
+"""
 
 from __future__ import annotations
 

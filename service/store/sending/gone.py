@@ -42,9 +42,11 @@ for i = 3, #KEYS do
   redis.call('BITOP', 'XOR', KEYS[1], KEYS[1], KEYS[2])
 end
 redis.call('DEL', KEYS[2])
-if redis.call('BITCOUNT', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
-if kept < 1 then kept = 1 end
-redis.call('PEXPIRE', KEYS[1], kept)
+if redis.call('BITCOUNT', KEYS[1]) == 0 or kept < 1 then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('PEXPIRE', KEYS[1], kept)
+end
 """
 
 _SLOT = 10  # seconds of responses that are counted together

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -18,6 +19,7 @@ from service.runtime import Runtime
 from service.store.sending.push_services import Rest
 from tests.support.client import API, Client, browser, make_app, stored
 from tests.support.desk.pages import path_of, sign_in_link
+from tests.support.redis_servers.cluster import ClusterServers
 from tests.support.redis_servers.server import REFUSING, RedisServer
 from tests.support.short_forms import some
 
@@ -73,8 +75,8 @@ AUDIENCES = (
 class Callers:
     """All kinds of callers: a reader, a tool with a token, an editor at the desk."""
 
-    def __init__(self, url: str) -> None:
-        self.app = make_app(url)
+    def __init__(self, url: str, **settings: str) -> None:
+        self.app = make_app(url, **settings)
         self.runtime: Runtime = self.app.extensions["stoppress"]
         self.api = Client(self.app)
         self.token = self.api.add_token()
@@ -192,6 +194,24 @@ def test_every_route_answers_without_a_trace_with_redis(
     assert refused >= (1 if what == "loading" else 4)
     assert not [secret for secret in secrets if secret in caplog.text]
     assert callers.publish().status_code == 202, "afterwards publishing works"
+
+
+@pytest.mark.processes
+def test_every_page_of_an_alert_answers_with_a_node_of_a_cluster_away(redis_url: str) -> None:
+    """What all share can be read, so that pages which say why a call is refused are begun."""
+    with ClusterServers(2, replicas=False) as cluster:
+        callers = Callers(redis_url, STORE_URL=cluster.url)
+        shared = cluster.master("g")
+        with shared.client() as admin:
+            admin.config_set("cluster-require-full-coverage", "no")
+        next(node for node in cluster.nodes if node is not shared).kill()
+        found: Counter[int] = Counter()
+        for rule, method in routes(callers.app, few=False):
+            if rule.endpoint.startswith("desk.") and "<int:id>" in rule.rule:
+                with call(callers, rule, method) as answer:
+                    found[answer.status_code] += 1
+        assert found[503]
+        assert not found[500]
 
 
 @pytest.mark.parametrize("what", some(REFUSING, ["out of memory"]))
