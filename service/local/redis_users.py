@@ -43,8 +43,8 @@ _COMMANDS = {
     "worker": f"{_EVERY} {_TAKING_JOBS} bitfield",
     "clock": f"{_EVERY} {_LOOKING} pfcount xrange xtrim",
     "fetch": f"{_CONNECTING} {_SCRIPTS} {_TAKING_JOBS} {_JOBS}",
-    "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} pfcount scard setrange strlen"
-    " xrevrange zrevrangebyscore",
+    "commands": f"{_EVERY} {_SUBSCRIBING} {_ACCESS} {_KEEPING} cluster|nodes pfcount scard setrange"
+    " strlen xrevrange zrevrangebyscore",
 }
 
 # All keys of the tag `{g}` but those of `access.py`, `two_step.py`, `passkeys.py`,

@@ -52,7 +52,8 @@ from service.store.operations.causes import CauseRows
 from service.store.operations.conversion import CONVERSION, BeingConverted, convert
 from service.store.operations.counted import Counted
 from service.store.operations.daily_totals import DailyTotals
-from service.store.operations.installation import Installation
+from service.store.operations.installation import Installation, LayoutError
+from service.store.operations.losses import lost_partitions
 from service.store.operations.moving import MovingRows
 from service.store.operations.processes import Processes
 from service.store.people.access import Access
@@ -100,10 +101,6 @@ __all__ = [
 ]
 
 NEW_PARTITIONS = 12  # of a new store, if STORE_PARTITIONS is not set; decision 81
-
-
-class LayoutError(Exception):
-    """A store that this code cannot use; the message says why in one line."""
 
 
 class Store:
@@ -223,6 +220,10 @@ class Store:
     def following(self) -> Following | None:
         """Return the replicas of Redis; None if it does not tell."""
         return following(self.redis)
+
+    def lost_partitions(self) -> list[int]:
+        """Return the partitions whose data seem to be lost."""
+        return lost_partitions(self.redis, self.partitions)
 
     def check_writable(self) -> None:
         """Raise `RedisError` if Redis takes no new data, by a write that allocates."""

@@ -53,6 +53,7 @@ class Examination:
     def findings(self) -> Iterator[Finding]:
         """Run all checks; raises `RedisError`."""
         yield from self.keys()
+        yield from self.losses()
         yield from self.backup()
         addresses = Addresses(self.runtime)
         yield from addresses.findings()
@@ -103,6 +104,17 @@ class Examination:
                     f"No reader depends on {use.name}… any more: run"
                     f" stoppress keys retire {use.name}",
                 )
+
+    def losses(self) -> Iterator[Finding]:
+        """Say that a part of the data is gone, as when a node was started without its files."""
+        if lost := self.runtime.store.lost_partitions():
+            named = ", ".join(f"{{{one}}}" for one in lost)
+            yield fail(
+                "Partitions",
+                f"{named}: a node of the cluster has lost their readers, who get no alerts until"
+                " they visit the site again. Stop all processes, restore the data of that node and"
+                " start them.",
+            )
 
     def backup(self) -> Iterator[Finding]:
         """Check that today's keys were backed up."""

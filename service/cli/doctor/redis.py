@@ -46,6 +46,7 @@ def check_redis(config: Config) -> Iterator[Finding]:
     found = [_check_reachable(node, config.store_wait_replicas) for node in nodes]
     yield from _of_nodes(nodes, found)
     yield _cluster(nodes)
+    yield from _slots_on_their_way(nodes)
 
 
 def _check_reachable(node: Redis, wait_replicas: int) -> list[Finding]:
@@ -110,6 +111,26 @@ def _cluster(nodes: list[Redis]) -> Finding:
     return ok(what, f"{len(nodes)} masters have all the data, each with a replica.")
 
 
+def _slots_on_their_way(nodes: list[Redis]) -> Iterator[Finding]:
+    moving = sorted({int(slot) for node in nodes for slot in _moving(node)})
+    if moving:
+        yield warn(
+            "Slots",
+            f"{len(moving)} on the way from one node to another (the first is {moving[0]}). Until a"
+            " slot has arrived, alerts and calls that need it may wait. If nobody moves data now, a"
+            f" move was broken off: run redis-cli --cluster fix {_address(nodes[0])}",
+        )
+
+
+def _moving(node: Redis) -> list[str]:
+    """Return the slots that this node hands over or takes over, as far as it tells."""
+    try:
+        known = node.execute_command("CLUSTER NODES")  # type: ignore[no-untyped-call]
+    except RedisError:  # of a node that does not answer another finding speaks
+        return []
+    return [one["slot"] for row in known.values() for one in row["migrations"]]
+
+
 def _sentinels(url: str) -> Finding:
     what, sentinels = "Sentinel", Sentinels(parse_sentinel_url(url))
     answers = sentinels.ask()
@@ -122,6 +143,14 @@ def _sentinels(url: str) -> Finding:
             what,
             f"{len(without)} of {len(answers)} do not answer, or do not know the master:"
             f" {', '.join(without)}. A failover needs most of the sentinels.",
+        )
+    places = sorted({str(Address(state["ip"], state["port"])) for state in states})
+    if len(places) > 1:
+        return warn(
+            what,
+            f"They name different masters: {', '.join(places)}. If that lasts for more than a"
+            " minute, one of them watches another Redis under this name: take it out of the"
+            " address.",
         )
     if not any(state["num-slaves"] for state in states):
         return warn(what, "The master has no replica: add one that can take over.")

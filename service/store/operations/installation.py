@@ -24,6 +24,7 @@ from service.model.retention import REFUSED_ORIGINS_KEPT, SEEN_ORIGINS_KEPT
 from service.model.time import clock
 from service.store.layout.partitions import Partitions
 from service.store.operations.conversion import CONVERSION, NEEDED
+from service.store.operations.losses import numbers_made
 
 _LAYOUT = "{g}:layout"
 _KEYS = "{g}:keys"
@@ -45,6 +46,16 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], redis.call('TIME')[1])
 return 1
 """
+
+
+_SHARED_LOST = (
+    "the store has readers, but what all its partitions share is gone, such as alerts, topics and"
+    " editors. Restore the data of the node with slot 7233, or empty the whole store to begin anew"
+)
+
+
+class LayoutError(Exception):
+    """A store that this code cannot use; the message says why in one line."""
 
 
 class Layout(NamedTuple):
@@ -84,7 +95,10 @@ class Installation:
         return float(abs(self._redis.time()[0] - int(ticked))) if ticked else math.inf
 
     def remember_layout(self, new: Partitions) -> Layout:
-        """Return the layout of this store; a new store takes these partitions."""
+        """Return the layout of this store; a new store takes these partitions.
+
+        `LayoutError` if what looks like a new store has readers.
+        """
         written = {
             "version": new.version,
             "partitions": len(new),
@@ -94,6 +108,9 @@ class Installation:
         }
         kept = cast("list[bytes | None]", self._redis.hmget(_LAYOUT, *written))
         if None in kept[:2]:  # only a new store is written to, since a full Redis refuses the write
+            # In this order: what another process has just begun has its layout before its readers.
+            if any(numbers_made(self._redis, new)) and not self._redis.exists(_LAYOUT):
+                raise LayoutError(_SHARED_LOST)
             with self._redis.pipeline() as pipe:
                 for field, value in written.items():
                     pipe.hsetnx(_LAYOUT, field, str(value))

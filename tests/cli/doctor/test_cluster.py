@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.doctor.run import doctor, one
+from service.store import Store, connect
+from service.store.readers.subscriptions import made_key
+from tests.support.doctor.run import doctor, findings, one
 from tests.support.processes.installation import wait_until
 from tests.support.redis_servers.cluster import ClusterServers
+from tests.support.redis_servers.server import RedisServer
 
 pytestmark = pytest.mark.processes
 
@@ -30,6 +33,13 @@ def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, 
             admin.execute_command("ACL", "SETUSER", "default", "-info")
             assert "could not be checked" in one(given, "Cluster").says
             admin.execute_command("ACL", "SETUSER", "default", "+info")
+
+        source = servers.master("g")
+        with servers.moving("g", next(one for one in servers.nodes[:3] if one is not source)):
+            moving = one(given, "Slots")
+        assert moving.level == "warn"
+        assert "1 on the way from one node to another (the first is 7233)" in moving.says
+        assert "redis-cli --cluster fix 127.0.0.1:" in moving.says
 
         for replica in servers.nodes[3:]:
             replica.kill()
@@ -58,3 +68,17 @@ def test_the_doctor_counts_masters_and_says_that_the_queue_needs_a_redis_of_its_
         plain = doctor({**environment, "STORE_URL": f"redis://127.0.0.1:{port}"})
         assert plain.exit_code == 1
         assert "redis+cluster://" in " ".join(plain.stdout.split())
+
+
+def test_the_doctor_names_the_partitions_of_a_node_that_was_started_without_its_data(
+    environment: dict[str, str], server: RedisServer
+) -> None:
+    store = Store(connect(server.url))
+    for partition in store.partitions:
+        store.redis.set(made_key(partition), 1000 + partition)
+    assert "Partitions" not in findings(environment)
+    for partition in (10, 43):
+        store.redis.set(made_key(partition), 400 + partition)  # some have come since
+    found = one(environment, "Partitions")
+    assert found.level == "fail"
+    assert found.says.startswith("{10}, {43}: a node of the cluster has lost their readers")

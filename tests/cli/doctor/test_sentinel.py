@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from tests.support.doctor.run import doctor, one
 from tests.support.processes.installation import wait_until
-from tests.support.redis_servers.sentinels import Watched
+from tests.support.redis_servers.sentinels import MASTER, Node, Watched
 from tests.support.redis_servers.server import Proxy, RedisServer
 
 
@@ -29,6 +29,19 @@ def test_the_doctor_says_what_a_failover_lacks(environment: dict[str, str]) -> N
     nobody = doctor(given)
     assert nobody.exit_code == 1
     assert "none of its sentinels answers" in " ".join(nobody.stdout.split())
+
+
+def test_the_doctor_says_that_a_sentinel_watches_another_redis(
+    environment: dict[str, str],
+) -> None:
+    with Watched(replicas=0) as watched, Node() as other:
+        with watched.sentinels[1].client() as sentinel:
+            sentinel.execute_command("SENTINEL", "REMOVE", MASTER)
+            sentinel.execute_command("SENTINEL", "MONITOR", MASTER, "127.0.0.1", other.port, 1)
+        found = one({**environment, "REDIS_URL": watched.url()}, "Sentinel")
+    assert found.level == "warn"
+    for node in (watched.nodes[0], other):
+        assert f"127.0.0.1:{node.port}" in found.says
 
 
 def test_the_doctor_misses_a_replica(environment: dict[str, str]) -> None:

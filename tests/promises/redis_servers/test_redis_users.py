@@ -37,7 +37,7 @@ from tests.support.seeded import around_now, choose
 USERS = {user.process: user for user in redis_users()}
 # What redis-py sends by itself, as an address may ask.
 CONNECTION = {"info", "ping", "select", "time", "exec", "multi", "evalsha", "client|setname"}
-CLUSTER = {"asking", "cluster|slots"}  # what a cluster is asked
+CLUSTER = {"asking", "cluster|nodes", "cluster|slots"}  # what a cluster is asked
 _CONNECTIONS = ("connection.py", "cluster.py", "cluster_nodes.py")  # whose commands these are
 SCRIPTS = {"script|exists", "script|load"}  # redis-py sends them when it runs a script
 RENAMED = {

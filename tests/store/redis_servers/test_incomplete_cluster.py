@@ -9,9 +9,10 @@ import pytest
 from service.domain.store_errors import reason
 from service.local.redis_server import Server, find_servers
 from service.model.operations.capacity import Speed
-from service.store import COMMAND, Store, connect
+from service.store import COMMAND, LayoutError, Store, connect
 from service.store.layout.departures import ENDED
 from service.store.redis_servers.connection import NotMaster
+from tests.support.audiences import subscribed
 from tests.support.processes.installation import wait_until
 from tests.support.redis_servers.cluster import ClusterServers, valkey
 
@@ -59,3 +60,22 @@ def test_a_cluster_that_only_reads_while_a_node_is_away_says_so_within_scripts_t
         with pytest.raises(NotMaster) as refused:
             store.installation.lead("a clock", 60_000)
         assert reason(refused.value).startswith("has lost a part of its cluster")
+
+
+def test_no_process_begins_a_new_store_beside_the_readers_of_one_whose_shared_data_is_lost(
+    find: Callable[[], Server],
+) -> None:
+    with ClusterServers(2, replicas=False, server=find()) as cluster:
+        store = Store(connect(cluster.url))
+        for number in range(24):
+            subscribed(store, number)
+        assert Store(connect(cluster.url)).subscriptions.count() == 24
+        with cluster.master("g").client() as emptied:
+            emptied.flushall()
+        for _ in range(2):
+            with pytest.raises(LayoutError, match="what all its partitions share is gone"):
+                Store(connect(cluster.url))
+        for node in cluster.nodes:
+            with node.client() as emptied:
+                emptied.flushall()
+        assert Store(connect(cluster.url)).subscriptions.count() == 0
