@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 from redis import Redis, RedisError
 from redis.exceptions import ResponseError
@@ -16,8 +16,9 @@ from service.model.network.redis_urls import is_cluster_url, is_sentinel_url, pa
 from service.model.operations.sizes import size
 from service.model.time.spans import span
 from service.store import connect
-from service.store.redis_servers.cluster_nodes import Address
-from service.store.redis_servers.connection import servers
+from service.store.redis_servers.cluster import Cluster
+from service.store.redis_servers.cluster_nodes import Address, ServerFails
+from service.store.redis_servers.connection import knock_at_one, servers
 from service.store.redis_servers.sentinel import Sentinels
 
 _OLDEST_REDIS = (6, 2)
@@ -39,9 +40,11 @@ def check_redis(config: Config) -> Iterator[Finding]:
     for url in sorted({*config.addresses.values()}):
         if is_sentinel_url(url):
             yield _sentinels(url)
+            yield from _failover(url, _replicas_at(_info(connect(url), "replication")))
     if not is_cluster_url(config.store_url):
         yield from _check_node(store, config.store_wait_replicas)
         return
+    yield from _failover(config.store_url, cast(Cluster, store).nodes.replicas())
     nodes = servers(store)
     found = [_check_reachable(node, config.store_wait_replicas) for node in nodes]
     yield from _of_nodes(nodes, found)
@@ -109,6 +112,29 @@ def _cluster(nodes: list[Redis]) -> Finding:
     if None in replicas:
         return warn(what, f"{len(nodes)} masters. Whether each has a replica {_UNKNOWN}.")
     return ok(what, f"{len(nodes)} masters have all the data, each with a replica.")
+
+
+def _failover(url: str, replicas: Sequence[Address]) -> Iterator[Finding]:
+    """Name replicas that we could not use: users and passwords are not replicated."""
+    for address in replicas:
+        try:
+            knock_at_one(url, address)
+        except ServerFails as error:  # noqa: PERF203 (each is asked, whatever the others say)
+            yield warn(
+                "Failover",
+                f"The replica {address} {why_unreachable(error.cause)}. Should it take over, nobody"
+                " could subscribe and nothing would be sent. Each server needs the same users and"
+                " passwords, and an address that our processes reach.",
+            )
+
+
+def _replicas_at(replication: dict[str, Any]) -> list[Address]:
+    return [Address(str(one["ip"]), int(one["port"])) for one in _replicas_in(replication)]
+
+
+def _replicas_in(replication: dict[str, Any]) -> list[dict[str, Any]]:
+    named = (replication.get(f"slave{at}") for at in range(replication.get("connected_slaves", 0)))
+    return [one for one in named if isinstance(one, dict)]
 
 
 def _slots_on_their_way(nodes: list[Redis]) -> Iterator[Finding]:
@@ -215,11 +241,7 @@ def _replicas(wanted: int, replication: dict[str, Any]) -> Finding:
 def _lag(replication: dict[str, Any]) -> Iterator[Finding]:
     """Say whether each replica has what the master has; a failover loses the rest."""
     what, written = "Replication", int(replication.get("master_repl_offset", 0))
-    replicas = [
-        replication[f"slave{at}"]
-        for at in range(int(replication.get("connected_slaves", 0)))
-        if isinstance(replication.get(f"slave{at}"), dict)
-    ]
+    replicas = _replicas_in(replication)
     found = False
     for one in replicas:
         where, silent = f"The replica {one.get('ip')}:{one.get('port')}", int(one.get("lag", 0))

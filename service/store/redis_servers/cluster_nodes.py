@@ -99,6 +99,12 @@ class Nodes:
         """Return all nodes that serve slots, or are about to."""
         return sorted({*self._table().values()} | self._led_to)
 
+    def replicas(self) -> list[Address]:
+        """Return all nodes that could take over from a master."""
+        self.doubt()  # replicas come and go without an error
+        masters = {*self.masters()}
+        return sorted({*self._known} - masters)
+
     def check(self) -> None:
         """Raise the `RedisError` that says what keeps us from using the whole cluster."""
         if len(self._table()) < _SLOTS:

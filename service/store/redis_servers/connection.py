@@ -451,6 +451,12 @@ def at(redis: Redis, key: str, call: Callable[[Redis, bool], T], *, once: bool =
     return redis.at(key, call, once=once) if isinstance(redis, Cluster) else call(redis, False)
 
 
+def knock_at_one(url: str, address: Address) -> None:
+    """Raise `ServerFails` if one server of this Redis or cluster cannot be used."""
+    with asking(_pool(url, 2, address)) as client:
+        knock_at(client, address)
+
+
 def knock(url: str) -> None:
     """Raise the `RedisError` that says why no Redis answers there, or why we cannot use it."""
     if is_cluster_url(url):

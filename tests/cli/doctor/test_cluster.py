@@ -21,6 +21,16 @@ def test_the_doctor_checks_each_node_and_misses_replicas(environment: dict[str, 
         assert fine.level == "ok"
         assert "3 masters" in fine.says
         assert one(given, "Eviction").level == "ok"
+        assert "Failover" not in findings(given)
+
+        replica = servers.replica(servers.master("g"))
+        with replica.client() as admin:
+            admin.config_set("requirepass", "another")
+            # The masters know it once it has copied something, and tell each other in a moment.
+            (locked,) = wait_until(lambda: findings(given).get("Failover"))
+            admin.config_set("requirepass", "")
+        assert locked.level == "warn"
+        assert f"The replica 127.0.0.1:{replica.port} refuses our password" in locked.says
 
         node = servers.nodes[1]
         with node.client() as admin:

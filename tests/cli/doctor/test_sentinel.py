@@ -17,6 +17,13 @@ def test_the_doctor_says_what_a_failover_lacks(environment: dict[str, str]) -> N
         assert fine.level == "ok"
         assert f"127.0.0.1:{watched.master.port} is the master" in fine.says
 
+        (replica,) = (node for node in watched.nodes if node is not watched.master)
+        with replica.client() as admin:
+            admin.config_set("requirepass", "another")
+            locked = one(given, "Failover")
+            admin.config_set("requirepass", "")
+        assert f"The replica 127.0.0.1:{replica.port} refuses our password" in locked.says
+
         unknown = doctor({**given, "REDIS_URL": watched.url("another")})
         assert unknown.exit_code == 1
         assert "sentinels know no master" in " ".join(unknown.stdout.split())
