@@ -29,9 +29,8 @@
     timestamp: "number",
   };
   // Safari revokes a subscription whose push events last about ten seconds.
-  const CALL_TIMEOUT_MS = 5000;
-  const PICTURES_MS = 5000;
-  const ANSWER_MS = 500; // for a page to say that it is open
+  const PATIENCE_MS = 5000; // with pictures, and with a call
+  const ANSWER_MS = 500; // for a page to say that it is open, and for a cache
   // A million browsers show an alert within a minute; their reports are spread over this time.
   const SHOWN_WITHIN_MS = 3000;
   // The cache of receipts that the service has not got yet, one entry each; the oldest give way.
@@ -52,6 +51,9 @@
   const FEWER_ALERTS = EACH_LANGUAGE.links.fewer; // service/reader/scripts.py puts them in
   // Receipts of clicked alerts: Firefox reports a close after a click too, which is no dismissal.
   const clicked = new Set();
+
+  /** Resolve to true after a while. */
+  const pause = (ms) => new Promise((go) => setTimeout(go, ms, true));
 
   // Half a surrogate pair in a tag crashes Chromium (seen in 156).
   function wellFormed(_key, value) {
@@ -83,9 +85,9 @@
 
   function actionsOf(notification) {
     if (!Array.isArray(notification.actions)) return [];
-    return notification.actions
-      .filter((row) => typeof row?.action === "string" && typeof row?.title === "string")
-      .slice(0, self.Notification.maxActions ?? 0);
+    return notification.actions.filter(
+      (row) => typeof row?.action === "string" && typeof row?.title === "string",
+    );
   }
 
   /** Return the page for “Fewer alerts”: the article's, or the front page if the article is on
@@ -134,13 +136,12 @@
     // By this browser's clock, which may be wrong: the service is told how long ago that is.
     const at = event === "shown" ? `/${Date.now()}` : "";
     const own = new Request(`/${event}/${encodeURIComponent(receipt)}${at}`);
-    // A full disk takes nothing: then this report goes by itself.
-    const alone = { keys: () => [own], delete() {} };
+    // A full disk takes nothing, and a broken one may never say so: then this report goes by itself.
+    let cache = { keys: () => [own], delete() {} };
+    const store = (real) => real.put(own, new Response()).then(() => (cache = real));
     try {
-      const stored = (cache) => cache.put(own, new Response()).then(() => cache);
-      const cache = await caches.open(WAITING).then(stored).catch(() => alone);
-      const spread = (go) => setTimeout(go, Math.random() * SHOWN_WITHIN_MS);
-      if (event === "shown") await new Promise(spread);
+      await Promise.race([caches.open(WAITING).then(store).catch(() => {}), pause(ANSWER_MS)]);
+      if (event === "shown") await pause(Math.random() * SHOWN_WITHIN_MS);
       await deliver(cache, api);
     } catch {
       // Offline, or the service is down. The reader has seen the alert, which matters more.
@@ -149,7 +150,7 @@
 
   async function deliver(cache, api) {
     const waiting = await cache.keys();
-    const forget = (requests) => Promise.all(requests.map((request) => cache.delete(request)));
+    const forget = (some) => Promise.all(some.map((one) => cache.delete(one)));
     const going = waiting.slice(-MOST_WAITING);
     await forget(waiting.slice(0, -MOST_WAITING));
     if (!going.length) return; // another event has sent ours
@@ -182,10 +183,10 @@
     // The reader gets the alert even if this browser rejects an option.
     const shown = display(options).catch(() => display({ body: options.body ?? "" }));
     const { icon, image, badge, ...plain } = options;
-    const late = new Promise((go) => setTimeout(() => go(true), PICTURES_MS));
     // Chromium waits for pictures, longer than this worker lives. If they come later, the whole alert
     // takes the place of the plain one, since both have the same tag.
-    if ((icon || image || badge) && (await Promise.race([shown, late]))) await display(plain);
+    if ((icon || image || badge) && (await Promise.race([shown, pause(PATIENCE_MS)])))
+      await display(plain);
     else await shown;
     await Promise.all([
       report(kept, "shown"),
@@ -200,8 +201,8 @@
       if (TRACKING.test(name) || ADDED.includes(name)) searchParams.delete(name);
     }
     searchParams.sort();
-    const story = `${origin}${pathname.replace(/\/$/, "")}?${searchParams}`;
-    return [story, TRACKING.test(hash) ? "" : hash];
+    const part = TRACKING.test(hash) ? "" : hash;
+    return [`${origin}${pathname.replace(/\/$/, "")}?${searchParams}`, part];
   }
 
   /** Whether a reader has opened the page in this tab. Chromium also lists pages that it has only
@@ -255,9 +256,8 @@
     const [{ api, id, token, key, endpoint, ...preferences }, at] = await recall();
     const applicationServerKey = key ?? oldSubscription?.options.applicationServerKey;
     if (!newSubscription && !applicationServerKey) return;
-    const { pushManager } = self.registration;
-    const subscription =
-      newSubscription ?? (await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey }));
+    const options = { userVisibleOnly: true, applicationServerKey };
+    const subscription = newSubscription ?? (await self.registration.pushManager.subscribe(options));
     if (!key) return;
     const given = { subscription, vapid_public_key: key };
     const post = (body) => call("POST", api, "subscriptions", { ...given, ...body });
@@ -289,7 +289,7 @@
       credentials: "omit",
       referrerPolicy: "no-referrer",
       keepalive: true,
-      signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+      signal: AbortSignal.timeout(PATIENCE_MS),
     });
   }
 

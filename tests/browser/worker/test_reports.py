@@ -142,3 +142,16 @@ def test_a_browser_whose_disk_is_full_reports_too(
         assert worker("waiting") == []
     finally:
         disk.send("Storage.overrideQuotaForOrigin", {"origin": site.origin})
+
+
+def test_a_browser_whose_storage_never_answers_reports_each_alert_by_itself(
+    site: Site, worker: Callable[..., Any]
+) -> None:
+    """Nor does an event last for ever, because Safari ends the subscription then."""
+    worker("stick")
+    worker("push", document(site))
+    worker("click", "")
+    assert site.receipts == [
+        [{"token": "r1", "event": "shown"}],
+        [{"token": "r1", "event": "clicked"}],
+    ]

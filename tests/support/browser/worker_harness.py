@@ -20,7 +20,9 @@ self.addEventListener = (type, handler) => { handlers[type] = handler; };
 const later = self.setTimeout;
 // Only the clock is not real; pictures have the time that they take.
 let patience = 5000;
-self.setTimeout = (run, ms) => later(run, ms === 5000 ? patience : 0);
+let storing = 30_000; // not half a second, because the machine may be busy
+self.setTimeout = (run, ms, ...given) =>
+  later(run, ms === 5000 ? patience : ms === 500 ? storing : 0, ...given);
 PIECE
 
 // Returns whether the event was stopped before the site's own listeners, which come later.
@@ -158,6 +160,11 @@ const does = {
   async clicked() {
     const found = await (await caches.open("stop-press")).match("/clicked");
     return (await found?.json())?.[0] ?? null;
+  },
+  // A broken disk says neither yes nor no.
+  async stick() {
+    storing = 0;
+    CacheStorage.prototype.open = () => new Promise(() => {});
   },
   async close() {
     for (const notification of await registration.getNotifications()) {
