@@ -55,7 +55,7 @@ async function ownRegistration() {
   const { scopeUrl } = page;
   for (let spent = 0; ; spent += LOOK_MS) {
     const registration = await navigator.serviceWorker.getRegistration(scopeUrl);
-    if (registration?.scope !== scopeUrl.href) return undefined;
+    if (registration?.scope !== scopeUrl.href) return;
     if (workerOf(registration) || spent >= ACTIVE_MS) return registration;
     await pause(LOOK_MS);
   }

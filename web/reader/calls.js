@@ -21,9 +21,9 @@ export function written(given) {
 }
 
 /** Call the service. Fails as "offline", as "origin" if the service does not let this site call it,
-    or by the status: "busy", "fault", "unknown-service" or "refused". A refusal that is not in the
-    service's own form comes from something on the way, such as a firewall, and says nothing of the
-    reader: it has no status. */
+    or by the status: "busy", "fault", "unknown-service" or "refused". An answer that is not in
+    the service's own form comes from something on the way, such as a firewall, and says nothing of
+    the reader: it has no status. */
 export async function call(method, path, { body, token } = {}) {
   const response = await fetch(new webkitURL(`/api/v1/${path}`, import.meta.url).href, {
     method,
@@ -39,20 +39,28 @@ export async function call(method, path, { body, token } = {}) {
     throw await whyNoAnswer(error);
   });
   const { ok, status, headers } = response;
-  if (!ok && status < 429 && !/problem/.test(headers.get("Content-Type")))
+  const isProblem = /problem/.test(headers.get("Content-Type"));
+  if (!ok && (isProblem || status >= 429))
+    throw failure(whyRefused(status, await response.text()), `HTTP ${status}`, status);
+  const answer = ok && (status === 204 ? {} : await response.json().catch(() => null));
+  if (!isOurs(answer, method, path, status))
     throw failure("offline", `HTTP ${status}, not from Stop Press`);
-  if (!ok) throw failure(whyRefused(status, await response.text()), `HTTP ${status}`, status);
-  // What is no JSON comes from something on the way, such as a worker of the site.
-  return status === 204 ? {} : response.json().catch((error) => {
-    throw failure("offline", error);
-  });
+  return answer;
+}
+
+/** Whether an answer is the service's. A worker of the site, or something else on the way, may give a
+    page in its place, or JSON of its own. */
+function isOurs(answer, method, path, status) {
+  if (method === "DELETE") return status === 204;
+  if (path.startsWith("site")) return answer?.vapid_public_key;
+  return /^subscriptions\/?[^/]*$/.test(path) ? answer?.id : answer;
 }
 
 /** Pages of any site may read sw.js: if this page can, it is the calls that it may not make. */
 async function whyNoAnswer(error) {
   const options = { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(4000) };
   const found = await fetch(new webkitURL("/sw.js", import.meta.url).href, options).catch(() => ({}));
-  if (!found.ok) return failure("offline", error);
+  if (!/javascript/.test(found.headers?.get("Content-Type"))) return failure("offline", error);
   const missing = `${location.origin} is not in SITE_ORIGINS, so that its readers cannot subscribe`;
   if (!warned) console.warn(`Stop Press: ${missing}`);
   warned = true;
@@ -72,4 +80,9 @@ export function site() {
 /** Call about the subscription whose `id` and `token` these are. */
 export function about({ id, token }, method, path = "", body) {
   return call(method, `subscriptions/${id}${path}`, { body, token });
+}
+
+/** Tell the service of a subscription; return its id and token there. */
+export function tell(body, token) {
+  return call("POST", "subscriptions", { body, token });
 }

@@ -17,7 +17,7 @@ import {
   subscriptions,
   whySubscribeFailed,
 } from "./browser.js";
-import { about, call, failure, site, written } from "./calls.js";
+import { about, call, failure, site, tell, written } from "./calls.js";
 
 const DAY_MS = 86_400_000;
 const NEVER = 3; // refusals
@@ -66,14 +66,14 @@ function settle(value) {
 
 /** Let the worker know what it needs to renew the subscription without a page; or forget it. */
 function tellWorker(value) {
-  const tell = async () => {
+  const write = async () => {
     if (!value) return caches.delete(SUBSCRIBED);
     const api = new webkitURL("/", import.meta.url).href;
     const cache = await caches.open(SUBSCRIBED);
     await cache.put("/reader", new Response(written([{ api, ...value }, Date.now()])));
   };
   // If storage is blocked, the next page view renews the subscription.
-  return aside(tell());
+  return aside(write());
 }
 
 /** What a worker subscribes this reader with again. */
@@ -107,7 +107,7 @@ async function dropOthers(key, kept = {}) {
     const body = { ...describe(subscription), refresh: true };
     await subscription.unsubscribe();
     if (endpoint === kept.endpoint) continue;
-    await call("POST", "subscriptions", { body }).then(erase).catch(console.debug);
+    await tell(body).then(erase).catch(console.debug);
   }
 }
 
@@ -164,7 +164,7 @@ async function store(subscription, key, preferences) {
 /** Make a subscription at the service; return what it gives, and those of the topics that exist. */
 async function create(subscription, { topics, ...preferences }) {
   const given = { ...describe(subscription), ...preferences };
-  const post = async () => [await call("POST", "subscriptions", { body: { ...given, topics } }), topics];
+  const post = async () => [await tell({ ...given, topics }), topics];
   return post().catch(async (error) => {
     const left = error.status === NOT_THERE && (await remaining(topics).catch(() => topics));
     if (!left || left.length === topics.length) throw error;
@@ -257,7 +257,7 @@ async function reconcile(subscription, kept) {
     const stored =
       // The worker may have told the service meanwhile, so that the id is another.
       (other && (await about(kept, "PATCH", "", body).catch(orUnknown))) ||
-      (await call("POST", "subscriptions", { body: { ...body, refresh: true }, token }));
+      (await tell({ ...body, refresh: true }, token));
     await note(stored, subscription, topics ?? (await about(stored, "GET")).topics, { moved });
   } catch (error) {
     if (error.status === 410) return quit(); // this reader has left, perhaps elsewhere
@@ -285,8 +285,7 @@ async function comeBack(subscription, { id, topics, endpoint, checked, key }) {
   } else {
     const old = describe(subscription);
     old.subscription.endpoint = endpoint;
-    const asked = call("POST", "subscriptions", { body: { ...old, refresh: true } });
-    const { status } = await asked.catch(orTryAgain);
+    const { status } = await tell({ ...old, refresh: true }).catch(orTryAgain);
     if (status === 410) await quit();
     if (status !== 404) return status === 410;
   }

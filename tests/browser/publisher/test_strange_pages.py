@@ -1,4 +1,4 @@
-"""Pages and browsers that are not as one expects: layouts, libraries, firewalls, full storage."""
+"""Pages and browsers that are not as one expects: layouts, libraries, full storage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from service.local import pretend_readers
 from service.model.keys import b64url
@@ -407,37 +407,6 @@ def test_a_worker_that_another_part_of_the_page_registers_just_now_is_waited_for
     wait_until(lambda: 200 in timers(page))  # the page has seen it, still without a worker
     publisher.slow["/alerts.js"].set()
     expect(page.locator("dialog.panel button.yes")).to_be_visible()
-
-
-# What answers in our place -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", cases({"410": 410, "404": 404, "403": 403}, most=1))
-def test_a_firewall_that_refuses_the_daily_check_costs_no_reader(
-    context: BrowserContext, publisher: Publisher, stop_press: StopPress, status: int
-) -> None:
-    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
-    publisher.worker("/alerts.js", f'importScripts("{stop_press.address}/sw.js");')
-    subscribe(page)
-    expect(page.locator("dialog.panel button.more")).to_be_visible()
-
-    def refuse(route: Route) -> None:
-        headers = {"Content-Type": "text/html", "Access-Control-Allow-Origin": "*"}
-        route.fulfill(status=status, body="<h1>Blocked</h1>", headers=headers)
-
-    context.route("**/api/v1/subscriptions", refuse)
-    page.evaluate(
-        "localStorage['stop-press'] ="
-        " JSON.stringify({ ...JSON.parse(localStorage['stop-press']), checked: 0 })"
-    )
-    with page.expect_response(lambda one: one.url.endswith("/subscriptions")) as response:
-        page.reload()
-    assert response.value.status == status
-    wait_for_page(page, "window.StopPress")
-    visit_over(page)
-    assert page.evaluate("StopPress.state().subscribed")
-    assert page.evaluate("JSON.parse(localStorage['stop-press-asked']).refusals ?? 0") == 0
-    assert stop_press.store.subscriptions.count() == 1
 
 
 # What a publisher writes wrongly -----------------------------------------------------------------
