@@ -15,6 +15,7 @@ const DAY_MS = 86_400_000;
 const CALL_TIMEOUT_MS = 15_000;
 const FIRST_REST_MS = 2000;
 const MOST_REST_MS = 31 * DAY_MS; // after the second “Not now”, and a day to spare
+const CLEARED_MS = 2000; // within which a browser that clears all of a site's data ends the subscription
 const NEVER = 3; // refusals
 const SETTINGS = ["ask", "askOn", "bell", "retire", "scope", "texts", "topic"];
 const ASKED_BY_ALERT = "#stop-press="; // begins the fragment of a page that an alert's link opens
@@ -70,6 +71,8 @@ const receipts = !navigator.globalPrivacyControl && navigator.doNotTrack !== "1"
 const EMBEDDED = /; wv\)|FBA[NV]|Instagram|Line\/|MicroMessenger|Snapchat|Pinterest|GSA\//;
 const replaced = Notification && !Notification.permission;
 const supported = "serviceWorker" in navigator && "PushManager" in window && Notification?.permission;
+// In a frame of another origin a browser says “denied” where nobody has refused.
+const mine = supported && window === top;
 const deadEnd = !supported && !apple && EMBEDDED.test(navigator.userAgent);
 
 // What some scripts import, which are loaded where it may be missing: see `load`.
@@ -328,8 +331,7 @@ async function visit() {
   const goOn = async () => (await load("./home.js")).goOn();
   if (apple && navigator.standalone && (await goOn().catch(trouble))) return;
   const byAlert = window === top && location.hash.startsWith(ASKED_BY_ALERT);
-  // In a frame of another origin a browser says “denied” where nobody has refused.
-  if (supported && window === top) {
+  if (mine) {
     navigator.serviceWorker.addEventListener("message", answer);
     const kept = keepTrue();
     // A reader who pressed our link waits for its panel, which has a “Try again” of its own.
@@ -345,15 +347,21 @@ function keepKey(event) {
   if (event.target.stopPress && !/^(Escape|Tab)$/.test(event.key)) event.stopImmediatePropagation();
 }
 
+/** Show what another page has stored; where it has cleared what is stored, as sites do when a reader
+    signs out, first find out whether this browser is still subscribed. */
+function onStorage({ key, newValue }) {
+  if (key !== SUBSCRIBED && key !== null) return;
+  const found = newValue === null && mine && pause(CLEARED_MS).then(() => alone(check));
+  Promise.resolve(found).catch(trouble).then(announce);
+}
+
 /** Begin, unless another tag of the page has begun already. */
 async function begin() {
   const { ask, leave } = reader;
   const converted = async (name) => (await load("./converted.js")).converted(reader, name);
   const refresh = () => reader.refresh();
   window.StopPress = { ask, preferences: ask, leave, state, converted, refresh };
-  addEventListener("storage", ({ key }) => {
-    if (key === SUBSCRIBED || key === null) announce(); // null: all storage was cleared
-  });
+  addEventListener("storage", onStorage);
   // A page from the back/forward cache has not heard what other pages did meanwhile.
   addEventListener("pageshow", ({ persisted }) => persisted && announce());
   for (const type of ["keydown", "keypress", "keyup"]) addEventListener(type, keepKey, true);

@@ -42,7 +42,9 @@ const recall = () => page.recall(SUBSCRIBED);
 
 // The service ------------------------------------------------------------------------------------
 
-function own(method, path, body) {
+/** Call about this browser's subscription, which the page may have deleted from what is stored. */
+async function own(method, path, body) {
+  if (!recall().id) await refresh();
   return about(recall(), method, path, body);
 }
 
@@ -413,13 +415,8 @@ async function retire() {
   await retire(settings.retire, { runs, site, prepare, mayMove, base, workerUrl });
 }
 
-/** Load a script of ours, on pages that have an older `optin.js` in their cache. */
-function load(name) {
-  return import(name);
-}
-
 const does = { prepare, own, change, leave, rejoin, later, mend, refresh, listen, ask, retire };
-const reader = { ...does, siteOrWhy: site, load };
+const reader = { ...does, siteOrWhy: site };
 
 /** Return what can be done for the reader of a page, with what optin.js knows of it. */
 export function readerOf(given) {

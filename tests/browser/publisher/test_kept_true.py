@@ -236,6 +236,42 @@ def test_clearing_the_sites_data_ends_the_alerts_until_another_yes(
     assert desktop.forget() == []
 
 
+CLEARED = {
+    "all": "localStorage.clear()",
+    "one by one": "Object.keys(localStorage).forEach((one) => localStorage.removeItem(one))",
+}
+
+
+@pytest.mark.parametrize("clear", cases(CLEARED, most=2))
+def test_a_site_that_clears_its_storage_in_another_tab_makes_nobody_leave(
+    installation: Installation, page: str, tab: Tab, firefox: Firefox, clear: str
+) -> None:
+    """Sites do when a reader signs out."""
+    before = tab.evaluate("StopPress.state()")
+    tab.evaluate(
+        "(window.states = [], addEventListener('stoppress:change',"
+        " ({ detail }) => states.push(detail)), true)"
+    )
+    firefox.open(page).evaluate(f"({clear}, true)")
+    tab.wait_until("states.length > 0")
+    assert tab.evaluate("StopPress.state()") == before
+    assert all(one == before for one in tab.evaluate("states"))
+    assert readers(installation) == 1
+
+
+def test_preferences_are_saved_though_the_page_has_cleared_its_storage(
+    installation: Installation, tab: Tab
+) -> None:
+    tab.evaluate("(StopPress.ask(), true)")
+    tab.click("button.more")
+    tab.click("input[value=sport]")
+    tab.evaluate("(localStorage.clear(), true)")
+    tab.click("button.save")
+    tab.wait_until("StopPress.state().topics.includes('sport')")
+    assert sorted(tab.evaluate("StopPress.state().topics")) == ["sport", "world"]
+    assert readers(installation) == 1
+
+
 def test_a_subscription_of_another_service_is_left_alone(
     installation: Installation, page: str, firefox: Firefox
 ) -> None:

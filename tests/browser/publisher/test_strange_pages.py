@@ -409,6 +409,31 @@ def test_a_worker_that_another_part_of_the_page_registers_just_now_is_waited_for
     expect(page.locator("dialog.panel button.yes")).to_be_visible()
 
 
+def test_a_browser_that_clears_all_of_a_sites_data_under_an_open_page_ends_the_alerts(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    """Chromium tells the page of its storage before it has ended workers and subscriptions."""
+    context.add_init_script("window.testPatience = 1")
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    subscribe(page)
+    page.evaluate(
+        """Promise.all([navigator.serviceWorker.getRegistrations(),
+          PushManager.prototype.getSubscription()]).then(([all, subscription]) => {
+          let there = all; // for a second longer than the storage
+          ServiceWorkerContainer.prototype.getRegistrations = async () => there;
+          PushManager.prototype.getSubscription = async () => subscription;
+          addEventListener("storage", () => setTimeout(() => (there = []), 1000));
+          addEventListener("stoppress:change", () => (window.changed = true));
+        })"""
+    )
+    disk = context.new_cdp_session(page)
+    everything = {"origin": publisher.origin, "storageTypes": "all"}
+    disk.send("Storage.clearDataForOrigin", everything)
+    wait_for_page(page, "window.changed")
+    visit_over(page)
+    assert page.evaluate("localStorage['stop-press'] ?? null") is None
+
+
 # What a publisher writes wrongly -----------------------------------------------------------------
 
 
