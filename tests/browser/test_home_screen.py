@@ -91,3 +91,15 @@ def test_a_start_page_that_is_opened_later_stays(visit: Visit) -> None:
     page.goto(start)
     wait_for_page(page, f"{VIEWS} === 2")
     assert page.url == start
+
+
+def test_a_browser_whose_storage_never_answers_keeps_no_page_waiting(visit: Visit) -> None:
+    page = visit(390, 844, user_agent=IPHONE)
+    page.add_init_script(APP)
+    page.add_init_script(
+        "window.testPatience = 0.2; CacheStorage.prototype.open = () => new Promise(() => {});"
+    )
+    wait_for_page(page, f"{VIEWS} === 1")
+    page.reload()
+    wait_for_page(page, f"{VIEWS} === 2")  # it goes on to mend and to ask
+    assert page.evaluate("StopPress.converted('subscription')") is False

@@ -6,12 +6,14 @@
 import { call } from "./calls.js";
 
 const WITHIN_MS = 86_400_000;
+const STORED_MS = 3000; // for a broken storage, which may never answer: the site may wait for us
 
 /** Count it; whether it was. It is not for a reader who asks not to be tracked, or came without an
     alert. */
 export async function converted(reader, name) {
   if (!reader.receipts) return false;
-  const [token, at] = await lastPressed();
+  const late = new Promise((resolve) => setTimeout(resolve, STORED_MS, []));
+  const [token, at] = await Promise.race([lastPressed(), late]);
   if (!token || Math.abs(Date.now() - at) > WITHIN_MS) return false;
   try {
     await call("POST", "receipts", { body: { token, event: `converted:${name}` } });

@@ -329,7 +329,9 @@ function answer({ data, ports }) {
 
 async function visit() {
   const goOn = async () => (await load("./home.js")).goOn();
-  if (apple && navigator.standalone && (await goOn().catch(trouble))) return;
+  // A broken storage may never say where to go.
+  const goes = () => Promise.race([goOn().catch(trouble), pause(CALL_TIMEOUT_MS)]);
+  if (apple && navigator.standalone && (await goes())) return;
   const byAlert = window === top && location.hash.startsWith(ASKED_BY_ALERT);
   if (mine) {
     navigator.serviceWorker.addEventListener("message", answer);
@@ -347,6 +349,12 @@ function keepKey(event) {
   if (event.target.stopPress && !/^(Escape|Tab)$/.test(event.key)) event.stopImmediatePropagation();
 }
 
+/** Count what a reader did; whether it was counted. A page that waits for this goes on in any case. */
+async function converted(name) {
+  const counting = load("./converted.js").then((counted) => counted.converted(reader, name));
+  return (await counting.catch(trouble)) ?? false;
+}
+
 /** Show what another page has stored; where it has cleared what is stored, as sites do when a reader
     signs out, first find out whether this browser is still subscribed. */
 function onStorage({ key, newValue }) {
@@ -358,7 +366,6 @@ function onStorage({ key, newValue }) {
 /** Begin, unless another tag of the page has begun already. */
 async function begin() {
   const { ask, leave } = reader;
-  const converted = async (name) => (await load("./converted.js")).converted(reader, name);
   const refresh = () => reader.refresh();
   window.StopPress = { ask, preferences: ask, leave, state, converted, refresh };
   addEventListener("storage", onStorage);

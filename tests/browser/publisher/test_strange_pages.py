@@ -434,6 +434,15 @@ def test_a_browser_that_clears_all_of_a_sites_data_under_an_open_page_ends_the_a
     assert page.evaluate("localStorage['stop-press'] ?? null") is None
 
 
+def test_a_page_that_counts_what_a_reader_did_goes_on_where_the_script_is_blocked(
+    context: BrowserContext, publisher: Publisher, stop_press: StopPress
+) -> None:
+    page, _ = open_page(context, publisher, stop_press, PLAIN, BELL)
+    wait_for_page(page, "window.StopPress")
+    context.route("**/converted.js", lambda route: route.abort())
+    assert page.evaluate("StopPress.converted('subscription').catch(String)") is False
+
+
 # What a publisher writes wrongly -----------------------------------------------------------------
 
 
