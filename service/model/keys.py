@@ -17,6 +17,8 @@ _P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 _BASE64 = re.compile("[A-Za-z0-9+/]*")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
+# One alphabet, and no white space.
+_COMPACT = str.maketrans("-_", "+/", "".join(filter(str.isspace, map(chr, range(0x3001)))))
 _IPAD = bytes(byte ^ 0x36 for byte in range(256))
 _OPAD = bytes(byte ^ 0x5C for byte in range(256))
 
@@ -39,7 +41,7 @@ def any_base64(text: str) -> bytes:
 
     For keys that come from other programs, whose bytes count and not their spelling.
     """
-    compact = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    compact = text.translate(_COMPACT).rstrip("=")
     if not _BASE64.fullmatch(compact):
         raise ValueError("not base64")
     return binascii.a2b_base64(compact + "=" * (-len(compact) % 4))

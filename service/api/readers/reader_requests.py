@@ -29,7 +29,6 @@ from service.api.fields import (
     Topics,
     Unfit,
     installation,
-    known_topics,
     pattern,
     text,
 )
@@ -318,12 +317,15 @@ def as_pages_send_it(given: Any, runtime: Runtime) -> tuple[SubscriptionRequest,
             and type(refresh) is bool
         ):
             raise OutsideFlask
+        slugs = frozenset(topics or ())
+        if len(slugs) < len(topics or ()) or not runtime.topics.exist(slugs):
+            raise OutsideFlask
         request = SubscriptionRequest(
-            endpoint=_endpoint(browser["endpoint"], info),
+            endpoint=runtime.endpoints.parse(browser["endpoint"]),
             p256dh=_p256dh(keys["p256dh"]),
             auth=_auth(keys["auth"]),
             vapid_key=_vapid_key(given.get("vapid_public_key"), info) or runtime.keys.current,
-            topics=None if topics is None else frozenset(known_topics(topics, info)),
+            topics=None if topics is None else slugs,
             locale=_locale(given.get("locale"), info),
             zone=_zone(given.get("timezone"), info),
             chosen={} if receipts is None else {"receipts": receipts},

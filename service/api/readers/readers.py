@@ -33,6 +33,7 @@ from service.api.readers.reader_responses import (
     TopicShown,
 )
 from service.current import runtime
+from service.domain.readers.reader_alerts import NONE
 from service.domain.sending.receipts import Report
 from service.model.keys import b64url
 from service.model.network.user_agents import browser_name
@@ -109,7 +110,7 @@ def site() -> tuple[reader_responses.Site, dict[str, str]]:
             quiet_hours=_quiet_hours(defaults.quiet), daily_limit=defaults.daily_limit or None
         ),
         alerts_a_day=runtime().alert_history.a_day(topics),
-        welcome=runtime().reader_alerts.welcomes,
+        welcome=runtime().reader_alerts.welcome != NONE,
     ), headers
 
 

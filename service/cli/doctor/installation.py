@@ -21,6 +21,7 @@ from service.cli.doctor.way_out import way_out
 from service.cli.doctor.workers_needed import workers_needed
 from service.domain.operations.processes import RELEASE, SKEW, VITAL, differences, named
 from service.domain.operations.unknown_values import PUSH_SERVICES, TIME_ZONES
+from service.domain.readers.reader_alerts import CONFIRM
 from service.local import redis_server
 from service.model.notifications import Audience
 from service.model.operations.sizes import GB, size
@@ -307,7 +308,7 @@ class Examination:
 
     def confirmation(self) -> Iterator[Finding]:
         """Check, with WELCOME=confirm, that most readers see their welcome."""
-        if not self.runtime.reader_alerts.must_confirm:
+        if self.runtime.reader_alerts.welcome != CONFIRM:
             return
         subscriptions = self.runtime.subscriptions
         waiting, all_ = subscriptions.count_unconfirmed(), subscriptions.count()

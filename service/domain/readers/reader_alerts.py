@@ -75,14 +75,12 @@ class ReaderAlerts:
         self._settings = settings
 
     @property
-    def must_confirm(self) -> bool:
-        """Whether a new subscriber gets no other alert before confirming by the welcome."""
-        return self._settings().mode == CONFIRM
+    def welcome(self) -> str:
+        """Whether a new subscriber is sent a welcome: NONE, WELCOME or CONFIRM.
 
-    @property
-    def welcomes(self) -> bool:
-        """Whether a new subscriber is sent a welcome."""
-        return self._settings().mode != NONE
+        With CONFIRM they get no other alert before confirming by it.
+        """
+        return self._settings().mode
 
     def send_welcome(self, reader: Subscription, *, new: bool, caller: Callable[[], str]) -> None:
         """Send the welcome to a new or unconfirmed subscriber, at most once a day.

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from redis.exceptions import RedisError
 
-from service.domain.readers.reader_alerts import ReaderAlerts
+from service.domain.readers.reader_alerts import CONFIRM, NONE, ReaderAlerts
 from service.domain.sending.receipts import Receipts
 from service.model.network.endpoints import Endpoint
 from service.model.retention import LEFT_KEPT
@@ -58,10 +58,12 @@ class Subscriptions:
         def is_owner(id: SubscriptionId, auth: bytes) -> bool:
             return token is not None and self._tokens.is_reader(token, id, auth)
 
-        if self._alerts.must_confirm:
+        welcome = self._alerts.welcome
+        if welcome == CONFIRM:
             requested = requested._replace(must_confirm=True)
         one, new = self._subscriptions.subscribe(requested, refresh=refresh, is_owner=is_owner)
-        self._alerts.send_welcome(one, new=new, caller=caller)
+        if welcome != NONE or not one.preferences.confirmed:
+            self._alerts.send_welcome(one, new=new, caller=caller)
         return one, new
 
     def take_over(self, arrivals: Sequence[Arrival], *, untried: bool) -> list[Added]:
@@ -118,7 +120,7 @@ class Subscriptions:
         reader must confirm, it is unconfirmed and gets the welcome: only the browser behind the new
         endpoint can say that its reader wants alerts.
         """
-        requested = requested._replace(must_confirm=self._alerts.must_confirm)
+        requested = requested._replace(must_confirm=self._alerts.welcome == CONFIRM)
         after = self._subscriptions.change(before.id, requested)
         if after.id != before.id:
             self._alerts.send_welcome(after, new=False, caller=caller)

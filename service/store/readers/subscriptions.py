@@ -156,7 +156,6 @@ class Subscriptions:
             if known is None and not refresh:
                 created = self._create(requested, partition, digest, entry)
                 if created is not None:
-                    self._replicas.keep(records_key(created.id), str(created.id.number % BUCKET))
                     return created, True
             entry, known = self._find(digest, requested.endpoint)
             if known is not None:
@@ -186,9 +185,7 @@ class Subscriptions:
                 return Added.KNOWN
             if self._departures.has_left(digest):
                 return Added.LEFT
-            created = self._create(requested, partition, digest, entry)
-            if created is not None:
-                self._replicas.keep(records_key(created.id), str(created.id.number % BUCKET))
+            if self._create(requested, partition, digest, entry) is not None:
                 return Added.NEW
 
     def change(self, id: SubscriptionId, requested: SubscriptionRequest) -> Subscription:
@@ -338,10 +335,11 @@ class Subscriptions:
         packed = record.pack()
         while True:
             bucket = self._next_bucket[partition]
+            records = records_key(SubscriptionId(partition, bucket * BUCKET))
             number = int(
                 self._create_one.run(
                     [
-                        records_key(SubscriptionId(partition, bucket * BUCKET)),
+                        records,
                         self.partitions.index_key(partition, digest),
                         *_keys_of(partition),
                         *set_keys,
@@ -354,6 +352,7 @@ class Subscriptions:
                 return None
             self._next_bucket[partition] = number // BUCKET
             if number // BUCKET == bucket:
+                self._replicas.keep(records, str(number % BUCKET))
                 id = SubscriptionId(partition, number)
                 return subscription_of(self._names, id, record, requested.endpoint, *chosen)
 
