@@ -124,11 +124,14 @@ class Send:
         alert = next((other for other in latest if other.id == one.corrects), one)
         # At a local time it begins for each reader anew, perhaps after alerts that began later.
         self._newer_of_story = [] if alert.wall else newer_of_story(one, latest)
-        # Those that began before it, but breaking ones, which count against no daily limit.
+        # Those that began before it, but breaking ones and corrections, which count against no
+        # daily limit.
         self._earlier_of_story = [
             other
             for other in latest
-            if other.story == one.story and _place(other) < _place(one) and not other.urgent
+            if other.story == one.story
+            and _place(other) < _place(one)
+            and not (other.urgent or other.corrects)
         ]
 
     def receipts(self, partition: int, numbers: Sequence[int]) -> dict[int, str]:
