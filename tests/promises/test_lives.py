@@ -32,7 +32,7 @@ from service.store.readers.subscriptions import NotSubscribed
 from tests.support.lives.books import Audiences, check_books, check_days
 from tests.support.lives.newsroom import TOPICS, Newsroom
 from tests.support.lives.push import MOODS
-from tests.support.lives.readers import ORIGINS, Reader, request
+from tests.support.lives.readers import ORIGINS, STORY, Reader, of_story, request
 from tests.support.lives.stopped_time import StoppedTime
 
 # The evenings before clocks go forward in Europe and back in America, and a Friday.
@@ -58,10 +58,18 @@ class Lives(RuleBasedStateMachine):
             redis.flushdb()
         self.is_broken = False
 
-    @initialize(begin=st.sampled_from(BEGINS), readers=st.integers(4, 24), chance=chances)
-    def begin(self, begin: datetime, readers: int, chance: int) -> None:
+    @initialize(
+        begin=st.sampled_from(BEGINS),
+        readers=st.integers(4, 24),
+        is_deadly=st.booleans(),
+        chance=chances,
+    )
+    def begin(self, begin: datetime, readers: int, is_deadly: bool, chance: int) -> None:
+        """Open a newsroom, whose processes are killed and stopped if it `is_deadly`."""
+        self.is_deadly = is_deadly
         self.room = Newsroom(self.url, self.time, begin - timedelta(3), self.partitions)
         self.audiences = Audiences(self.room.runtime.store, self.room.readers)
+        self.room.publish(Audience(everyone=True, story=STORY))  # to nobody: it opens the story
         choose = Random(chance)
         for _ in range(readers):
             self.join(choose)
@@ -78,6 +86,7 @@ class Lives(RuleBasedStateMachine):
                 daily_limit=choose.choice(LIMITS),
                 allow_breaking=choose.random() < 0.3,
             ),
+            choose.choice(("", "", "followed", "muted")),
         )
 
     def reader(self, choose: Random) -> Reader | None:
@@ -117,8 +126,7 @@ class Lives(RuleBasedStateMachine):
             changes["topics"] = one.topics
         else:
             one.story = choose.choice(("", "followed", "muted"))
-            changes["followed"] = frozenset({"ferry"} if one.story == "followed" else ())
-            changes["muted"] = frozenset({"ferry"} if one.story == "muted" else ())
+            changes |= of_story(one.story)
         changes["chosen"] = preferences
         asked = request(one.number, one.keys, before.vapid_key, **changes)
         after = subscriptions.change(before, asked)
@@ -132,7 +140,7 @@ class Lives(RuleBasedStateMachine):
         audience = Audience(everyone=True) if choose.random() < 0.6 else Audience(topics=("world",))
         options: dict[str, Any] = {}
         if choose.random() < 0.3:
-            audience = Audience(audience.everyone, audience.topics, story="ferry")
+            audience = Audience(audience.everyone, audience.topics, story=STORY)
         if kind == 1:
             options["percent"] = choose.choice((10, 50))
         elif kind == 2:
@@ -211,7 +219,7 @@ class Lives(RuleBasedStateMachine):
             until = [datetime.combine(there + timedelta(1), clock_time(), there.tzinfo).timestamp()]
         before = choose.choice((0, 0, 0, 1, 50, 70))
         self.time.move_on(max(1.0, min(until) - before - self.time.now))
-        self.room.tick(_kill(choose))
+        self.room.tick(self.kill(choose))
         self.room.look()
         self.work(choose)
 
@@ -224,13 +232,19 @@ class Lives(RuleBasedStateMachine):
             lambda: self.change_reader(choose),
             lambda: self.room.tick(),
             lambda: self.room.work(1 - which, choose),
-            lambda: self.another_takes_over(which, choose),
         ]
+        if self.is_deadly:
+            amid.append(lambda: self.another_takes_over(which, choose))
         happens = choose.choice(amid) if choose.random() < 0.5 else None
-        messages = choose.randint(0, 30) if choose.random() < 0.2 else -1
+        messages = choose.randint(0, 30) if self.is_deadly and choose.random() < 0.2 else -1
         self.is_broken = True
-        self.room.work(which, choose, kill=_kill(choose), messages=messages, amid=happens)
+        self.room.work(which, choose, kill=self.kill(choose), messages=messages, amid=happens)
         self.is_broken = False
+
+    def kill(self, choose: Random) -> tuple[int, bool] | None:
+        """Where a process is killed, if it is: with which call of Redis, and whether it arrives."""
+        dies = self.is_deadly and choose.random() < 0.3
+        return (choose.randint(1, 80), choose.random() < 0.5) if dies else None
 
     def another_takes_over(self, which: int, choose: Random) -> None:
         """A worker is stopped for so long that another one gets its batches."""
@@ -246,7 +260,7 @@ class Lives(RuleBasedStateMachine):
             (6, 6, 6, 4, 3),
         )
         what(choose)
-        if choose.random() < 0.1:
+        if choose.random() < 0.2:
             self.change_mood(choose)
         if choose.random() < 0.05:
             self.join(choose)
@@ -294,11 +308,6 @@ class Lives(RuleBasedStateMachine):
             check_days(room.runtime.store, room.readers.values())
 
 
-def _kill(choose: Random) -> tuple[int, bool] | None:
-    """Where a process is killed, if it is: with which call of Redis, and whether that arrives."""
-    return (choose.randint(1, 80), choose.random() < 0.5) if choose.random() < 0.3 else None
-
-
 @pytest.fixture
 def time() -> Iterator[StoppedTime]:
     with pytest.MonkeyPatch.context() as patch:
@@ -310,7 +319,7 @@ def test_correction_of_an_earlier_day_lets_no_alert_of_its_story_pass_the_limit(
 ) -> None:
     with closing(Newsroom(redis_url, time, BEGINS[2])) as room:
         room.join("UTC", frozenset(), Preferences(quiet=NO_QUIET, daily_limit=1))
-        ferry = Audience(everyone=True, story="ferry")
+        ferry = Audience(everyone=True, story=STORY)
 
         def over(id: int) -> dict[tuple[Outcome, str], int]:
             room.work(0, Random(0))

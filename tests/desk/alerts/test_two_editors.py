@@ -256,26 +256,27 @@ class Desk:
 
     def step(self, choose: Random) -> None:
         """Do something that one of them, or the clock, may do next."""
-        who, yes, anew = choose.choice(WHO), choose.random() < 0.7, choose.random() < 0.7
-        if self.now is None:
+        who, yes = choose.choice(WHO), choose.random() < 0.7
+        if (one := self.now) is None:
             return self.write(who, yes, choose.choice(WHENS))
-        waits, planned = self.now.request is not None, self.now.planned
+        write, decide = (3, 20) if one.request else (8, 2)
+        correct = 1 if one.planned else 20
         (what,) = choose.choices(
             ("form", "press", "decide", "correct", "look", "clock", "role", "stop", "delete"),
-            (
-                3 if waits else 8,
-                8,
-                20 if waits else 2,
-                1 if self.now.planned else 20,
-                2,
-                4,
-                1,
-                1,
-                1,
-            ),
+            (write, 8, decide, correct, 2, 4, 1, 1, 1),
         )
         if what in ("decide", "correct") and yes:  # mostly one who may approve it
             who = choose.choice([one for one in WHO[:3] if one not in self.authors] or WHO)
+        self.do(what, who, yes, choose)
+        # On to another alert, also where nobody may approve this one because all have written it.
+        all_wrote = one.planned and self.authors.issuperset(WHO[:3])
+        if (now := self.now) and (now.over or all_wrote) and choose.random() < 0.3:
+            self.id = 0
+        return None
+
+    def do(self, what: str, who: str, yes: bool, choose: Random) -> None:
+        """Do one of the things that `step` chooses from."""
+        anew = choose.random() < 0.7
         if what == "form":
             self.send_form(who, choose.choice(WHENS), yes, anew)
         elif what == "press":
@@ -300,15 +301,6 @@ class Desk:
             self.stop_or_release(who)
         else:
             self.delete(who)
-        # On to another alert, also where nobody may approve this one because all have written it.
-        all_wrote = self.authors.issuperset((EMAIL, SECOND, THIRD))
-        if (
-            (now := self.now)
-            and (now.over or (now.planned and all_wrote))
-            and choose.random() < 0.3
-        ):
-            self.id = 0
-        return None
 
 
 @pytest.fixture

@@ -10,10 +10,8 @@ from service.model.notifications import Notification, Outcome
 from service.store import Store
 from service.store.layout.bitmaps import bitmap_key, numbers_in
 from service.store.sending.batches import part_key
-from tests.support.lives.readers import Reader
+from tests.support.lives.readers import Reader, of_story
 from tests.support.lives.witness import Witness
-
-_STORY = ("followed", "muted")
 
 
 def check_books(store: Store, witness: Witness, alerts: list[Notification]) -> None:
@@ -111,8 +109,7 @@ class Audiences:
 
     @staticmethod
     def _check_reader(one: Notification, reader: Reader, here: set[bool], is_in: bool) -> None:
-        followed, muted = ({"ferry"} if reader.story == kind else set() for kind in _STORY)
-        belongs = one.audience.includes(reader.topics, "en", followed=followed, muted=muted)
+        belongs = one.audience.includes(reader.topics, "en", **of_story(reader.story))
         if here == {True}:
             assert is_in == belongs, (one.id, one.audience, reader)
         elif here == {False}:

@@ -17,7 +17,7 @@ from service.runtime import Runtime
 from tests.support.client import VAPID
 from tests.support.lives.killing import Killed, killed_at
 from tests.support.lives.push import PretendedPush, Run
-from tests.support.lives.readers import Reader, request
+from tests.support.lives.readers import Reader, of_story, request
 from tests.support.lives.stopped_time import StoppedTime
 from tests.support.lives.witness import Witness
 from workers.sending import wire
@@ -134,15 +134,17 @@ class Newsroom:
 
     # -- readers and editors ---------------------------------------------------------------------
 
-    def join(self, zone: str, topics: frozenset[str], preferences: Preferences) -> None:
-        """Another reader subscribes."""
+    def join(
+        self, zone: str, topics: frozenset[str], preferences: Preferences, story: str = ""
+    ) -> None:
+        """Another reader subscribes; `story`: "followed", "muted" or neither."""
         names = ("quiet", "daily_limit", "allow_breaking")
         number, chosen = len(self.readers), {name: getattr(preferences, name) for name in names}
         key = self.runtime.keys.current
         asked = request(number, 0, key, zone=zone, topics=topics, chosen=chosen, locale="en")
-        one, _ = self.runtime.subscriptions.subscribe(asked)
+        one, _ = self.runtime.subscriptions.subscribe(asked._replace(**of_story(story)))
         now = self.time.now
-        reader = Reader(number, one.id, 0, zone, topics, preferences, changed_at=now)
+        reader = Reader(number, one.id, 0, zone, topics, preferences, story, changed_at=now)
         self.readers[number] = reader
 
     def publish(

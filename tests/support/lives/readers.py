@@ -14,6 +14,7 @@ from service.model.preferences import NO_QUIET, Preferences
 from service.model.subscriptions import SubscriptionId, SubscriptionRequest
 
 ORIGINS = ("https://fcm.googleapis.com", "https://updates.push.services.mozilla.com")
+STORY = "ferry"
 _PATHS = ("/fcm/send/", "/wpush/v2/")
 
 
@@ -24,6 +25,7 @@ class Shown:
     root: int
     text: int
     by: int  # the alert, correction or wave that was sent
+    at: float
     is_certain: bool  # False: the worker did not live to record it, or no answer came
 
 
@@ -63,6 +65,11 @@ def request(number: int, keys: int, vapid_key: str, **preferences: Any) -> Subsc
     url = f"{ORIGINS[service]}{_PATHS[service]}reader-{number}"
     p256dh, auth = pretend_readers.keys(number + 100 * keys)
     return SubscriptionRequest(EndpointPolicy().parse(url), p256dh, auth, vapid_key, **preferences)
+
+
+def of_story(how: str) -> dict[str, frozenset[str]]:
+    """What a browser asks for whose reader follows or mutes the only story, or neither."""
+    return {kind: frozenset({STORY} if kind == how else ()) for kind in ("followed", "muted")}
 
 
 def number_in(path: str) -> int:

@@ -91,6 +91,7 @@ class Witness:
         for root, text in shown_in(sent, self.roots):
             before = [one.text for one in reader.shown if one.root == root and one.is_certain]
             assert max(before, default=-1) < text, (root, text, reader)
+            self._check_story(root, reader)
 
     def _check_wanted(self, sent: Sent) -> None:
         now, id = self._now(), sent.message.lease.send.id
@@ -101,6 +102,16 @@ class Witness:
                 self._check_correction(alert)
         stopped = self.all_stopped_at
         assert stopped is None or now - stopped < SOON, "left although everything is stopped"
+
+    def _check_story(self, root: int, reader: Reader) -> None:
+        """Check that a reader has no newer alert of the story, which this one would replace."""
+        here = self.alerts[root]
+        for one in reader.shown:
+            other = self.alerts[one.root]
+            is_known = one.is_certain and self._now() - one.at > SOON
+            counts = is_known and other.story == here.story != "" and here.started_at
+            if counts and other.started_at and State.CANCELLED is not other.state:
+                assert other.started_at <= here.started_at, (root, reader, "replaces a newer one")
 
     def _check_correction(self, one: Notification) -> None:
         """Check that a correction ends with its alert, unless it ended that or came after."""
@@ -133,7 +144,7 @@ class Witness:
         reader, by = self.readers[number_in(sent.path)], sent.message.lease.send.id
         (self.accepted if is_certain else self.unknown)[by].add(reader.number)
         for root, text in shown_in(sent, self.roots):
-            shown = Shown(root, text, by, is_certain)
+            shown = Shown(root, text, by, self._now(), is_certain)
             reader.shown.append(shown)
             sent.run.shown.append((reader, shown))
         self._count(sent, reader, is_certain=is_certain)
