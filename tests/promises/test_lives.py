@@ -342,7 +342,7 @@ def test_outcomes_add_up_whatever_happens(
     run_state_machine_as_test(
         Lives,
         settings=settings(
-            max_examples=max(10, settings.default.max_examples // 8),
+            max_examples=settings.default.max_examples // 8,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -10,6 +10,7 @@ from service.model.notifications import Notification, State
 from service.model.time.clocks import QUARTER
 from service.store import Store
 from service.store.sending.batches import part_key
+from tests.support.lives.killing import in_another_process
 from tests.support.lives.push import Run, Sent
 from tests.support.lives.readers import Reader, Shown, number_in
 
@@ -105,9 +106,9 @@ class Witness:
 
     def _check_story(self, root: int, reader: Reader) -> None:
         """Check that a reader has no newer alert of the story, which this one would replace."""
-        here = self.alerts[root]
+        here = self._alert(root)
         for one in reader.shown:
-            other = self.alerts[one.root]
+            other = self._alert(one.root)
             is_known = one.is_certain and self._now() - one.at > SOON
             counts = is_known and other.story == here.story != "" and here.started_at
             if counts and other.started_at and State.CANCELLED is not other.state:
@@ -147,26 +148,35 @@ class Witness:
             shown = Shown(root, text, by, self._now(), is_certain)
             reader.shown.append(shown)
             sent.run.shown.append((reader, shown))
-        self._count(sent, reader, is_certain=is_certain)
+        if is_certain:
+            self._count(sent, reader)
 
-    def _count(self, sent: Sent, reader: Reader, *, is_certain: bool) -> None:
+    def _count(self, sent: Sent, reader: Reader) -> None:
         """Count an alert against a reader's day, and check that it fits."""
-        one, limit = self.alerts.get(sent.message.lease.send.id), reader.preferences.daily_limit
-        if one is not None and (one.urgent or one.corrects or one.to_one):
+        one, limit = self._alert(sent.message.lease.send.id), reader.preferences.daily_limit
+        if one.urgent or one.corrects:
             return
         date = reader.date(self._now())
-        changes = reader.changed_at >= sent.run.began or reader.date(sent.run.began) != date
-        if one is None or not is_certain or changes:
-            self.is_exact = False  # a wave that began amid the run, or what nobody knows
+        if reader.changed_at >= sent.run.began or reader.date(sent.run.began) != date:
+            self.is_exact = False  # it may count by another limit, or for the day before
             return
         counted, stories = reader.counted[date], reader.stories
         if limit and one.id not in counted and (one.story, date) not in stories:
             assert len(counted) < limit, reader
             counted.add(one.id)
-        delivered = [self.alerts[id] for id in sent.message.delivery.delivered] or [one]
+        delivered = [self._alert(id) for id in sent.message.delivery.delivered] or [one]
         for alert in delivered:
             if alert.story and not (alert.urgent or alert.corrects):
                 stories.add((alert.story, reader.date(alert.started_at or alert.created_at)))
+
+    def _alert(self, id: int) -> Notification:
+        """Return an alert as it is, also a wave that began since the last look."""
+        if id not in self.alerts:
+            with in_another_process():
+                found = self._store.notifications.get(id)
+            assert found is not None
+            self.alerts[id] = found
+        return self.alerts[id]
 
 
 def shown_in(sent: Sent, roots: Mapping[int, int]) -> list[tuple[int, int]]:
