@@ -142,4 +142,5 @@ def check_days(store: Store, readers: Iterable[Reader]) -> None:
         for date, counted in reader.counted.items():
             wanted = {(reader.id.partition, date): [reader.id.number]}
             (had,) = store.daily_counts.had(wanted)[reader.id.partition, date]
-            assert had == len(counted), (reader, date, had)
+            most = len(counted | reader.further[date])
+            assert len(counted) <= had <= most, (reader, date, had)

@@ -45,6 +45,8 @@ class Reader:
     shown: list[Shown] = field(default_factory=list)
     # By date, the alerts that count against the daily limit.
     counted: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    # By date, further alerts of a story: one counts if it was admitted before another arrived.
+    further: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     # Stories, each with the date on which an alert of it began that this reader got: no other alert
     # of it counts on that date.
     stories: set[tuple[str, int]] = field(default_factory=set)

@@ -156,18 +156,18 @@ class Witness:
         one, limit = self._alert(sent.message.lease.send.id), reader.preferences.daily_limit
         if one.urgent or one.corrects:
             return
-        date = reader.date(self._now())
+        date, counted = reader.date(self._now()), reader.counted[reader.date(self._now())]
         if reader.changed_at >= sent.run.began or reader.date(sent.run.began) != date:
             self.is_exact = False  # it may count by another limit, or for the day before
-            return
-        counted, stories = reader.counted[date], reader.stories
-        if limit and one.id not in counted and (one.story, date) not in stories:
+        elif (one.story, date) in reader.stories:
+            reader.further[date].add(one.id)
+        elif limit and one.id not in counted:
             assert len(counted) < limit, reader
             counted.add(one.id)
-        delivered = [self._alert(id) for id in sent.message.delivery.delivered] or [one]
-        for alert in delivered:
+        for alert in [self._alert(id) for id in sent.message.delivery.delivered] or [one]:
             if alert.story and not (alert.urgent or alert.corrects):
-                stories.add((alert.story, reader.date(alert.started_at or alert.created_at)))
+                began = alert.started_at or alert.created_at
+                reader.stories.add((alert.story, reader.date(began)))
 
     def _alert(self, id: int) -> Notification:
         """Return an alert as it is, also a wave that began since the last look."""
