@@ -126,7 +126,6 @@ class Witness:
     def _check_reader(self, sent: Sent, reader: Reader) -> None:
         now, one = self._now(), self.alerts.get(sent.message.lease.send.id)
         preferences = reader.preferences
-        assert sent.message.record.auth == sent.message.record.auth
         assert preferences.paused_until <= now, "sent to a reader who paused"
         urgent = one is not None and one.urgent
         if not (urgent and preferences.allow_breaking):
