@@ -43,6 +43,7 @@ def test_readers_who_left_since_the_copy_leave_again(
     assert "3 readers who left are noted" in noted.output
     assert file.stat().st_mode & 0o777 == 0o600
     assert runtime.store.redis.flushdb()
+    runtime.store.installation.remember_layout(runtime.store.partitions)
     assert "world" not in file.read_text() and "fcm" not in file.read_text()
 
     move_in(runtime, range(2), today - 3)  # the copy is older than reader 2

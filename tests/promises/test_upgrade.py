@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 from redis import Redis
@@ -123,12 +124,13 @@ def keep(paper: Newspaper) -> tuple[dict[str, int], dict[str, tuple[str, Any]]]:
     hook = {"address": "https://paper.example/heard", "events": ["alert.cancelled"]}
     paper.tool("POST", "/webhooks", hook)
     installation = paper.installation
+    night = datetime.now(ZoneInfo("Europe/Riga")) + timedelta(hours=8)
     body = {
         "subscription": installation.push.subscribe(installation.vapid.public).as_json(),
         "topics": ["sport"],
         "locale": "lv",
         "timezone": "Europe/Riga",
-        "quiet_hours": {"from": "22:00", "to": "06:30"},
+        "quiet_hours": {"from": f"{night:%H}:00", "to": f"{night + timedelta(hours=8):%H}:30"},
         "daily_limit": 3,
         "allow_breaking": True,
         "followed_stories": ["ferry"],
