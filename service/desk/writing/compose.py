@@ -78,11 +78,13 @@ def compose_page(
     notice: str = "",
     done: str = "",
     changes: Sequence[str] = (),
+    revision: int | None = None,
 ) -> str:
     """Show the form; `key` is its nonce, and the name under which it is kept while it is typed.
 
     `notice` says what is wrong, `done` what was done, and `changes` what other editors have changed
-    meanwhile.
+    meanwhile. `revision` is that of the form if it is shown as it was kept: another window may have
+    saved it since. None stands for what is kept by now, which this form replaces.
     """
     email = signed_in().email
     kept = runtime().unfinished.get(key, email)
@@ -101,7 +103,7 @@ def compose_page(
         "desk/compose.html",
         form=replace(form, zone=form.zone or "UTC"),
         key=key,
-        kept=kept,
+        revision=(kept.revision if kept else 0) if revision is None else revision,
         others=runtime().unfinished.others(before.id, email) if before else [],
         before=before,
         folds=fold_words(form),
@@ -130,15 +132,15 @@ def compose_page(
 
 
 def review_page(
-    form: Form, key: str, *, back: str, before: Notification | None
+    form: Form, key: str, *, back: str, before: Notification | None, revision: int | None = None
 ) -> ResponseReturnValue:
     """Show what would be sent, and to how many, or the form with what is wrong.
 
-    `back` is the page from which it was opened.
+    `back` is the page from which it was opened; `revision` as in `compose_page`.
     """
     checked = check(form, before)
     if not isinstance(checked, CheckedAlert):
-        return compose_page(form, key, before=before, errors=checked), 422
+        return compose_page(form, key, before=before, errors=checked, revision=revision), 422
     return _confirm_page(form, checked, key=key, back=back, before=before)
 
 

@@ -147,8 +147,11 @@ def _as_opened(id: int, form: Form) -> Notification | None:
     return found if found.planned and form.changes == str(found.changes) else None
 
 
-def overtaken(id: int, form: Form, key: str) -> ResponseReturnValue:
-    """Answer a form whose alert has changed: lead to it if by this form, else say what happened."""
+def overtaken(id: int, form: Form, key: str, revision: int | None = None) -> ResponseReturnValue:
+    """Answer a form whose alert has changed: lead to it if by this form, else say what happened.
+
+    `revision` as in `compose_page`.
+    """
     try:
         one = runtime().publishing.get(id)
     except UnknownNotification:
@@ -158,7 +161,10 @@ def overtaken(id: int, form: Form, key: str) -> ResponseReturnValue:
     if one.planned:
         changes = _others_changes(one, form)
         form = replace(form, changes=str(one.changes))
-        return compose_page(form, key, before=one, notice=CHANGED, changes=changes), 409
+        page = compose_page(
+            form, key, before=one, notice=CHANGED, changes=changes, revision=revision
+        )
+        return page, 409
     if may(Role.SENDS) and report_of(one).correctable:
         words = CorrectionForm(form.title, form.body, form.url)
         return correction_page(one, words, notice=_CORRECT_IT), 409

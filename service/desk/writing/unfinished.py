@@ -78,20 +78,20 @@ def compose() -> ResponseReturnValue:
 @allowed(ANY_EDITOR)
 def unfinished(key: str) -> ResponseReturnValue:
     """Show the form as it was left; one that was sent leads to its alert."""
-    form, before = _opened(key)
+    form, before, revision = _opened(key)
     if runtime().unfinished.is_anothers(key, signed_in().email):
         return compose()
     if before is not None and not before.planned:
-        return overtaken(before.id, form, key)
+        return overtaken(before.id, form, key, revision)
     if form.changes and before is None:
-        return compose_page(form, key, notice=ENDED)
+        return compose_page(form, key, notice=ENDED, revision=revision)
     if before is not None and form.changes != str(before.changes):
-        return overtaken(before.id, form, key)
+        return overtaken(before.id, form, key, revision)
     if (
         sent := runtime().publishing.responses.sent_as(sent_by(signed_in().email, key))
     ) is not None:
         return redirect(url_for("desk.alert", id=sent))
-    return compose_page(form, key, before=before, done=_saved())
+    return compose_page(form, key, before=before, done=_saved(), revision=revision)
 
 
 @bp.post("/unfinished/<key>")
@@ -124,11 +124,11 @@ def kept_or_answer(key: str, form: Form, before: Notification | None) -> Respons
 @allowed(ANY_EDITOR)
 def review(key: str) -> ResponseReturnValue:
     """Show what would be sent and to how many, or what is wrong."""
-    form, before = _opened(key)
-    is_kept = runtime().unfinished.get(key, signed_in().email) is not None
-    if not is_kept or (before is not None and form.changes != str(before.changes)):
+    form, before, revision = _opened(key)
+    if not revision or (before is not None and form.changes != str(before.changes)):
         return redirect(url_for("desk.unfinished", key=key))
-    return review_page(form, key, back=url_for("desk.unfinished", key=key), before=before)
+    back = url_for("desk.unfinished", key=key)
+    return review_page(form, key, back=back, before=before, revision=revision)
 
 
 @bp.post("/unfinished/<key>/discard")
@@ -167,8 +167,8 @@ def _publish(form: Form, key: str) -> ResponseReturnValue:
     return redirect(url_for("desk.alert", id=published.id), 303)
 
 
-def _opened(key: str) -> tuple[Form, Notification | None]:
-    """Return a form as it was left, and the planned alert that it changes, if that exists."""
+def _opened(key: str) -> tuple[Form, Notification | None, int]:
+    """Return a form as it was left, the planned alert that it changes if any, and its revision."""
     if not is_nonce(key):
         abort(404)
     kept = runtime().unfinished.get(key, signed_in().email)
@@ -181,10 +181,10 @@ def _opened(key: str) -> tuple[Form, Notification | None]:
             if kept is None:
                 raise
     if kept is not None:
-        return Form.kept(kept.fields), before
+        return Form.kept(kept.fields), before, kept.revision
     if before is not None:
-        return Form.of(before), before
-    return _begun(), None
+        return Form.of(before), before, 0
+    return _begun(), None, 0
 
 
 def _begun() -> Form:

@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from service.domain.alerts.unfinished import Unfinished
 from service.model.notifications import State
 from service.runtime import Runtime
 from tests.support.desk.pages import (
@@ -51,6 +52,28 @@ def shown(client: FlaskClient, form: dict[str, Any]) -> str:
     title = re.search(r'<textarea id="title"[^>]*>\n(.*?)</textarea>', page, re.S)
     assert title
     return title[1]
+
+
+def test_a_form_that_is_opened_while_another_window_saves_it_stands_on_what_it_shows(
+    editor: FlaskClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = new_form(editor)
+    keep(editor, form, title="Ferry agr")
+    get = runtime.unfinished.get
+
+    def saved_just_after(key: str, by: str) -> Unfinished | None:
+        found = get(key, by)
+        if found is not None and found.revision == 1:
+            later = {**found.fields, "title": "Ferry aground"}
+            runtime.unfinished.save(key, by, later, revision=1)
+        return found
+
+    monkeypatch.setattr(runtime.unfinished, "get", saved_just_after)
+    page = editor.get(f"/desk/unfinished/{form['nonce']}").text
+    assert ">\nFerry agr</textarea>" in page
+    assert hidden_fields_of_compose(page)["revision"] == ["1"]
+    late = keep(editor, {**form, "revision": 1}, title="Ferry agr, all are safe")
+    assert late.status_code == 409, "it would replace the other window's text unseen"
 
 
 @pytest.mark.redis
