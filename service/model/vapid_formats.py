@@ -24,7 +24,10 @@ _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.S)
 # One PEM block, one JSON object, or one word without quotes and brackets.
 _PIECE = re.compile(rf"{_PEM.pattern}|\{{[^{{}}]*\}}|[^\s,;|\"'`“”„‘’<>\[\]{{}}]+", re.S)
 # As `web-push generate-vapid-keys` prints it, or as it stands in JavaScript, YAML or Python.
-_LABEL = re.compile(r"private[ _-]?key\W{1,8}([\w+/=-]{42,44})(?![\w+/=-])", re.I | re.ASCII)
+# As few characters as possible stand between: a key may begin with `-`, `+` or `/`.
+_LABEL = re.compile(
+    r"private[ _-]?key\W{1,8}?([\w+/-][\w+/=-]{41,43})(?![\w+/=-])", re.I | re.ASCII
+)
 _PRIVATE = ("PRIVATE KEY", "EC PRIVATE KEY")
 # What tools write beside a private key, and what is no key alone.
 _BESIDE = ("EC PARAMETERS", "PUBLIC KEY", "CERTIFICATE")

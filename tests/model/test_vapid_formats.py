@@ -91,6 +91,17 @@ def test_a_vapid_key_is_read_in_any_form_that_tools_write(text: str) -> None:
     assert Config.read({"VAPID_PRIVATE_KEY": text}).vapid_private_key == (KEY,)
 
 
+@pytest.mark.parametrize("first", range(0, 256, 4), ids=lambda first: b64url(bytes([first]))[0])
+@pytest.mark.parametrize(
+    "labelled",
+    ['{"privateKey": "%s"}', "Private Key:\n%s\n", "{ privateKey: '%s' }", "PRIVATE_KEY=%s"],
+)
+def test_a_key_with_a_name_may_begin_with_any_character(labelled: str, first: int) -> None:
+    key = VapidKey(bytes([first]) + KEY.private[1:])
+    for text in (key.text, base64.b64encode(key.private).decode()):
+        assert read_vapid_keys(labelled % text) == (key,)
+
+
 SEPARATORS = {"comma": ",", "comma and space": ", ", "space": " ", "line end": "\n"}
 
 
