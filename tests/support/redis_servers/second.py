@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from service.local.supervisor import spawn
 from service.store import Store
 from service.store.operations.rate_counters import RateCounters
 from tests.support.redis_servers.server import RedisServer
+from tests.support.redis_servers.strict_scripts import strict
 from tests.support.redis_servers.users import USERS
 from workers.trials.processes import free_port
 
@@ -70,12 +72,16 @@ class _Recording(redis.Redis):
 
 
 def _never_run(url: str) -> list[str]:
-    """Our scripts that this Redis has not run since its start."""
+    """Our scripts that this Redis has not run since its start, as they are or as strict ones."""
     with _Recording.from_url(url) as client:
         Store(client)
         RateCounters(client)
-        known = client.script_exists(*(script.sha for script in client.scripts))
-        return [script.script for script, run in zip(client.scripts, known, strict=True) if not run]
+        texts = [str(script.script) for script in client.scripts]
+        run = [
+            client.script_exists(*(sha1(form(text).encode()).hexdigest() for text in texts))
+            for form in (str, strict)
+        ]
+        return [text for text, *known in zip(texts, *run, strict=True) if not any(known)]
 
 
 def main(command: list[str]) -> int:

@@ -31,11 +31,16 @@ redis.call, redis.pcall = strictly(theirs.call), strictly(theirs.pcall)
 """.replace("\n", " ")  # one line, so that errors name the lines of the scripts
 
 
+def strict(script: str) -> str:
+    """Return a script as a strict one."""
+    return _STRICT + script
+
+
 def be_strict(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all scripts that are registered from now on be strict."""
     register = ScriptCommands.register_script
 
     def register_strictly(client: ScriptCommands, script: str) -> Script:
-        return register(client, _STRICT + script)
+        return register(client, strict(script))
 
     monkeypatch.setattr(ScriptCommands, "register_script", register_strictly)
